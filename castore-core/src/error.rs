@@ -1,0 +1,176 @@
+//! The one error type of a blob service.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::Digest;
+
+/// The result of an operation of a blob service.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a caller should make of an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Stored data is missing or wrong: trying again will not help, repairing the store may.
+    Corrupt,
+    /// The store could not be reached, or did not do its part: trying again later may help.
+    Unavailable,
+    /// The store refused: other credentials or permissions may help.
+    PermissionDenied,
+    /// The caller asked for something that makes no sense, such as a range past the end.
+    InvalidInput,
+    /// The request makes sense, but this store or this build cannot do it.
+    Unsupported,
+    /// None of these.
+    Other,
+}
+
+/// A failed operation: what was attempted, on which digest, and why it failed.
+///
+/// `Display` is one line: operation, digest, and what happened. It does not repeat
+/// [`source`](StdError::source), which is the underlying error as it was given. Cloning is cheap,
+/// so that an operation asked for its result twice can answer with the same error.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    operation: &'static str,
+    digest: Option<Digest>,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` in `operation` (a verb phrase such as `"read a chunk"`).
+    pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Error {
+        Error(Arc::new(Inner {
+            kind,
+            operation,
+            digest: None,
+            message: message.into(),
+            source: None,
+        }))
+    }
+
+    /// The same error, about the blob or chunk `digest`.
+    #[must_use]
+    pub fn with_digest(self, digest: Digest) -> Error {
+        self.change(|inner| inner.digest = Some(digest))
+    }
+
+    /// The same error, caused by `source`.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        let source = source.into();
+        self.change(|inner| inner.source = Some(source))
+    }
+
+    /// What the caller should make of it.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What was attempted, as a verb phrase: `"read a chunk"`.
+    pub fn operation(&self) -> &'static str {
+        self.0.operation
+    }
+
+    /// The blob or chunk that it was about, where there is one.
+    pub fn digest(&self) -> Option<Digest> {
+        self.0.digest
+    }
+
+    /// An error that is being built is not shared yet; if it is, what is shared becomes the source.
+    fn change(self, change: impl FnOnce(&mut Inner)) -> Error {
+        let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
+            kind: shared.kind,
+            operation: shared.operation,
+            digest: shared.digest,
+            message: shared.message.clone(),
+            source: Some(Box::new(Error(shared))),
+        });
+        change(&mut inner);
+        Error(Arc::new(inner))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}", self.0.operation)?;
+        if let Some(digest) = self.0.digest {
+            write!(f, " {digest}")?;
+        }
+        write!(f, ": {}", self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("operation", &self.0.operation)
+            .field("digest", &self.0.digest)
+            .field("message", &self.0.message)
+            .field("source", &self.0.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Wraps the error whole: [`io::Error::downcast`] gets it back.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        let kind = match error.kind() {
+            ErrorKind::Corrupt => io::ErrorKind::InvalidData,
+            ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
+            ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
+            ErrorKind::Unsupported => io::ErrorKind::Unsupported,
+            ErrorKind::Unavailable | ErrorKind::Other => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_is_one_line_without_the_source() {
+        let error = Error::new(ErrorKind::Corrupt, "read chunk", "it is truncated")
+            .with_digest(Digest::EMPTY)
+            .with_source(io::Error::other("the disk is on fire"));
+        assert_eq!(
+            error.to_string(),
+            format!("cannot read chunk {}: it is truncated", Digest::EMPTY)
+        );
+        assert_eq!(error.source().unwrap().to_string(), "the disk is on fire");
+        assert_eq!(error.clone().digest(), Some(Digest::EMPTY));
+    }
+
+    #[test]
+    fn io_error_keeps_kind_and_whole_error() {
+        let error = Error::new(ErrorKind::Corrupt, "read chunk", "bad");
+        let io = io::Error::from(error);
+        assert_eq!(io.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(io.downcast::<Error>().unwrap().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn changing_a_shared_error_keeps_it_as_the_source() {
+        let error = Error::new(ErrorKind::Other, "test", "first");
+        let changed = error.clone().with_digest(Digest::EMPTY);
+        assert_eq!(error.digest(), None);
+        assert_eq!(changed.digest(), Some(Digest::EMPTY));
+        assert!(changed.source().is_some());
+    }
+}

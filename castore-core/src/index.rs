@@ -1,0 +1,268 @@
+//! The chunks of a blob, in order, and where each one starts.
+
+use std::ops::Range;
+
+use crate::Digest;
+
+/// The largest chunk that the format allows, in bytes: 16 MiB.
+///
+/// It is the largest maximum that FastCDC implementations accept, and it bounds the memory that
+/// reading any stored chunk can take, whatever an index claims.
+pub const MAX_CHUNK_SIZE: u64 = 16 * 1024 * 1024;
+
+/// The most chunks that one blob may have: 2^24, which is 4 TiB of chunks of 256 KiB.
+///
+/// It bounds the memory that decoding an index can take. A larger blob needs larger chunks.
+pub const MAX_CHUNKS: usize = 1 << 24;
+
+/// A chunk's name and its uncompressed size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChunkMeta {
+    /// The BLAKE3 digest of the chunk's bytes.
+    pub digest: Digest,
+    /// The uncompressed size in bytes.
+    pub size: u64,
+}
+
+/// The list of a blob's chunks, in order.
+///
+/// Only valid ones exist:
+/// - the empty blob, and no other, has no chunks;
+/// - a blob of one chunk has its chunk's digest, and a chunk of a longer blob has another digest
+///   than the blob (their bytes differ);
+/// - no chunk is empty or larger than [`MAX_CHUNK_SIZE`], and there are at most [`MAX_CHUNKS`].
+///
+/// That the chunks together really have the blob's digest is only known once they are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobIndex {
+    digest: Digest,
+    digests: Vec<Digest>,
+    /// Where each chunk ends, in bytes from the start of the blob: strictly increasing.
+    ends: Vec<u64>,
+}
+
+/// Why a list of chunks is not an index of the given blob.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// Only the empty blob has no chunks.
+    #[error("no chunks are listed, but the blob is not the empty one")]
+    NoChunks,
+    /// The empty blob has no chunks.
+    #[error("chunks are listed for the empty blob")]
+    ChunksOfEmpty,
+    /// There are more than [`MAX_CHUNKS`] chunks.
+    #[error("more than {MAX_CHUNKS} chunks are listed")]
+    TooManyChunks,
+    /// A chunk is empty.
+    #[error("chunk {0} is listed with no bytes")]
+    EmptyChunk(usize),
+    /// A chunk is larger than [`MAX_CHUNK_SIZE`].
+    #[error("chunk {0} is listed with {1} bytes, more than {MAX_CHUNK_SIZE}")]
+    LargeChunk(usize, u64),
+    /// The only chunk of the blob has another digest than the blob.
+    #[error("the only chunk listed is {0}, which is not this blob")]
+    OtherBlob(Digest),
+    /// One of several chunks has the digest of the blob.
+    #[error("chunk {0} of several is listed with the digest of the blob itself")]
+    ListsItself(usize),
+}
+
+/// A position in a blob, by chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// The chunk's position in the index, from 0.
+    pub chunk: usize,
+    /// The offset within the chunk, in bytes.
+    pub offset: u64,
+}
+
+impl BlobIndex {
+    /// The index of the blob `digest`, whose chunks are `chunks`, in order.
+    ///
+    /// # Errors
+    /// Where the list breaks one of the rules above.
+    pub fn new(
+        digest: Digest,
+        chunks: impl IntoIterator<Item = ChunkMeta>,
+    ) -> Result<BlobIndex, IndexError> {
+        let chunks = chunks.into_iter();
+        let expected = chunks.size_hint().0.min(MAX_CHUNKS);
+        let mut digests = Vec::with_capacity(expected);
+        let mut ends = Vec::with_capacity(expected);
+        let mut end = 0;
+        for (number, chunk) in chunks.enumerate() {
+            if number == MAX_CHUNKS {
+                return Err(IndexError::TooManyChunks);
+            }
+            if chunk.size == 0 {
+                return Err(IndexError::EmptyChunk(number));
+            }
+            if chunk.size > MAX_CHUNK_SIZE {
+                return Err(IndexError::LargeChunk(number, chunk.size));
+            }
+            // At most 2^24 chunks of at most 2^24 bytes: this cannot overflow.
+            end += chunk.size;
+            digests.push(chunk.digest);
+            ends.push(end);
+        }
+        match digests.as_slice() {
+            [] if digest != Digest::EMPTY => return Err(IndexError::NoChunks),
+            [] => {}
+            _ if digest == Digest::EMPTY => return Err(IndexError::ChunksOfEmpty),
+            [only] if *only != digest => return Err(IndexError::OtherBlob(*only)),
+            [_] => {}
+            several => {
+                if let Some(number) = several.iter().position(|chunk| *chunk == digest) {
+                    return Err(IndexError::ListsItself(number));
+                }
+            }
+        }
+        Ok(BlobIndex { digest, digests, ends })
+    }
+
+    /// The index of the empty blob.
+    pub const fn empty() -> BlobIndex {
+        BlobIndex { digest: Digest::EMPTY, digests: Vec::new(), ends: Vec::new() }
+    }
+
+    /// The digest of the blob.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The size of the blob in bytes.
+    pub fn size(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// The number of chunks.
+    pub fn len(&self) -> usize {
+        self.digests.len()
+    }
+
+    /// Whether this is the index of the empty blob.
+    pub fn is_empty(&self) -> bool {
+        self.digests.is_empty()
+    }
+
+    /// The chunk at position `number`, from 0.
+    pub fn get(&self, number: usize) -> Option<ChunkMeta> {
+        let range = self.chunk_range(number)?;
+        Some(ChunkMeta { digest: self.digests[number], size: range.end - range.start })
+    }
+
+    /// The chunks in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = ChunkMeta> + DoubleEndedIterator + '_ {
+        (0..self.len()).map(|number| ChunkMeta {
+            digest: self.digests[number],
+            size: self.ends[number] - self.start(number),
+        })
+    }
+
+    /// The bytes of the blob that the chunk at position `number` holds.
+    pub fn chunk_range(&self, number: usize) -> Option<Range<u64>> {
+        let end = *self.ends.get(number)?;
+        Some(self.start(number)..end)
+    }
+
+    /// The chunk that holds the byte at `offset`, or `None` at and past the end of the blob.
+    ///
+    /// Takes O(log n) time.
+    pub fn locate(&self, offset: u64) -> Option<Location> {
+        let chunk = self.ends.partition_point(|end| *end <= offset);
+        let offset = offset - self.start(chunk);
+        (chunk < self.len()).then_some(Location { chunk, offset })
+    }
+
+    /// The positions of the chunks that hold the bytes of `range`, which is cut to the blob.
+    pub fn covering(&self, range: Range<u64>) -> Range<usize> {
+        if range.start >= range.end {
+            return 0..0;
+        }
+        let first = self.ends.partition_point(|end| *end <= range.start);
+        let last = self.ends.partition_point(|end| *end < range.end);
+        first..(last + 1).min(self.len()).max(first)
+    }
+
+    fn start(&self, number: usize) -> u64 {
+        if number == 0 { 0 } else { self.ends[number - 1] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(name: &str, size: u64) -> ChunkMeta {
+        ChunkMeta { digest: Digest::of(name.as_bytes()), size }
+    }
+
+    fn blob(name: &str) -> Digest {
+        Digest::of(name.as_bytes())
+    }
+
+    #[test]
+    fn only_the_empty_blob_has_no_chunks() {
+        assert_eq!(BlobIndex::new(Digest::EMPTY, []), Ok(BlobIndex::empty()));
+        assert_eq!(BlobIndex::new(blob("a"), []), Err(IndexError::NoChunks));
+        let listed = BlobIndex::new(Digest::EMPTY, [chunk("a", 1)]);
+        assert_eq!(listed, Err(IndexError::ChunksOfEmpty));
+    }
+
+    #[test]
+    fn one_chunk_is_the_blob_itself() {
+        assert!(BlobIndex::new(blob("a"), [chunk("a", 1)]).is_ok());
+        let other = BlobIndex::new(blob("a"), [chunk("b", 1)]);
+        assert_eq!(other, Err(IndexError::OtherBlob(blob("b"))));
+        let itself = BlobIndex::new(blob("a"), [chunk("b", 1), chunk("a", 1)]);
+        assert_eq!(itself, Err(IndexError::ListsItself(1)));
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        let with = |size| BlobIndex::new(blob("a"), [chunk("b", 1), chunk("c", size)]);
+        assert_eq!(with(0), Err(IndexError::EmptyChunk(1)));
+        assert!(with(MAX_CHUNK_SIZE).is_ok());
+        let large = MAX_CHUNK_SIZE + 1;
+        assert_eq!(with(large), Err(IndexError::LargeChunk(1, large)));
+        assert_eq!(with(u64::MAX), Err(IndexError::LargeChunk(1, u64::MAX)));
+    }
+
+    #[test]
+    fn the_number_of_chunks_is_bounded() {
+        let endless = std::iter::repeat(chunk("b", 1));
+        let index = BlobIndex::new(blob("a"), endless.clone().take(MAX_CHUNKS)).unwrap();
+        assert_eq!(index.size(), MAX_CHUNKS as u64);
+        assert_eq!(BlobIndex::new(blob("a"), endless), Err(IndexError::TooManyChunks));
+    }
+
+    #[test]
+    fn locate_and_covering_agree_with_counting() {
+        let sizes = [3, 1, 4, 1, 5];
+        let chunks = sizes.iter().enumerate().map(|(n, size)| chunk(&n.to_string(), *size));
+        let index = BlobIndex::new(blob("a"), chunks.clone()).unwrap();
+        assert_eq!(index.size(), 14);
+        assert_eq!(index.iter().collect::<Vec<_>>(), chunks.collect::<Vec<_>>());
+        let owner: Vec<usize> =
+            (0..5).flat_map(|n| std::iter::repeat_n(n, sizes[n] as usize)).collect();
+        for start in 0..=16 {
+            let expected = owner.get(start as usize).copied();
+            assert_eq!(index.locate(start).map(|at| at.chunk), expected);
+            if let Some(at) = index.locate(start) {
+                assert_eq!(index.chunk_range(at.chunk).unwrap().start + at.offset, start);
+                assert_eq!(index.get(at.chunk).unwrap().size, sizes[at.chunk]);
+            }
+            for end in start..=16 {
+                let cut = (start as usize).min(14)..(end as usize).min(14);
+                let expected: std::collections::BTreeSet<_> = owner[cut].iter().copied().collect();
+                assert_eq!(
+                    index.covering(start..end).collect::<std::collections::BTreeSet<_>>(),
+                    expected
+                );
+            }
+        }
+        assert_eq!(index.get(5), None);
+        assert_eq!(index.chunk_range(5), None);
+    }
+}
