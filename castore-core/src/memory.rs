@@ -1,0 +1,136 @@
+//! The reference implementation: a blob service in memory, meant to be read first.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use crate::{
+    BlobIndex, BlobReader, BlobService, BlobSink, BlobSource, BlobWriter, ChunkMeta, Digest, Error,
+    ErrorKind, Result,
+};
+
+/// Every blob is divided into pieces of this many bytes (the last may be shorter).
+///
+/// Content-defined chunks would share more, but the reference is there to be plain.
+const CHUNK_SIZE: usize = 256 * 1024;
+
+/// Blobs in memory, gone when the last clone of the service is dropped.
+///
+/// It keeps every point of the contract of [`BlobService`] in the simplest way, and so shows what
+/// a backend has to do: keep chunks by digest, keep an index for each blob, and publish the index
+/// last.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryBlobService {
+    storage: Arc<Mutex<Storage>>,
+}
+
+#[derive(Debug, Default)]
+struct Storage {
+    chunks: HashMap<Digest, Bytes>,
+    blobs: HashMap<Digest, BlobIndex>,
+}
+
+impl MemoryBlobService {
+    /// An empty service.
+    pub fn new() -> MemoryBlobService {
+        MemoryBlobService::default()
+    }
+
+    fn storage(&self) -> MutexGuard<'_, Storage> {
+        // Nothing here panics halfway through a change.
+        self.storage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl BlobService for MemoryBlobService {
+    async fn has(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.chunks(digest).await?.is_some())
+    }
+
+    async fn chunks(&self, digest: &Digest) -> Result<Option<BlobIndex>> {
+        if *digest == Digest::EMPTY {
+            return Ok(Some(BlobIndex::empty()));
+        }
+        Ok(self.storage().blobs.get(digest).cloned())
+    }
+
+    async fn open_read(&self, digest: &Digest) -> Result<Option<BlobReader>> {
+        let index = self.chunks(digest).await?;
+        Ok(index.map(|index| BlobReader::new(Source { service: self.clone(), index })))
+    }
+
+    async fn open_write(&self) -> Result<BlobWriter> {
+        Ok(BlobWriter::new(Sink { service: self.clone(), written: BytesMut::new() }))
+    }
+}
+
+struct Source {
+    service: MemoryBlobService,
+    index: BlobIndex,
+}
+
+impl BlobSource for Source {
+    fn size(&self) -> u64 {
+        self.index.size()
+    }
+
+    fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+        let storage = self.service.storage();
+        let pieces: Vec<Result<Bytes>> = self
+            .index
+            .covering(range.clone())
+            .map(|number| {
+                let missing = || Error::new(ErrorKind::Corrupt, "read chunk", "it is missing");
+                let chunk = self.index.get(number).ok_or_else(missing)?;
+                let bytes = storage.chunks.get(&chunk.digest).ok_or_else(missing)?;
+                let held = self.index.chunk_range(number).ok_or_else(missing)?;
+                let start = range.start.max(held.start) - held.start;
+                let end = range.end.min(held.end) - held.start;
+                Ok(bytes.slice(start as usize..end as usize))
+            })
+            .collect();
+        stream::iter(pieces).boxed()
+    }
+}
+
+struct Sink {
+    service: MemoryBlobService,
+    written: BytesMut,
+}
+
+#[async_trait]
+impl BlobSink for Sink {
+    async fn write(&mut self, data: Bytes) -> Result<()> {
+        self.written.extend_from_slice(&data);
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<Digest> {
+        let bytes = std::mem::take(&mut self.written).freeze();
+        let digest = Digest::of(&bytes);
+        let chunks: Vec<(ChunkMeta, Bytes)> = (0..bytes.len())
+            .step_by(CHUNK_SIZE)
+            .map(|start| {
+                let chunk = bytes.slice(start..bytes.len().min(start + CHUNK_SIZE));
+                let size = chunk.len() as u64;
+                (ChunkMeta { digest: Digest::of(&chunk), size }, chunk)
+            })
+            .collect();
+        let index =
+            BlobIndex::new(digest, chunks.iter().map(|(meta, _)| *meta)).map_err(|error| {
+                let message = "the blob has too many chunks";
+                Error::new(ErrorKind::InvalidInput, "write", message).with_source(error)
+            })?;
+
+        let mut storage = self.service.storage();
+        storage.chunks.extend(chunks.into_iter().map(|(meta, chunk)| (meta.digest, chunk)));
+        // Last, so that a blob that is there is there with all its chunks.
+        storage.blobs.insert(digest, index);
+        Ok(digest)
+    }
+}

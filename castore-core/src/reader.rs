@@ -1,0 +1,326 @@
+//! Reading a blob: the small trait that a backend implements, and the reader that people use.
+
+use std::fmt;
+use std::io::{self, SeekFrom};
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
+
+use crate::{Error, ErrorKind, Result};
+
+/// What a backend implements to let one blob be read.
+pub trait BlobSource: Send + Sync + 'static {
+    /// The size of the blob in bytes.
+    fn size(&self) -> u64;
+
+    /// The bytes of `range`, in order, in pieces of any size but zero.
+    ///
+    /// The caller keeps `range.start <= range.end <= size()`. The stream ends after the last byte
+    /// of the range, or after its first error. Every byte has been verified before it is yielded,
+    /// and where the range is the whole blob, the blob's digest before the stream ends.
+    fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>>;
+}
+
+/// A reader of one blob: `AsyncRead`, `AsyncSeek`, and [`read_range`](BlobReader::read_range).
+///
+/// Reading goes on ahead of the caller, in the way of the backend. A seek within the piece that
+/// was read last fetches nothing. Seeking before the start or past the end is `InvalidInput` and
+/// leaves the position where it was; seeking to the end is fine.
+///
+/// A blob read from start to end without a seek is verified as a whole: the last bytes come only
+/// if all of it has the blob's digest.
+pub struct BlobReader {
+    source: Arc<dyn BlobSource>,
+    position: u64,
+    /// The piece that was read last, and the position of its first byte.
+    piece: Bytes,
+    piece_start: u64,
+    /// The rest of the blob from the end of `piece` on, once it was asked for.
+    rest: Option<BoxStream<'static, Result<Bytes>>>,
+}
+
+impl BlobReader {
+    /// A reader at the start of the blob that `source` reads.
+    pub fn new(source: impl BlobSource) -> BlobReader {
+        BlobReader {
+            source: Arc::new(source),
+            position: 0,
+            piece: Bytes::new(),
+            piece_start: 0,
+            rest: None,
+        }
+    }
+
+    /// The size of the blob in bytes.
+    pub fn size(&self) -> u64 {
+        self.source.size()
+    }
+
+    /// The bytes of `range` (offsets in bytes), in order, in pieces; the position is not moved.
+    ///
+    /// Fetches only what covers the range. The stream ends after its first error.
+    ///
+    /// # Errors
+    /// `InvalidInput`, as the stream's only item, where the range ends before it starts or past
+    /// the end of the blob; else those of the backend.
+    pub fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+        let size = self.size();
+        let Range { start, end } = range;
+        if start > end || end > size {
+            let message = format!("{start}..{end} is not a range of a blob of {size} bytes");
+            let error = Error::new(ErrorKind::InvalidInput, "read a range", message);
+            return stream::iter([Err(error)]).boxed();
+        }
+        if start == end {
+            return stream::empty().boxed();
+        }
+        whole(self.source.read_range(range), end - start).boxed()
+    }
+
+    fn piece_end(&self) -> u64 {
+        self.piece_start + self.piece.len() as u64
+    }
+
+    /// What is left of the last piece at the current position.
+    fn buffered(&self) -> &[u8] {
+        if (self.piece_start..self.piece_end()).contains(&self.position) {
+            &self.piece[(self.position - self.piece_start) as usize..]
+        } else {
+            &[]
+        }
+    }
+}
+
+/// Holds a backend to its word: exactly `expected` bytes, and nothing after an error.
+fn whole(
+    inner: impl Stream<Item = Result<Bytes>> + Send + Unpin + 'static,
+    expected: u64,
+) -> impl Stream<Item = Result<Bytes>> + Send {
+    stream::unfold(Some((inner, expected)), |state| async {
+        let (mut inner, left) = state?;
+        let wrong = |what: &str| Error::new(ErrorKind::Other, "read a range", what);
+        match inner.next().await {
+            Some(Ok(piece)) => match left.checked_sub(piece.len() as u64) {
+                Some(left) => Some((Ok(piece), Some((inner, left)))),
+                None => Some((Err(wrong("the backend gave more bytes than asked for")), None)),
+            },
+            Some(Err(error)) => Some((Err(error), None)),
+            None if left > 0 => Some((Err(wrong("the backend gave too few bytes")), None)),
+            None => None,
+        }
+    })
+}
+
+impl AsyncRead for BlobReader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        while this.buffered().is_empty() {
+            // The stream's own end, not the count of bytes, is the end of a blob: what verifies
+            // the whole of it may still have something to say after the last byte.
+            if this.rest.is_none() || this.position != this.piece_end() {
+                if this.position == this.size() {
+                    return Poll::Ready(Ok(()));
+                }
+                this.rest = Some(this.read_range(this.position..this.size()));
+                this.piece = Bytes::new();
+                this.piece_start = this.position;
+            }
+            let Some(rest) = &mut this.rest else { continue };
+            match ready!(rest.poll_next_unpin(cx)) {
+                Some(Ok(piece)) => {
+                    this.piece_start = this.piece_end();
+                    this.piece = piece;
+                }
+                Some(Err(error)) => {
+                    this.rest = None;
+                    return Poll::Ready(Err(error.into()));
+                }
+                None => {
+                    this.rest = None;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+        let buffered = this.buffered();
+        let count = buffered.len().min(buf.remaining());
+        buf.put_slice(&buffered[..count]);
+        this.position += count as u64;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncSeek for BlobReader {
+    fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        let this = self.get_mut();
+        let size = this.size();
+        let target = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::End(offset) => size.checked_add_signed(offset),
+            SeekFrom::Current(offset) => this.position.checked_add_signed(offset),
+        };
+        match target.filter(|target| *target <= size) {
+            Some(target) => this.position = target,
+            None => {
+                let message = format!("{to:?} is outside of a blob of {size} bytes");
+                return Err(Error::new(ErrorKind::InvalidInput, "seek", message).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_complete(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        Poll::Ready(Ok(self.position))
+    }
+}
+
+impl fmt::Debug for BlobReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobReader")
+            .field("size", &self.size())
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures_util::TryStreamExt;
+    use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+    use super::*;
+
+    /// Serves `data` in pieces of 10 bytes and keeps the ranges that it was asked for.
+    #[derive(Clone, Default)]
+    struct Pieces {
+        data: Vec<u8>,
+        asked: Arc<Mutex<Vec<Range<u64>>>>,
+        /// What the backend gets wrong: bytes too many (or too few) at the end of each range.
+        excess: i64,
+    }
+
+    impl BlobSource for Pieces {
+        fn size(&self) -> u64 {
+            self.data.len() as u64
+        }
+
+        fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+            self.asked.lock().unwrap().push(range.clone());
+            let end = range.end.checked_add_signed(self.excess).unwrap() as usize;
+            let mut data = self.data.clone();
+            data.resize(data.len().max(end), 0);
+            let pieces: Vec<_> = data[range.start as usize..end]
+                .chunks(10)
+                .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+                .collect();
+            stream::iter(pieces).boxed()
+        }
+    }
+
+    fn hundred() -> (Pieces, BlobReader) {
+        let pieces = Pieces { data: (0..100).collect(), ..Pieces::default() };
+        (pieces.clone(), BlobReader::new(pieces))
+    }
+
+    #[tokio::test]
+    async fn reads_everything_with_one_request() {
+        let (pieces, mut reader) = hundred();
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, pieces.data);
+        assert_eq!(*pieces.asked.lock().unwrap(), vec![0..100]);
+        assert_eq!(reader.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_seek_within_the_buffer_fetches_nothing() {
+        let (pieces, mut reader) = hundred();
+        assert_eq!(reader.read_u8().await.unwrap(), 0);
+        for target in [9, 3, 0, 7] {
+            assert_eq!(reader.seek(SeekFrom::Start(target)).await.unwrap(), target);
+            assert_eq!(u64::from(reader.read_u8().await.unwrap()), target);
+        }
+        assert_eq!(pieces.asked.lock().unwrap().len(), 1);
+        // Out to the end and back, without reading there, is still nothing.
+        reader.seek(SeekFrom::End(0)).await.unwrap();
+        reader.seek(SeekFrom::Start(8)).await.unwrap();
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, pieces.data[8..]);
+        assert_eq!(pieces.asked.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn any_order_of_seeks_reads_the_right_bytes() {
+        let (pieces, mut reader) = hundred();
+        for start in [50, 95, 10, 11, 99, 0, 60, 20] {
+            reader.seek(SeekFrom::Start(start)).await.unwrap();
+            let mut read = Vec::new();
+            (&mut reader).take(15).read_to_end(&mut read).await.unwrap();
+            let end = (start as usize + 15).min(100);
+            assert_eq!(read, pieces.data[start as usize..end]);
+        }
+        reader.seek(SeekFrom::End(-3)).await.unwrap();
+        assert_eq!(reader.read_u8().await.unwrap(), 97);
+        reader.seek(SeekFrom::Current(-2)).await.unwrap();
+        assert_eq!(reader.read_u8().await.unwrap(), 96);
+    }
+
+    #[tokio::test]
+    async fn seeks_outside_are_invalid_input_and_move_nothing() {
+        let (_, mut reader) = hundred();
+        reader.seek(SeekFrom::Start(5)).await.unwrap();
+        let bad = [
+            SeekFrom::Start(101),
+            SeekFrom::End(1),
+            SeekFrom::End(-101),
+            SeekFrom::Current(-6),
+            SeekFrom::Current(i64::MAX),
+        ];
+        for to in bad {
+            let error = reader.seek(to).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{to:?}");
+        }
+        assert_eq!(reader.stream_position().await.unwrap(), 5);
+        assert_eq!(reader.seek(SeekFrom::End(0)).await.unwrap(), 100);
+        assert_eq!(reader.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn ranges_are_checked_and_exact() {
+        let (pieces, reader) = hundred();
+        for range in [0..100, 0..0, 100..100, 7..8, 5..25, 99..100] {
+            let read: Vec<Bytes> = reader.read_range(range.clone()).try_collect().await.unwrap();
+            assert_eq!(read.concat(), pieces.data[range.start as usize..range.end as usize]);
+        }
+        #[expect(clippy::reversed_empty_ranges, reason = "that is what is being tested")]
+        for range in [0..101, 101..101, 5..4, u64::MAX - 1..u64::MAX] {
+            let error = reader.read_range(range).try_collect::<Vec<_>>().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_gives_too_much_or_too_little_is_an_error() {
+        for excess in [-1, 1] {
+            let data = (0..100).collect();
+            let reader = BlobReader::new(Pieces { data, excess, ..Pieces::default() });
+            let read = reader.read_range(20..60).try_collect::<Vec<_>>().await;
+            assert_eq!(read.unwrap_err().kind(), ErrorKind::Other);
+        }
+    }
+}
