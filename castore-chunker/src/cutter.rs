@@ -1,0 +1,79 @@
+//! The chunks of a blob that arrives piece by piece.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::ChunkParams;
+use crate::rope::Rope;
+use crate::scanner::Scanner;
+
+/// Cuts blobs that arrive piece by piece into chunks.
+///
+/// How a blob is split into pieces makes no difference to its chunks: they are those of
+/// [`cut_points()`](crate::cut_points()) over the whole. A chunk that lies within one piece shares
+/// its memory and keeps it alive; one that spans several is copied into a buffer of its size.
+/// Pieces of any size will do. Those of several chunks' size spare the most copies, those below
+/// 4 KiB cost one more.
+///
+/// Between calls a cutter holds less than one maximum chunk of bytes. With them it keeps alive the
+/// whole of the piece in which the unfinished chunk began.
+pub struct Cutter {
+    scanner: Scanner,
+    /// The bytes of the unfinished chunk, all of which the scanner has seen.
+    held: Rope,
+}
+
+impl Cutter {
+    /// A cutter at the start of a blob.
+    pub fn new(params: ChunkParams) -> Cutter {
+        Cutter { scanner: Scanner::new(params), held: Rope::default() }
+    }
+
+    /// Takes the next bytes of the blob, and calls `out` with every chunk that they complete, in
+    /// order.
+    ///
+    /// The bytes after the last of these chunks are held until later bytes or [`Cutter::finish`]
+    /// complete their chunk. Pushing no bytes does nothing.
+    pub fn push(&mut self, mut data: Bytes, mut out: impl FnMut(Bytes)) {
+        if data.is_empty() {
+            return;
+        }
+        if self.scanner.resume() {
+            let next = self.held.pop();
+            out(self.held.take());
+            self.held.push(next.unwrap_or_default());
+        }
+        while let Some(end) = self.scanner.find_end(&data) {
+            self.held.push(data.split_to(end));
+            out(self.held.take());
+        }
+        self.held.push(data);
+    }
+
+    /// Ends the blob, and returns its last chunk, or `None` if no bytes are held: the blob is empty,
+    /// or its last chunk was complete already.
+    ///
+    /// The cutter then is at the start of the next blob.
+    #[must_use = "the last chunk is part of the blob"]
+    pub fn finish(&mut self) -> Option<Bytes> {
+        self.scanner.restart();
+        let last = self.held.take();
+        (!last.is_empty()).then_some(last)
+    }
+
+    /// How many bytes of the unfinished chunk are held: less than the maximum chunk size.
+    pub fn buffered(&self) -> usize {
+        self.held.len()
+    }
+}
+
+impl fmt::Debug for Cutter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the bytes: there may be megabytes of them.
+        f.debug_struct("Cutter")
+            .field("scanner", &self.scanner)
+            .field("buffered", &self.buffered())
+            .finish()
+    }
+}

@@ -1,0 +1,228 @@
+//! The sizes that decide where a blob is cut.
+
+use fastcdc::v2020::{
+    AVERAGE_MAX, AVERAGE_MIN, MAXIMUM_MAX, MAXIMUM_MIN, MINIMUM_MAX, MINIMUM_MIN, Normalization,
+    select_masks,
+};
+
+/// The minimum, average and maximum size of a chunk, in bytes.
+///
+/// Only valid ones exist:
+/// - the average is 256 B to 4 MiB, and a power of two, because releases of `fastcdc` disagree on
+///   where other averages cut;
+/// - the minimum is 64 B to 1 MiB, the maximum 1 KiB to 16 MiB, and both are even, because FastCDC
+///   2020 looks at bytes in pairs;
+/// - minimum <= average <= maximum. Equal ones are fine: where all three are equal, only the size
+///   decides.
+///
+/// The ranges are those of the `fastcdc` crate.
+///
+/// Other parameters cut the same blob elsewhere, so that chunks are only shared between blobs that
+/// were cut with the same ones. The [`Default`] is the format's: 128 KiB, 256 KiB, 512 KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ChunkParams {
+    min_size: usize,
+    avg_size: usize,
+    max_size: usize,
+    /// Before the average: one bit more than the average has, so that a cut is rarer.
+    strict_mask: u64,
+    /// From the average on: one bit less, so that a cut is more frequent.
+    loose_mask: u64,
+}
+
+/// Which rule of [`ChunkParams`] is broken. All sizes are in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParamsError {
+    /// The average is outside its range.
+    #[error("the average chunk size is {0} bytes, not from {AVERAGE_MIN} to {AVERAGE_MAX}")]
+    AvgOutOfRange(usize),
+    /// The average is not a power of two.
+    #[error("the average chunk size is {0} bytes, not a power of two")]
+    AvgNotPowerOfTwo(usize),
+    /// The minimum is outside its range.
+    #[error("the minimum chunk size is {0} bytes, not from {MINIMUM_MIN} to {MINIMUM_MAX}")]
+    MinOutOfRange(usize),
+    /// The minimum is odd.
+    #[error("the minimum chunk size is {0} bytes, not an even number")]
+    MinOdd(usize),
+    /// The maximum is outside its range.
+    #[error("the maximum chunk size is {0} bytes, not from {MAXIMUM_MIN} to {MAXIMUM_MAX}")]
+    MaxOutOfRange(usize),
+    /// The maximum is odd.
+    #[error("the maximum chunk size is {0} bytes, not an even number")]
+    MaxOdd(usize),
+    /// The minimum is larger than the average.
+    #[error("the minimum chunk size is {min_size} bytes, more than the average of {avg_size}")]
+    MinAboveAvg {
+        /// The minimum.
+        min_size: usize,
+        /// The average.
+        avg_size: usize,
+    },
+    /// The average is larger than the maximum.
+    #[error("the average chunk size is {avg_size} bytes, more than the maximum of {max_size}")]
+    AvgAboveMax {
+        /// The average.
+        avg_size: usize,
+        /// The maximum.
+        max_size: usize,
+    },
+}
+
+impl ChunkParams {
+    /// Chunks of `min_size` to `max_size` bytes, of which most are around `avg_size`.
+    ///
+    /// The last chunk of a blob may be smaller than the minimum.
+    ///
+    /// # Errors
+    /// Where the sizes break one of the rules above: the first that they break, in that order.
+    pub fn new(
+        min_size: usize,
+        avg_size: usize,
+        max_size: usize,
+    ) -> Result<ChunkParams, ParamsError> {
+        if !(AVERAGE_MIN..=AVERAGE_MAX).contains(&avg_size) {
+            return Err(ParamsError::AvgOutOfRange(avg_size));
+        }
+        if !avg_size.is_power_of_two() {
+            return Err(ParamsError::AvgNotPowerOfTwo(avg_size));
+        }
+        if !(MINIMUM_MIN..=MINIMUM_MAX).contains(&min_size) {
+            return Err(ParamsError::MinOutOfRange(min_size));
+        }
+        if !min_size.is_multiple_of(2) {
+            return Err(ParamsError::MinOdd(min_size));
+        }
+        if !(MAXIMUM_MIN..=MAXIMUM_MAX).contains(&max_size) {
+            return Err(ParamsError::MaxOutOfRange(max_size));
+        }
+        if !max_size.is_multiple_of(2) {
+            return Err(ParamsError::MaxOdd(max_size));
+        }
+        if min_size > avg_size {
+            return Err(ParamsError::MinAboveAvg { min_size, avg_size });
+        }
+        if avg_size > max_size {
+            return Err(ParamsError::AvgAboveMax { avg_size, max_size });
+        }
+        Ok(ChunkParams::of_valid(min_size, avg_size, max_size))
+    }
+
+    /// An average of `avg_size` bytes, a minimum of half and a maximum of double that.
+    ///
+    /// # Errors
+    /// Where `avg_size` is not a power of two from 512 B to 2 MiB. 256 B and 4 MiB are averages
+    /// too, but the double of the one is too small a maximum and the half of the other too large a
+    /// minimum.
+    pub fn with_average(avg_size: usize) -> Result<ChunkParams, ParamsError> {
+        ChunkParams::new(avg_size / 2, avg_size, avg_size.saturating_mul(2))
+    }
+
+    fn of_valid(min_size: usize, avg_size: usize, max_size: usize) -> ChunkParams {
+        let (strict_mask, loose_mask) = select_masks(avg_size, Normalization::Level1);
+        ChunkParams { min_size, avg_size, max_size, strict_mask, loose_mask }
+    }
+
+    /// The size in bytes that every chunk but a blob's last has at least.
+    pub fn min_size(&self) -> usize {
+        self.min_size
+    }
+
+    /// The size in bytes from which on a cut is made more readily.
+    pub fn avg_size(&self) -> usize {
+        self.avg_size
+    }
+
+    /// The size in bytes that no chunk exceeds.
+    pub fn max_size(&self) -> usize {
+        self.max_size
+    }
+
+    /// Where each mask applies: up to which size in bytes, and the mask.
+    pub(crate) fn masks(&self) -> [(usize, u64); 2] {
+        [(self.avg_size, self.strict_mask), (self.max_size, self.loose_mask)]
+    }
+}
+
+impl Default for ChunkParams {
+    fn default() -> ChunkParams {
+        ChunkParams::of_valid(128 * 1024, 256 * 1024, 512 * 1024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    #[test]
+    fn default_is_the_average_of_the_format() {
+        let params = ChunkParams::default();
+        assert_eq!(Ok(params), ChunkParams::with_average(262_144));
+        assert_eq!(params.min_size(), 131_072);
+        assert_eq!(params.avg_size(), 262_144);
+        assert_eq!(params.max_size(), 524_288);
+    }
+
+    #[test]
+    fn the_limits_themselves_are_allowed() {
+        for (min, avg, max) in [
+            (64, 256, 1024),
+            (MIB, 4 * MIB, 16 * MIB),
+            (256, 256, 1024),
+            (64, 1024, 1024),
+            (1024, 1024, 1024),
+            (MIB, MIB, MIB),
+        ] {
+            let params = ChunkParams::new(min, avg, max).unwrap();
+            assert_eq!((params.min_size(), params.avg_size(), params.max_size()), (min, avg, max));
+        }
+    }
+
+    #[test]
+    fn a_broken_rule_is_named() {
+        let broken = |min, avg, max| ChunkParams::new(min, avg, max).unwrap_err();
+        assert_eq!(broken(64, 128, 1024), ParamsError::AvgOutOfRange(128));
+        assert_eq!(broken(64, 8 * MIB, 16 * MIB), ParamsError::AvgOutOfRange(8 * MIB));
+        assert_eq!(broken(64, 258, 1024), ParamsError::AvgNotPowerOfTwo(258));
+        assert_eq!(broken(64, 257, 1024), ParamsError::AvgNotPowerOfTwo(257));
+        assert_eq!(broken(62, 256, 1024), ParamsError::MinOutOfRange(62));
+        assert_eq!(broken(0, 256, 1024), ParamsError::MinOutOfRange(0));
+        assert_eq!(broken(MIB + 2, 4 * MIB, 8 * MIB), ParamsError::MinOutOfRange(MIB + 2));
+        assert_eq!(broken(65, 256, 1024), ParamsError::MinOdd(65));
+        assert_eq!(broken(64, 256, 1022), ParamsError::MaxOutOfRange(1022));
+        assert_eq!(broken(64, 256, 16 * MIB + 2), ParamsError::MaxOutOfRange(16 * MIB + 2));
+        assert_eq!(broken(64, 256, 1025), ParamsError::MaxOdd(1025));
+        assert_eq!(
+            broken(258, 256, 1024),
+            ParamsError::MinAboveAvg { min_size: 258, avg_size: 256 }
+        );
+        assert_eq!(
+            broken(64, 2048, 1024),
+            ParamsError::AvgAboveMax { avg_size: 2048, max_size: 1024 }
+        );
+    }
+
+    #[test]
+    fn an_average_alone_needs_its_half_and_double_in_range() {
+        for power in 9..=21 {
+            let params = ChunkParams::with_average(1 << power).unwrap();
+            assert_eq!(params.min_size() * 4, params.max_size());
+        }
+        let broken = |avg| ChunkParams::with_average(avg).unwrap_err();
+        assert_eq!(broken(256), ParamsError::MaxOutOfRange(512));
+        assert_eq!(broken(4 * MIB), ParamsError::MinOutOfRange(2 * MIB));
+        assert_eq!(broken(0), ParamsError::AvgOutOfRange(0));
+        assert_eq!(broken(usize::MAX), ParamsError::AvgOutOfRange(usize::MAX));
+        assert_eq!(broken(300_000), ParamsError::AvgNotPowerOfTwo(300_000));
+    }
+
+    #[test]
+    fn errors_say_the_rule_in_words() {
+        let text = |min, avg, max| ChunkParams::new(min, avg, max).unwrap_err().to_string();
+        assert_eq!(text(2, 256, 1024), "the minimum chunk size is 2 bytes, not from 64 to 1048576");
+        assert_eq!(text(64, 300, 1024), "the average chunk size is 300 bytes, not a power of two");
+    }
+}
