@@ -1,1 +1,41 @@
-//! placeholder
+//! What an index object of a castore store holds: a [`BlobIndex`] as a protobuf message.
+//!
+//! - [`encode`] gives the one canonical encoding of an index;
+//! - [`decode`] takes what a store holds, from any writer, and gives an index that is valid or a
+//!   [`DecodeError`] that says what is wrong and where. It never panics, and the memory that it
+//!   takes is bounded by the index that it returns and by one entry of the input, not by what the
+//!   input claims;
+//! - [`MAX_INDEX_SIZE`] bounds what a reader has to fetch.
+//!
+//! FORMAT.md in the repository specifies the bytes.
+//!
+//! ```
+//! use castore_core::{BlobIndex, ChunkMeta, Digest};
+//! use castore_proto::{DecodeError, decode, encode};
+//!
+//! let blob = Digest::of(b"Hello World");
+//! let index = BlobIndex::new(blob, [ChunkMeta { digest: blob, size: 11 }])?;
+//! let stored = encode(&index);
+//! assert_eq!(stored.len(), 38);
+//! assert_eq!(decode(&blob, &stored)?, Some(index));
+//!
+//! // Some writers leave out the entry of a blob of one chunk: only the chunk tells its size.
+//! assert_eq!(decode(&blob, b"")?, None);
+//! assert_eq!(decode(&Digest::EMPTY, b"")?, Some(BlobIndex::empty()));
+//!
+//! let truncated = decode(&blob, &stored[..37]);
+//! assert!(matches!(truncated, Err(DecodeError::Framing { offset: 0, .. })));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`BlobIndex`]: castore_core::BlobIndex
+
+mod decode;
+mod encode;
+mod error;
+mod frame;
+mod generated;
+
+pub use decode::decode;
+pub use encode::{MAX_INDEX_SIZE, encode};
+pub use error::{DecodeError, EntryError, FramingError};

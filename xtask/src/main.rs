@@ -1,1 +1,48 @@
-fn main() {}
+//! `cargo xtask`: the project's own chores.
+
+mod codegen;
+mod test;
+mod tidy;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+const USAGE: &str = "\
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  codegen      generate the Rust code of castore-proto's messages
+  test [ARGS]  run all tests; ARGS go to `cargo test`
+  tidy         check what neither the compiler nor clippy does
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    run(&arguments).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: &[&str]) -> Result<ExitCode> {
+    match arguments {
+        ["codegen"] => codegen::run(&root()?).map(|()| ExitCode::SUCCESS),
+        ["test", rest @ ..] => test::run(&root()?, rest),
+        ["tidy"] => tidy::run(&root()?),
+        _ => {
+            eprint!("{USAGE}");
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// The directory of the workspace. cargo says where it runs this from; what was true when it was
+/// built may have changed since.
+fn root() -> Result<PathBuf> {
+    let own = env::var_os("CARGO_MANIFEST_DIR").context("this is to be run as `cargo xtask`")?;
+    Ok(Path::new(&own).parent().context("xtask is at the root of the disk")?.to_owned())
+}

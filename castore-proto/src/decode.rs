@@ -1,0 +1,148 @@
+//! From the bytes that a store holds to an index.
+
+use castore_core::{BlobIndex, ChunkMeta, Digest, IndexError};
+use prost::Message as _;
+
+use crate::error::{DecodeError, EntryError};
+use crate::frame::Fields;
+use crate::generated::Entry;
+
+/// The number of the field that holds an entry.
+const ENTRY_FIELD: u32 = 2;
+
+/// The index of the blob `digest`, of which a store holds the encoding `bytes`.
+///
+/// `None` stands for a blob of one chunk that has the digest of the blob: some writers list no
+/// chunk then, and only the chunk tells its size. It also stands for that where no such chunk
+/// exists; only the store can tell.
+///
+/// Fields that are not known are skipped.
+///
+/// # Errors
+/// Where the bytes are not such a message, or the chunks listed break a rule of [`BlobIndex`].
+/// The first entry that is wrong ends the decoding.
+pub fn decode(digest: &Digest, bytes: &[u8]) -> Result<Option<BlobIndex>, DecodeError> {
+    let mut chunks = Chunks { fields: Fields::new(bytes), number: 0, entry: Entry::default() };
+    let mut failure = None;
+    let valid = std::iter::from_fn(|| {
+        chunks.next().unwrap_or_else(|error| {
+            failure = Some(error);
+            None
+        })
+    });
+    let index = BlobIndex::new(*digest, valid);
+    match (failure, index) {
+        (Some(error), _) => Err(error),
+        (None, Ok(index)) => Ok(Some(index)),
+        (None, Err(IndexError::NoChunks)) => Ok(None),
+        (None, Err(error)) => Err(DecodeError::Index(error)),
+    }
+}
+
+/// The listed chunks, decoded one at a time.
+struct Chunks<'a> {
+    fields: Fields<'a>,
+    /// How many entries came before.
+    number: usize,
+    /// Kept only for its allocation.
+    entry: Entry,
+}
+
+impl Chunks<'_> {
+    fn next(&mut self) -> Result<Option<ChunkMeta>, DecodeError> {
+        let field = self.fields.next_bytes(ENTRY_FIELD);
+        let field = field.map_err(|(offset, source)| DecodeError::Framing { offset, source })?;
+        let Some(bytes) = field else { return Ok(None) };
+        let number = self.number;
+        self.number += 1;
+        self.entry.clear();
+        self.entry
+            .merge(bytes)
+            .map_err(|error| DecodeError::Entry { number, source: EntryError(error) })?;
+        let digest =
+            self.entry.digest.as_slice().try_into().map_err(|_| DecodeError::DigestLength {
+                number,
+                length: self.entry.digest.len(),
+            })?;
+        Ok(Some(ChunkMeta { digest: Digest::from_bytes(digest), size: self.entry.size }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    use super::*;
+    use crate::encode;
+    use crate::generated::Index;
+
+    /// The message as far as it is looked at: prost would check the type of field 3.
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Listed {
+        #[prost(message, repeated, tag = "2")]
+        chunks: Vec<Entry>,
+    }
+
+    fn blob() -> Digest {
+        Digest::of(b"blob")
+    }
+
+    fn entries(index: &BlobIndex) -> Vec<Entry> {
+        let entry =
+            |chunk: ChunkMeta| Entry { digest: chunk.digest.as_bytes().to_vec(), size: chunk.size };
+        index.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn the_encoding_is_that_of_prost() {
+        let chunk = |name: &str, size| ChunkMeta { digest: Digest::of(name.as_bytes()), size };
+        let chunks = [chunk("a", 1), chunk("b", 127), chunk("c", 128), chunk("d", 1 << 24)];
+        let index = BlobIndex::new(blob(), chunks).unwrap();
+        let message = Index { chunks: entries(&index), bao: Vec::new() };
+        assert_eq!(encode(&index), message.encode_to_vec());
+    }
+
+    /// A field, mostly one of ours, sometimes with a wrong length or of another type.
+    fn field() -> impl Strategy<Value = Vec<u8>> {
+        let entry = (any::<[u8; 32]>(), 1..300u64).prop_map(|(digest, size)| {
+            let entry = Entry { digest: digest.to_vec(), size };
+            [vec![0x12], entry.encode_length_delimited_to_vec()].concat()
+        });
+        let noise = proptest::collection::vec(0..=32u8, 0..6);
+        prop_oneof![8 => entry, 1 => noise]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 4000,
+            rng_seed: RngSeed::Fixed(1),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn prost_decodes_the_same(
+            fields in proptest::collection::vec(field(), 0..8),
+            flip in proptest::option::of((any::<prop::sample::Index>(), 0..8u8)),
+        ) {
+            let mut bytes = fields.concat();
+            if let (Some((at, bit)), false) = (flip, bytes.is_empty()) {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1 << bit;
+            }
+            let whole = Listed::decode(bytes.as_slice());
+            match decode(&blob(), &bytes) {
+                Ok(index) => {
+                    let entries = index.map(|index| entries(&index)).unwrap_or_default();
+                    prop_assert_eq!(whole, Ok(Listed { chunks: entries }));
+                }
+                Err(DecodeError::Framing { .. } | DecodeError::Entry { .. }) => {
+                    prop_assert!(whole.is_err(), "{:?}", whole);
+                }
+                // These are no matter of protobuf, and the rest is not looked at.
+                Err(DecodeError::DigestLength { .. } | DecodeError::Index(_)) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The top level of a protobuf message, one field at a time.
+//!
+//! A message decoded whole can take twenty times the memory of its bytes, as an entry of two bytes
+//! becomes a struct of forty. Walking the top level keeps one entry at a time.
+
+use crate::error::FramingError;
+
+/// How deep groups may nest: what prost allows within an entry.
+const MAX_NESTING: usize = 100;
+
+/// The fields of a message, in order, as far as they matter here.
+#[derive(Debug)]
+pub(crate) struct Fields<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Fields<'a> {
+        Fields { bytes, offset: 0 }
+    }
+
+    /// The bytes of the next field `wanted`, or `None` where there is none left.
+    ///
+    /// All other fields are skipped, whatever their type. On an error also says where the field
+    /// in question starts.
+    pub(crate) fn next_bytes(
+        &mut self,
+        wanted: u32,
+    ) -> Result<Option<&'a [u8]>, (usize, FramingError)> {
+        while self.offset < self.bytes.len() {
+            let start = self.offset;
+            if let Some(bytes) = self.field(wanted).map_err(|error| (start, error))? {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
+    fn field(&mut self, wanted: u32) -> Result<Option<&'a [u8]>, FramingError> {
+        let (number, wire_type) = self.key()?;
+        if number == wanted {
+            return match wire_type {
+                2 => self.delimited().map(Some),
+                other => Err(FramingError::WireType(other)),
+            };
+        }
+        self.skip(number, wire_type)?;
+        Ok(None)
+    }
+
+    /// Steps over the value of an unknown field; of a group, over all fields up to its end.
+    fn skip(&mut self, number: u32, wire_type: u8) -> Result<(), FramingError> {
+        let mut open = Vec::new();
+        let (mut number, mut wire_type) = (number, wire_type);
+        loop {
+            match wire_type {
+                0 => drop(self.varint()?),
+                1 => drop(self.take(8)?),
+                2 => drop(self.delimited()?),
+                3 if open.len() == MAX_NESTING => return Err(FramingError::Nesting),
+                3 => open.push(number),
+                4 if open.pop() == Some(number) => {}
+                4 => return Err(FramingError::GroupEnd),
+                5 => drop(self.take(4)?),
+                other => return Err(FramingError::WireType(other)),
+            }
+            if open.is_empty() {
+                return Ok(());
+            }
+            (number, wire_type) = self.key()?;
+        }
+    }
+
+    /// A field number and a wire type (0 to 7).
+    fn key(&mut self) -> Result<(u32, u8), FramingError> {
+        let key = u32::try_from(self.varint()?).map_err(|_| FramingError::FieldNumber)?;
+        match key >> 3 {
+            0 => Err(FramingError::FieldNumber),
+            number => Ok((number, (key & 7) as u8)),
+        }
+    }
+
+    fn delimited(&mut self) -> Result<&'a [u8], FramingError> {
+        let length = usize::try_from(self.varint()?).map_err(|_| FramingError::Truncated)?;
+        self.take(length)
+    }
+
+    fn varint(&mut self) -> Result<u64, FramingError> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            // The tenth byte has room for one bit only.
+            if shift == 63 && byte > 1 {
+                break;
+            }
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(FramingError::Varint)
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], FramingError> {
+        let rest = &self.bytes[self.offset..];
+        let taken = rest.get(..length).ok_or(FramingError::Truncated)?;
+        self.offset += length;
+        Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All fields 2 of `bytes`.
+    fn walk(bytes: &[u8]) -> Result<Vec<&[u8]>, (usize, FramingError)> {
+        let mut fields = Fields::new(bytes);
+        std::iter::from_fn(|| fields.next_bytes(2).transpose()).collect()
+    }
+
+    #[test]
+    fn varints_have_at_most_64_bits() {
+        let varint = |bytes: &[u8]| Fields::new(bytes).varint();
+        assert_eq!(varint(&[0]), Ok(0));
+        assert_eq!(varint(&[0xac, 2]), Ok(300));
+        assert_eq!(varint(&[0x80, 0]), Ok(0), "a longer encoding than needed is allowed");
+        let max = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];
+        assert_eq!(varint(&max), Ok(u64::MAX));
+        let more = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2];
+        assert_eq!(varint(&more), Err(FramingError::Varint));
+        assert_eq!(varint(&[0x80; 11]), Err(FramingError::Varint));
+        assert_eq!(varint(&[0x80; 9]), Err(FramingError::Truncated));
+        assert_eq!(varint(&[]), Err(FramingError::Truncated));
+    }
+
+    #[test]
+    fn only_the_wanted_field_is_returned() {
+        assert_eq!(walk(&[]), Ok(vec![]));
+        assert_eq!(walk(&[0x0a, 1, b'x', 0x12, 2, b'y', b'z', 0x12, 0]), Ok(vec![&b"yz"[..], b""]));
+    }
+
+    #[test]
+    fn groups_are_skipped_whole() {
+        // Group 5 holds a varint, a field 2, and group 6 with a field 2 of its own.
+        let group = [0x2b, 8, 1, 0x12, 1, b'a', 0x33, 0x12, 0, 0x34, 0x2c, 0x12, 1, b'b'];
+        assert_eq!(walk(&group), Ok(vec![&b"b"[..]]));
+    }
+
+    #[test]
+    fn groups_nest_to_a_limit() {
+        let nested = |depth| [vec![0x2b; depth], vec![0x2c; depth]].concat();
+        assert_eq!(walk(&nested(MAX_NESTING)), Ok(vec![]));
+        assert_eq!(walk(&nested(MAX_NESTING + 1)), Err((0, FramingError::Nesting)));
+    }
+}
