@@ -1,0 +1,211 @@
+//! Building a service: which store, and how it is used.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use castore_chunker::ChunkParams;
+use castore_core::{Error, ErrorKind, Result};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+
+use crate::codec::Codec;
+use crate::durability::Barrier;
+use crate::known::Known;
+use crate::layout::Layout;
+use crate::limits::Limits;
+use crate::requests::Requests;
+use crate::service::{ObjectStoreBlobService, Shared};
+
+/// The default of [`Builder::memory`]: 64 MiB.
+pub const DEFAULT_MEMORY: usize = 64 * 1024 * 1024;
+
+/// The default of [`Builder::requests`]: 64, which over 20 ms per request and chunks of 256 KiB is
+/// 800 MB/s.
+pub const DEFAULT_REQUESTS: usize = 64;
+
+/// The default of [`Builder::zstd_level`], and that of other implementations.
+pub const DEFAULT_ZSTD_LEVEL: i32 = 3;
+
+/// The smallest memory that a service works with, in bytes: 1 MiB.
+const MIN_MEMORY: usize = 1024 * 1024;
+
+/// Says how an [`ObjectStoreBlobService`] is to be built.
+///
+/// From [`ObjectStoreBlobService::builder`], [`ObjectStoreBlobService::local`] or
+/// [`parse_url`](crate::parse_url()).
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct Builder {
+    target: Target,
+    base_path: String,
+    params: ChunkParams,
+    zstd_level: i32,
+    memory: usize,
+    requests: usize,
+    durable: Option<bool>,
+}
+
+#[derive(Debug, Clone)]
+enum Target {
+    Store(Arc<dyn ObjectStore>),
+    Directory { path: PathBuf, create: bool },
+}
+
+impl Builder {
+    pub(crate) fn of_store(store: Arc<dyn ObjectStore>) -> Builder {
+        Builder::new(Target::Store(store))
+    }
+
+    pub(crate) fn of_directory(path: PathBuf) -> Builder {
+        Builder::new(Target::Directory { path, create: false })
+    }
+
+    fn new(target: Target) -> Builder {
+        Builder {
+            target,
+            base_path: String::new(),
+            params: ChunkParams::default(),
+            zstd_level: DEFAULT_ZSTD_LEVEL,
+            memory: DEFAULT_MEMORY,
+            requests: DEFAULT_REQUESTS,
+            durable: None,
+        }
+    }
+
+    /// What every object lies under, parts separated by `/`; the default is the store's root.
+    pub fn base_path(mut self, path: impl Into<String>) -> Builder {
+        self.base_path = path.into();
+        self
+    }
+
+    /// Makes the directory of a local store where it is not there yet; the default is not to.
+    pub fn create(mut self, create: bool) -> Builder {
+        if let Target::Directory { create: setting, .. } = &mut self.target {
+            *setting = create;
+        }
+        self
+    }
+
+    /// The chunk sizes of what is written; the default is 128, 256 and 512 KiB.
+    ///
+    /// Blobs of any chunk sizes can be read. But only equal sizes make equal chunks: blobs that
+    /// are written with other sizes share nothing with those that are there.
+    pub fn chunk_params(mut self, params: ChunkParams) -> Builder {
+        self.params = params;
+        self
+    }
+
+    /// The compression level of what is written, from -7 (fast) to 22 (small).
+    pub fn zstd_level(mut self, level: i32) -> Builder {
+        self.zstd_level = level;
+        self
+    }
+
+    /// The memory for chunks in flight, in bytes, however many writers and readers there are: one
+    /// half for writing and one half for reading.
+    ///
+    /// Beyond it, each open writer holds what is not a chunk yet, and each open reader the chunk
+    /// that it is at.
+    pub fn memory(mut self, bytes: usize) -> Builder {
+        self.memory = bytes;
+        self
+    }
+
+    /// How many requests may be under way at once, however many writers and readers there are.
+    pub fn requests(mut self, requests: usize) -> Builder {
+        self.requests = requests;
+        self
+    }
+
+    /// Whether closing a writer waits until its blob would survive a power cut; on by default.
+    ///
+    /// Only for a local store: others are as durable as they are.
+    pub fn durable(mut self, durable: bool) -> Builder {
+        self.durable = Some(durable);
+        self
+    }
+
+    /// The service. Makes no request.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a setting outside of its bounds; `Unavailable` or `PermissionDenied`
+    /// where the directory of a local store is not there or cannot be opened.
+    pub fn build(self) -> Result<ObjectStoreBlobService> {
+        let wrong = |message: String| Error::new(ErrorKind::InvalidInput, OPEN, message);
+        if !(-7..=22).contains(&self.zstd_level) {
+            return Err(wrong(format!("zstd level {} is not in -7..=22", self.zstd_level)));
+        }
+        if self.memory < MIN_MEMORY {
+            return Err(wrong(format!("{} bytes of memory are less than 1 MiB", self.memory)));
+        }
+        if self.requests == 0 {
+            return Err(wrong("no request would ever be allowed".to_owned()));
+        }
+        let base = Path::parse(&self.base_path)
+            .map_err(|error| wrong("the base path is malformed".to_owned()).with_source(error))?;
+
+        let processors = available_parallelism().map_or(1, usize::from);
+        let limits = Arc::new(Limits::new(self.memory, self.requests, processors));
+        let (store, barrier) = match self.target {
+            Target::Directory { path, create } => {
+                open_directory(&path, create, self.durable.unwrap_or(true))?
+            }
+            Target::Store(store) if self.durable.is_none() => (store, None),
+            Target::Store(_) => {
+                return Err(wrong("durability is a setting of local stores only".to_owned()));
+            }
+        };
+        // Two largest chunks are enough to keep cutting busy; a quarter of the memory leaves room
+        // for other work to be under way meanwhile.
+        let batch_size = (2 * self.params.max_size()).min(self.memory / 8);
+        Ok(ObjectStoreBlobService::new(Shared {
+            requests: Requests::new(store, Arc::clone(&limits)),
+            limits,
+            layout: Layout::new(&base),
+            codec: Arc::new(Codec::new(self.zstd_level)),
+            known: Known::new(),
+            barrier,
+            params: self.params,
+            batch_size,
+        }))
+    }
+}
+
+const OPEN: &str = "open the store";
+
+fn open_directory(
+    path: &std::path::Path,
+    create: bool,
+    durable: bool,
+) -> Result<(Arc<dyn ObjectStore>, Option<Barrier>)> {
+    let failed = |message: &str, error: std::io::Error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+            _ => ErrorKind::Unavailable,
+        };
+        Error::new(kind, OPEN, format!("{}: {message}", path.display())).with_source(error)
+    };
+    if create {
+        std::fs::create_dir_all(path).map_err(|error| failed("it cannot be created", error))?;
+    }
+    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => failed("there is no such directory", error),
+        _ => failed("it cannot be opened", error),
+    })?;
+    if !metadata.is_dir() {
+        let error = std::io::ErrorKind::NotADirectory.into();
+        return Err(failed("it is not a directory", error));
+    }
+    let store = LocalFileSystem::new_with_prefix(path)
+        .map_err(|error| failed("it cannot be opened", std::io::Error::other(error)))?;
+    #[cfg(target_os = "linux")]
+    if durable {
+        let barrier =
+            Barrier::of_filesystem(path).map_err(|error| failed("it cannot be opened", error))?;
+        return Ok((Arc::new(store), Some(barrier)));
+    }
+    // Elsewhere each file is flushed as it is written, and there is nothing left to wait for.
+    Ok((Arc::new(store.with_fsync(durable)), None))
+}

@@ -1,0 +1,196 @@
+//! A chunk as it is stored: FORMAT.md, "Chunk object".
+
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use castore_core::{Digest, MAX_CHUNK_SIZE};
+use zstd::bulk::{Compressor, Decompressor};
+
+/// Compresses and decompresses chunks, with contexts that are used again and again.
+pub(crate) struct Codec {
+    level: i32,
+    compressors: Pool<Compressor<'static>>,
+    decompressors: Pool<Decompressor<'static>>,
+}
+
+/// Why a stored chunk is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("it does not decompress")]
+    Zstd(#[source] std::io::Error),
+    #[error("it has {found} bytes, not the {expected} that the index states")]
+    Size { found: u64, expected: u64 },
+    #[error("it is empty")]
+    Empty,
+    #[error("its bytes have the digest {0}")]
+    Digest(Digest),
+}
+
+/// The most bytes that a chunk of `size` bytes may take up in the store.
+///
+/// Compression makes data larger by less than 1%, and whoever flushes an encoder often adds a few
+/// bytes each time; anything beyond this bound is not a chunk.
+pub(crate) fn max_stored_size(size: u64) -> u64 {
+    2 * size + 64 * 1024
+}
+
+impl Codec {
+    pub(crate) fn new(level: i32) -> Codec {
+        Codec { level, compressors: Pool::default(), decompressors: Pool::default() }
+    }
+
+    pub(crate) fn compress(&self, chunk: &[u8]) -> std::io::Result<Vec<u8>> {
+        let mut compressor = match self.compressors.take() {
+            Some(compressor) => compressor,
+            None => Compressor::new(self.level)?,
+        };
+        let stored = compressor.compress(chunk)?;
+        self.compressors.put(compressor);
+        Ok(stored)
+    }
+
+    /// The verified bytes of the chunk `digest`, from its stored form.
+    ///
+    /// Takes no more memory than `size`, where it is known, or the largest chunk there may be.
+    pub(crate) fn decode(
+        &self,
+        digest: &Digest,
+        size: Option<u64>,
+        stored: &[u8],
+    ) -> Result<Bytes, DecodeError> {
+        let mut decompressor = match self.decompressors.take() {
+            Some(decompressor) => decompressor,
+            None => Decompressor::new().map_err(DecodeError::Zstd)?,
+        };
+        let chunk = match size {
+            Some(size) => exactly(&mut decompressor, size, stored),
+            None => at_most_the_maximum(&mut decompressor, stored),
+        };
+        self.decompressors.put(decompressor);
+        let chunk = chunk?;
+        let found = Digest::of(&chunk);
+        if found != *digest {
+            return Err(DecodeError::Digest(found));
+        }
+        Ok(Bytes::from(chunk))
+    }
+}
+
+fn exactly(
+    decompressor: &mut Decompressor<'_>,
+    size: u64,
+    stored: &[u8],
+) -> Result<Vec<u8>, DecodeError> {
+    let mut chunk = Vec::with_capacity(size.min(MAX_CHUNK_SIZE) as usize);
+    decompressor.decompress_to_buffer(stored, &mut chunk).map_err(DecodeError::Zstd)?;
+    match chunk.len() as u64 {
+        found if found == size => Ok(chunk),
+        found => Err(DecodeError::Size { found, expected: size }),
+    }
+}
+
+/// A frame need not say how large it is: so try a likely size, and larger ones while that fails.
+fn at_most_the_maximum(
+    decompressor: &mut Decompressor<'_>,
+    stored: &[u8],
+) -> Result<Vec<u8>, DecodeError> {
+    let likely = Decompressor::upper_bound(stored).unwrap_or(4 * stored.len());
+    let mut capacity = (likely as u64).clamp(1024, MAX_CHUNK_SIZE);
+    loop {
+        let mut chunk = Vec::with_capacity(capacity as usize);
+        match decompressor.decompress_to_buffer(stored, &mut chunk) {
+            // No chunk is empty, and no object is: an empty blob has no chunk at all.
+            Ok(0) => return Err(DecodeError::Empty),
+            Ok(_) => return Ok(chunk),
+            Err(error) if capacity == MAX_CHUNK_SIZE => return Err(DecodeError::Zstd(error)),
+            Err(_) => capacity = (4 * capacity).min(MAX_CHUNK_SIZE),
+        }
+    }
+}
+
+/// Contexts that are not in use; never more than were in use at once.
+struct Pool<T>(Mutex<Vec<T>>);
+
+impl<T> Default for Pool<T> {
+    fn default() -> Pool<T> {
+        Pool(Mutex::new(Vec::new()))
+    }
+}
+
+impl<T> Pool<T> {
+    fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn put(&self, item: T) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(item);
+    }
+}
+
+impl std::fmt::Debug for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Codec").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn text(len: usize) -> Vec<u8> {
+        (0..).flat_map(|n: u32| format!("{n}\n").into_bytes()).take(len).collect()
+    }
+
+    #[test]
+    fn what_was_compressed_comes_back_with_and_without_the_size() {
+        let codec = Codec::new(3);
+        for len in [1, 2, 1000, 131_072, 131_073, 524_288, 3_000_000] {
+            let chunk = text(len);
+            let digest = Digest::of(&chunk);
+            let stored = codec.compress(&chunk).unwrap();
+            assert!(stored.len() as u64 <= max_stored_size(len as u64));
+            assert_eq!(codec.decode(&digest, Some(len as u64), &stored).unwrap(), chunk);
+            assert_eq!(codec.decode(&digest, None, &stored).unwrap(), chunk);
+        }
+    }
+
+    #[test]
+    fn frames_without_a_size_and_several_frames_are_accepted() {
+        let chunk = text(400_000);
+        let digest = Digest::of(&chunk);
+        let mut stored = Vec::new();
+        for part in chunk.chunks(150_000) {
+            let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
+            encoder.write_all(part).unwrap();
+            stored.extend(encoder.finish().unwrap());
+        }
+        let codec = Codec::new(3);
+        assert_eq!(codec.decode(&digest, Some(400_000), &stored).unwrap(), chunk);
+        assert_eq!(codec.decode(&digest, None, &stored).unwrap(), chunk);
+    }
+
+    #[test]
+    fn a_frame_that_expands_further_than_allowed_is_refused() {
+        let codec = Codec::new(3);
+        let bomb = codec.compress(&vec![0; 64 << 20]).unwrap();
+        let digest = Digest::of(&[0; 100]);
+        assert!(matches!(codec.decode(&digest, Some(100), &bomb), Err(DecodeError::Zstd(_))));
+        assert!(matches!(codec.decode(&digest, None, &bomb), Err(DecodeError::Zstd(_))));
+    }
+
+    #[test]
+    fn wrong_sizes_and_wrong_bytes_are_refused() {
+        let codec = Codec::new(3);
+        let stored = codec.compress(b"hello").unwrap();
+        let digest = Digest::of(b"hello");
+        let size = codec.decode(&digest, Some(6), &stored);
+        assert!(matches!(size, Err(DecodeError::Size { found: 5, expected: 6 })));
+        let other = codec.decode(&Digest::of(b"other"), Some(5), &stored);
+        assert!(matches!(other, Err(DecodeError::Digest(found)) if found == digest));
+        assert!(codec.decode(&digest, Some(5), &stored[..stored.len() - 1]).is_err());
+        assert!(codec.decode(&digest, None, &stored[..stored.len() - 1]).is_err());
+        assert!(matches!(codec.decode(&Digest::EMPTY, None, b""), Err(DecodeError::Empty)));
+    }
+}

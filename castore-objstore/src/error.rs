@@ -1,0 +1,125 @@
+//! What an error of the object store, or bad stored data, means to our caller.
+
+use std::error::Error as StdError;
+use std::io;
+
+use castore_core::{Digest, Error, ErrorKind};
+
+/// Turns an error of the object store into ours, whole: it becomes the source.
+pub(crate) fn store_error(
+    operation: &'static str,
+    digest: Option<Digest>,
+    error: object_store::Error,
+) -> Error {
+    use object_store::Error as Store;
+
+    let (kind, message) = match &error {
+        // An object that is merely absent is not an error where this is called.
+        Store::NotFound { .. } => (ErrorKind::Unavailable, "the store or bucket does not exist"),
+        Store::PermissionDenied { .. } => (ErrorKind::PermissionDenied, "the store refused it"),
+        Store::Unauthenticated { .. } => {
+            (ErrorKind::PermissionDenied, "the store did not accept the credentials")
+        }
+        Store::NotSupported { .. } | Store::NotImplemented { .. } => {
+            (ErrorKind::Unsupported, "the store cannot do it")
+        }
+        Store::InvalidPath { .. } | Store::UnknownConfigurationKey { .. } => {
+            (ErrorKind::InvalidInput, "the store was addressed wrongly")
+        }
+        _ => match io_kind(&error) {
+            Some(io::ErrorKind::PermissionDenied) => {
+                (ErrorKind::PermissionDenied, "permission denied")
+            }
+            Some(io::ErrorKind::ReadOnlyFilesystem) => {
+                (ErrorKind::PermissionDenied, "the filesystem is read-only")
+            }
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                (ErrorKind::Unavailable, "no space is left in the store")
+            }
+            _ => (ErrorKind::Unavailable, "the store failed"),
+        },
+    };
+    about(Error::new(kind, operation, message).with_source(error), digest)
+}
+
+/// Stored data that is missing or wrong.
+pub(crate) fn corrupt(
+    operation: &'static str,
+    digest: Digest,
+    message: impl Into<String>,
+) -> Error {
+    Error::new(ErrorKind::Corrupt, operation, message).with_digest(digest)
+}
+
+/// A background task that ended without a result of its own.
+pub(crate) fn task_error(operation: &'static str, error: tokio::task::JoinError) -> Error {
+    let message =
+        if error.is_panic() { "a background task panicked" } else { "the runtime was shut down" };
+    Error::new(ErrorKind::Other, operation, message).with_source(error)
+}
+
+fn about(error: Error, digest: Option<Digest>) -> Error {
+    match digest {
+        Some(digest) => error.with_digest(digest),
+        None => error,
+    }
+}
+
+/// `error`, its source, the source of that, and so on.
+pub(crate) fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}
+
+/// The kind of the innermost I/O error in `error`, where there is one.
+fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+    let mut innermost =
+        chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).last()?;
+    // An I/O error around another error passes that one over when asked for its source.
+    while let Some(inner) = innermost.get_ref().and_then(|inner| inner.downcast_ref()) {
+        innermost = inner;
+    }
+    Some(innermost.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(error: object_store::Error) -> ErrorKind {
+        store_error("test", None, error).kind()
+    }
+
+    fn generic(source: io::Error) -> object_store::Error {
+        object_store::Error::Generic { store: "test", source: Box::new(source) }
+    }
+
+    #[test]
+    fn the_kind_says_what_to_do() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(kind_of(generic(full)), ErrorKind::Unavailable);
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(kind_of(generic(denied)), ErrorKind::PermissionDenied);
+        // An I/O error around another one: the innermost tells.
+        let wrapped = io::Error::other(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(kind_of(generic(wrapped)), ErrorKind::PermissionDenied);
+        let path = "p".to_owned();
+        let source = "no".into();
+        let refused = object_store::Error::Unauthenticated { path, source };
+        assert_eq!(kind_of(refused), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn the_store_s_own_error_is_the_source() {
+        let error = store_error("test", Some(Digest::EMPTY), generic(io::Error::other("boom")));
+        assert_eq!(error.digest(), Some(Digest::EMPTY));
+        let source = error.source().unwrap().downcast_ref::<object_store::Error>().unwrap();
+        assert!(source.to_string().contains("boom"));
+    }
+}

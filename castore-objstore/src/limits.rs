@@ -1,0 +1,101 @@
+//! What the whole service may use at once: memory, requests, processors.
+//!
+//! Nothing here can deadlock. Memory for writing is only held by work that ends without its
+//! caller's help. Memory for reading may be held by a reader that is never read from again; so
+//! nobody waits for it: a reader without it fetches one chunk at a time.
+
+use std::sync::Arc;
+
+use castore_core::Result;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::task_error;
+
+/// The unit in which memory is counted out, in bytes: a semaphore counts to 2^32 at a time only.
+const UNIT: usize = 1024;
+
+#[derive(Debug)]
+pub(crate) struct Limits {
+    requests: Arc<Semaphore>,
+    processors: Arc<Semaphore>,
+    writing: Arc<Semaphore>,
+    writing_units: usize,
+    reading: Arc<Semaphore>,
+    reading_bytes: u64,
+}
+
+/// Holds its share of a limit until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Limits {
+    /// `memory` is in bytes, one half of it for writing and one for reading.
+    pub(crate) fn new(memory: usize, requests: usize, processors: usize) -> Limits {
+        let units = (memory / 2 / UNIT).max(1);
+        Limits {
+            requests: Arc::new(Semaphore::new(requests)),
+            processors: Arc::new(Semaphore::new(processors)),
+            writing: Arc::new(Semaphore::new(units)),
+            writing_units: units,
+            reading: Arc::new(Semaphore::new(units)),
+            reading_bytes: (units * UNIT) as u64,
+        }
+    }
+
+    /// Waits until `bytes` (or all there is, where that is less) are free for writing.
+    pub(crate) async fn writing(&self, bytes: usize) -> Permit {
+        let units = bytes.div_ceil(UNIT).min(self.writing_units);
+        acquire(&self.writing, units).await
+    }
+
+    /// `bytes` for reading, where they are free now.
+    pub(crate) fn try_reading(&self, bytes: u64) -> Option<Permit> {
+        let units = u32::try_from(bytes.div_ceil(UNIT as u64)).ok()?;
+        let permit = Arc::clone(&self.reading).try_acquire_many_owned(units).ok()?;
+        Some(Permit { _permit: Some(permit) })
+    }
+
+    /// All the memory for reading, in bytes.
+    pub(crate) fn reading_bytes(&self) -> u64 {
+        self.reading_bytes
+    }
+
+    /// Waits until one more request may be under way.
+    pub(crate) async fn request(&self) -> Permit {
+        acquire(&self.requests, 1).await
+    }
+
+    /// Runs `work` off the async threads, as many at once as there are processors.
+    ///
+    /// Where the future is dropped, work that has begun goes on to its end.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let permit = acquire(&self.processors, 1).await;
+        off_thread(operation, move || {
+            let result = work();
+            drop(permit);
+            result
+        })
+        .await
+    }
+}
+
+/// Runs `work` off the async threads at once.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    operation: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| task_error(operation, error))
+}
+
+async fn acquire(semaphore: &Arc<Semaphore>, units: usize) -> Permit {
+    let units = u32::try_from(units).unwrap_or(u32::MAX);
+    // An error would mean that the semaphore is closed, and nobody closes it.
+    let permit = Arc::clone(semaphore).acquire_many_owned(units).await.ok();
+    Permit { _permit: permit }
+}

@@ -1,0 +1,201 @@
+//! The requests to the object store: limited, counted, and with errors of ours.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use castore_core::{Digest, Error, ErrorKind, Result};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
+
+use crate::counters::Counters;
+use crate::error::{chain, corrupt, store_error};
+use crate::limits::{Limits, Permit};
+
+#[derive(Debug)]
+pub(crate) struct Requests {
+    store: Arc<dyn ObjectStore>,
+    limits: Arc<Limits>,
+    pub(crate) counters: Counters,
+}
+
+/// An object that was asked for, all there or an open file.
+pub(crate) enum Fetched {
+    Bytes(Bytes),
+    /// So many bytes (the second number) from this offset on (the first). The request lasts until
+    /// the file is closed.
+    File(File, u64, u64, Permit),
+}
+
+impl Requests {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, limits: Arc<Limits>) -> Requests {
+        Requests { store, limits, counters: Counters::default() }
+    }
+
+    /// The stored size of an object in bytes, or `None` where there is no such object.
+    pub(crate) async fn head(
+        &self,
+        operation: &'static str,
+        digest: &Digest,
+        path: &Path,
+    ) -> Result<Option<u64>> {
+        let _permit = self.limits.request().await;
+        self.counters.requests_head.add(1);
+        match self.store.head(path).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(error) if absent(&error) => Ok(None),
+            Err(error) => Err(store_error(operation, Some(*digest), error)),
+        }
+    }
+
+    /// An object, or `None` where there is none. One of more than `max_size` bytes is `Corrupt`,
+    /// and is not fetched.
+    pub(crate) async fn get(
+        &self,
+        operation: &'static str,
+        digest: &Digest,
+        path: &Path,
+        max_size: u64,
+    ) -> Result<Option<Fetched>> {
+        let permit = self.limits.request().await;
+        self.counters.requests_get.add(1);
+        let result = match self.store.get(path).await {
+            Ok(result) => result,
+            Err(error) if absent(&error) => return Ok(None),
+            Err(error) => return Err(store_error(operation, Some(*digest), error)),
+        };
+        let size = result.meta.size;
+        if size > max_size {
+            let message = format!("the object has {size} bytes, more than {max_size} cannot be");
+            return Err(corrupt(operation, *digest, message));
+        }
+        Ok(Some(match result.payload {
+            GetResultPayload::File(file, _) => {
+                Fetched::File(file, result.range.start, size, permit)
+            }
+            GetResultPayload::Stream(stream) => Fetched::Bytes(
+                collect(stream, size)
+                    .await
+                    .map_err(|error| error.into_error(operation, *digest, size))?,
+            ),
+        }))
+    }
+
+    pub(crate) async fn put(
+        &self,
+        operation: &'static str,
+        digest: &Digest,
+        path: &Path,
+        object: Bytes,
+    ) -> Result<()> {
+        let _permit = self.limits.request().await;
+        self.counters.requests_put.add(1);
+        match self.store.put(path, PutPayload::from_bytes(object)).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(store_error(operation, Some(*digest), error)),
+        }
+    }
+
+    /// Deletes an object; one that is not there is deleted already.
+    pub(crate) async fn delete(
+        &self,
+        operation: &'static str,
+        digest: &Digest,
+        path: &Path,
+    ) -> Result<()> {
+        let _permit = self.limits.request().await;
+        self.counters.requests_delete.add(1);
+        match self.store.delete(path).await {
+            Ok(()) => Ok(()),
+            Err(error) if absent(&error) => Ok(()),
+            Err(error) => Err(store_error(operation, Some(*digest), error)),
+        }
+    }
+
+    /// All objects under `prefix`, in the order of the store.
+    pub(crate) fn list(
+        &self,
+        operation: &'static str,
+        prefix: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.store
+            .list(Some(prefix))
+            .map(move |item| item.map_err(|error| store_error(operation, None, error)))
+            .boxed()
+    }
+}
+
+impl Fetched {
+    /// The bytes of the object. Blocks where it is a file: call it off the async threads.
+    pub(crate) fn read(self) -> std::io::Result<Bytes> {
+        match self {
+            Fetched::Bytes(bytes) => Ok(bytes),
+            Fetched::File(mut file, start, size, _permit) => {
+                let mut bytes = Vec::with_capacity(size as usize);
+                file.seek(SeekFrom::Start(start))?;
+                file.take(size).read_to_end(&mut bytes)?;
+                Ok(bytes.into())
+            }
+        }
+    }
+}
+
+enum CollectError {
+    Store(object_store::Error),
+    Length(u64),
+}
+
+impl CollectError {
+    fn into_error(self, operation: &'static str, digest: Digest, size: u64) -> Error {
+        match self {
+            CollectError::Store(error) => store_error(operation, Some(digest), error),
+            CollectError::Length(got) => {
+                let message = format!("the store sent {got} bytes of an object of {size}");
+                Error::new(ErrorKind::Unavailable, operation, message).with_digest(digest)
+            }
+        }
+    }
+}
+
+/// Exactly `size` bytes of `stream`; without a copy where they come in one piece.
+async fn collect(
+    mut stream: BoxStream<'static, object_store::Result<Bytes>>,
+    size: u64,
+) -> std::result::Result<Bytes, CollectError> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    let mut length = 0;
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(CollectError::Store)?;
+        length += piece.len() as u64;
+        if length > size {
+            return Err(CollectError::Length(length));
+        }
+        if first.is_empty() {
+            first = piece;
+            continue;
+        }
+        if all.is_empty() {
+            all.reserve(size as usize);
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&piece);
+    }
+    if length < size {
+        return Err(CollectError::Length(length));
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// Whether an object is merely not there, as opposed to what it would be in.
+fn absent(error: &object_store::Error) -> bool {
+    let object_store::Error::NotFound { source, .. } = error else { return false };
+    // S3 names the missing thing in the body of its answer, which object_store keeps as a text.
+    !chain(source.as_ref()).any(|error| {
+        let text = error.to_string();
+        text.contains("NoSuchBucket") || text.contains("ContainerNotFound")
+    })
+}

@@ -1,0 +1,172 @@
+//! The blob service over an object store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use castore_chunker::ChunkParams;
+use castore_core::{
+    BlobIndex, BlobReader, BlobService, BlobWriter, Digest, Error, ErrorKind, Result,
+};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
+
+use crate::builder::Builder;
+use crate::codec::Codec;
+use crate::counters::Stats;
+use crate::durability::Barrier;
+use crate::known::Known;
+use crate::layout::{Layout, digest_of};
+use crate::limits::Limits;
+use crate::requests::Requests;
+use crate::{read, write};
+
+/// Content-addressed, deduplicating blob storage over any object store.
+///
+/// Clones share everything: limits, what is known to be stored, and counts. Its methods, and its
+/// readers and writers, need a tokio runtime.
+#[derive(Debug, Clone)]
+pub struct ObjectStoreBlobService {
+    shared: Arc<Shared>,
+}
+
+/// What all clones, readers and writers of a service share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) requests: Requests,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) layout: Layout,
+    pub(crate) codec: Arc<Codec>,
+    pub(crate) known: Known,
+    pub(crate) barrier: Option<Barrier>,
+    pub(crate) params: ChunkParams,
+    /// How many bytes a writer cuts at a time.
+    pub(crate) batch_size: usize,
+}
+
+impl ObjectStoreBlobService {
+    /// A service over `store`, with the defaults unless the builder is told otherwise.
+    pub fn builder(store: Arc<dyn ObjectStore>) -> Builder {
+        Builder::of_store(store)
+    }
+
+    /// A service over the directory `path` of the local filesystem.
+    pub fn local(path: impl Into<PathBuf>) -> Builder {
+        Builder::of_directory(path.into())
+    }
+
+    pub(crate) fn new(shared: Shared) -> ObjectStoreBlobService {
+        ObjectStoreBlobService { shared: Arc::new(shared) }
+    }
+
+    /// The digests of all blobs in the store, in the order of the store. The empty blob is listed
+    /// only where it was written.
+    pub fn list(&self) -> BoxStream<'static, Result<Digest>> {
+        self.shared
+            .requests
+            .list("list the store", self.shared.layout.blobs())
+            .try_filter_map(|object| async move { Ok(digest_of(&object.location)) })
+            .boxed()
+    }
+
+    /// The blobs whose digests start with `prefix`, four hexadecimal digits or more; where there
+    /// are none, the chunks.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a prefix that is too short or not hexadecimal.
+    pub async fn find(&self, prefix: &str) -> Result<Vec<Digest>> {
+        let hexadecimal = prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !hexadecimal || !(4..=2 * Digest::LEN).contains(&prefix.len()) {
+            let message = format!("{prefix:?} is not 4 to 64 hexadecimal digits");
+            return Err(Error::new(ErrorKind::InvalidInput, "find a digest", message));
+        }
+        let prefix = prefix.to_ascii_lowercase();
+        for shard in self.shared.layout.shards(&prefix[..4]) {
+            let found: Vec<Digest> = self
+                .shared
+                .requests
+                .list("find a digest", &shard)
+                .try_filter_map(|object| async move { Ok(digest_of(&object.location)) })
+                .try_filter(|digest| {
+                    std::future::ready(digest.to_string().starts_with(prefix.as_str()))
+                })
+                .try_collect()
+                .await?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Removes the index of the blob, and so the blob; its chunks stay, as others may list them.
+    /// Returns whether it was there.
+    pub async fn remove(&self, digest: &Digest) -> Result<bool> {
+        const OPERATION: &str = "remove blob";
+        let path = self.shared.layout.blob(digest);
+        let requests = &self.shared.requests;
+        if requests.head(OPERATION, digest, &path).await?.is_none() {
+            return Ok(false);
+        }
+        requests.delete(OPERATION, digest, &path).await?;
+        Ok(true)
+    }
+
+    /// The stored (compressed) size of the chunk in bytes, or `None` where it is absent.
+    pub async fn stored_size(&self, chunk: &Digest) -> Result<Option<u64>> {
+        let path = self.shared.layout.chunk(chunk);
+        self.shared.requests.head("look at chunk", chunk, &path).await
+    }
+
+    /// Asks the store whether it is there and lets itself be listed, with one request.
+    ///
+    /// # Errors
+    /// `Unavailable` where it is not there or cannot be reached, `PermissionDenied` where it
+    /// refuses.
+    pub async fn check(&self) -> Result<()> {
+        let shared = &self.shared;
+        let mut objects = shared.requests.list("reach the store", shared.layout.blobs());
+        objects.next().await.transpose()?;
+        Ok(())
+    }
+
+    /// What this service and its clones have done so far.
+    pub fn stats(&self) -> Stats {
+        self.shared.requests.counters.stats()
+    }
+
+    /// The chunk sizes of what is written.
+    pub fn chunk_params(&self) -> ChunkParams {
+        self.shared.params
+    }
+}
+
+#[async_trait]
+impl BlobService for ObjectStoreBlobService {
+    async fn has(&self, digest: &Digest) -> Result<bool> {
+        if *digest == Digest::EMPTY {
+            return Ok(true);
+        }
+        const OPERATION: &str = "look for blob";
+        let Shared { requests, layout, .. } = &*self.shared;
+        for path in [layout.blob(digest), layout.chunk(digest)] {
+            if requests.head(OPERATION, digest, &path).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn chunks(&self, digest: &Digest) -> Result<Option<BlobIndex>> {
+        read::chunks(&self.shared, digest).await
+    }
+
+    async fn open_read(&self, digest: &Digest) -> Result<Option<BlobReader>> {
+        read::open(&self.shared, digest).await
+    }
+
+    async fn open_write(&self) -> Result<BlobWriter> {
+        Ok(write::open(&self.shared))
+    }
+}

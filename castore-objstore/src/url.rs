@@ -1,0 +1,287 @@
+//! From a URL and options to a builder.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use castore_chunker::ChunkParams;
+use castore_core::{Error, ErrorKind, Result};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreScheme};
+use url::Url;
+
+use crate::builder::Builder;
+use crate::service::ObjectStoreBlobService;
+
+const OPEN: &str = "open the store";
+
+/// Our own options, for every kind of store: what a wrong one is answered with.
+const OPTIONS: &str = "chunk-size, zstd-level, memory, requests, durable, create";
+
+/// The builder of the service that `url` names; see [`parse_url_opts`].
+///
+/// # Errors
+/// Those of [`parse_url_opts`].
+pub fn parse_url(url: &str) -> Result<Builder> {
+    parse_url_opts(url, std::iter::empty::<(&str, &str)>())
+}
+
+/// The builder of the service that `url` names, with `options`.
+///
+/// | URL | store |
+/// |---|---|
+/// | `memory:` | memory, fresh for each call |
+/// | `file:///DIRECTORY`, or a path | a directory |
+/// | `s3://BUCKET/BASE` | S3 and its kin, with the feature `aws` |
+/// | `gs://BUCKET/BASE` | Google Cloud Storage, with the feature `gcp` |
+/// | `az://CONTAINER/BASE` | Azure, with the feature `azure` |
+/// | `http://HOST/BASE`, `https://HOST/BASE` | WebDAV, with the feature `http` |
+///
+/// The other forms that `object_store` knows, such as `https://BUCKET.s3.REGION.amazonaws.com/BASE`,
+/// will do as well. Clouds are configured from the environment first (`AWS_ENDPOINT`,
+/// `AWS_ACCESS_KEY_ID`, ... and their like), then by options. Names of options are those of
+/// `object_store`'s configuration keys, and for every store:
+///
+/// | option | sets | example |
+/// |---|---|---|
+/// | `chunk-size` | the average of [`Builder::chunk_params`]; half and twice of it are the bounds | `256KiB` |
+/// | `zstd-level` | [`Builder::zstd_level`] | `3` |
+/// | `memory` | [`Builder::memory`] | `64MiB` |
+/// | `requests` | [`Builder::requests`] | `64` |
+/// | `durable` | [`Builder::durable`], for directories | `false` |
+/// | `create` | [`Builder::create`], for directories | `true` |
+///
+/// Makes no request, and does not look for a directory: [`Builder::build`] does.
+///
+/// # Errors
+/// `InvalidInput` for a URL or an option that is unknown or malformed, and for a URL with a
+/// password; `Unsupported` for a store that this build leaves out.
+pub fn parse_url_opts<K, V>(url: &str, options: impl IntoIterator<Item = (K, V)>) -> Result<Builder>
+where
+    K: AsRef<str>,
+    V: AsRef<str>,
+{
+    let options = options
+        .into_iter()
+        .map(|(key, value)| (key.as_ref().to_owned(), value.as_ref().to_owned()));
+    let (own, others): (Vec<_>, Vec<_>) = options.partition(|(key, _)| is_own(key));
+
+    let mut builder = match local_path(url)? {
+        Some(path) => {
+            no_others(&others, "a directory")?;
+            ObjectStoreBlobService::local(path)
+        }
+        None => remote(url, others)?,
+    };
+    for (key, value) in own {
+        builder = set(builder, &key, &value)?;
+    }
+    Ok(builder)
+}
+
+/// The directory that `url` names, or `None` where it names another kind of store.
+///
+/// # Errors
+/// `InvalidInput` for an empty or malformed URL.
+pub fn local_path(url: &str) -> Result<Option<PathBuf>> {
+    if url.is_empty() {
+        return Err(wrong("the store has no name".to_owned()));
+    }
+    let Some((scheme, _)) = url.split_once(':') else { return Ok(Some(url.into())) };
+    // One letter is a drive, and whatever has a separator before the colon is a path.
+    let is_scheme = scheme.len() > 1
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    if !is_scheme || FilePath::new(url).exists() {
+        return Ok(Some(url.into()));
+    }
+    if !scheme.eq_ignore_ascii_case("file") {
+        return Ok(None);
+    }
+    let path = Url::parse(url).ok().and_then(|url| url.to_file_path().ok());
+    match path {
+        Some(path) => Ok(Some(path)),
+        None => Err(wrong(format!("{url:?} is not a path of this machine"))),
+    }
+}
+
+fn remote(text: &str, options: Vec<(String, String)>) -> Result<Builder> {
+    let url = Url::parse(text)
+        .map_err(|error| wrong(format!("{text:?} is not a URL")).with_source(error))?;
+    if url.password().is_some() {
+        let message = "a password does not belong into a URL; use the environment or an option";
+        return Err(wrong(message.to_owned()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong(format!("{text:?} has a query or a fragment")));
+    }
+    let (scheme, base) = ObjectStoreScheme::parse(&url).map_err(|error| {
+        let known = "memory:, file:, s3:, gs:, az:, http: and https:";
+        wrong(format!("{text:?} is not a store; there are {known}")).with_source(error)
+    })?;
+    let store: Arc<dyn ObjectStore> = match scheme {
+        ObjectStoreScheme::Memory => {
+            no_others(&options, "a store in memory")?;
+            Arc::new(InMemory::new())
+        }
+        #[cfg(feature = "aws")]
+        ObjectStoreScheme::AmazonS3 => cloud::s3(&url, options)?,
+        #[cfg(feature = "gcp")]
+        ObjectStoreScheme::GoogleCloudStorage => cloud::gcs(&url, options)?,
+        #[cfg(feature = "azure")]
+        ObjectStoreScheme::MicrosoftAzure => cloud::azure(&url, options)?,
+        #[cfg(feature = "http")]
+        ObjectStoreScheme::Http => cloud::http(&url, options)?,
+        other => {
+            let message = format!("this build has no support for {other:?} stores");
+            return Err(Error::new(ErrorKind::Unsupported, OPEN, message));
+        }
+    };
+    Ok(ObjectStoreBlobService::builder(store).base_path(Path::from(base)))
+}
+
+fn is_own(key: &str) -> bool {
+    OPTIONS.split(", ").any(|own| own == key)
+}
+
+fn no_others(options: &[(String, String)], store: &str) -> Result<()> {
+    match options.first() {
+        None => Ok(()),
+        Some((key, _)) => Err(unknown(key, store)),
+    }
+}
+
+fn unknown(key: &str, store: &str) -> Error {
+    wrong(format!("{store} has no option {key:?}; there are {OPTIONS}"))
+}
+
+fn wrong(message: String) -> Error {
+    Error::new(ErrorKind::InvalidInput, OPEN, message)
+}
+
+fn set(builder: Builder, key: &str, value: &str) -> Result<Builder> {
+    let bad = |what: &str| wrong(format!("option {key}: {value:?} is not {what}"));
+    let number = || value.parse::<i32>().map_err(|error| bad("a number").with_source(error));
+    let size = || parse_size(value).ok_or_else(|| bad("a size such as 256KiB"));
+    let flag = || match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(bad("true or false")),
+    };
+    Ok(match key {
+        "chunk-size" => {
+            let params = ChunkParams::with_average(size()?).map_err(|error| {
+                wrong(format!("option {key}: {value:?} will not do")).with_source(error)
+            })?;
+            builder.chunk_params(params)
+        }
+        "zstd-level" => builder.zstd_level(number()?),
+        "memory" => builder.memory(size()?),
+        "requests" => {
+            builder.requests(value.parse().map_err(|error| bad("a number").with_source(error))?)
+        }
+        "durable" => builder.durable(flag()?),
+        "create" => builder.create(flag()?),
+        _ => return Err(unknown(key, "a store")),
+    })
+}
+
+/// A number of bytes, with a binary unit: `64MiB`, `64M`, `65536`.
+fn parse_size(text: &str) -> Option<usize> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http"))]
+mod cloud;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(url: &str, options: &[(&str, &str)]) -> (ErrorKind, String) {
+        let error = match parse_url_opts(url, options.iter().copied()) {
+            Ok(builder) => builder.build().unwrap_err(),
+            Err(error) => error,
+        };
+        (error.kind(), error.to_string())
+    }
+
+    #[test]
+    fn paths_and_file_urls_are_local() {
+        let local = |url: &str| local_path(url).unwrap();
+        assert_eq!(local("/a/b"), Some("/a/b".into()));
+        assert_eq!(local("a b#c"), Some("a b#c".into()));
+        assert_eq!(local("./s3:x"), Some("./s3:x".into()));
+        assert_eq!(local("C:\\store"), Some("C:\\store".into()));
+        assert_eq!(local("memory:"), None);
+        assert_eq!(local("s3://bucket"), None);
+        assert!(local_path("").is_err());
+        if cfg!(unix) {
+            assert_eq!(local("file:///a/b%20c"), Some("/a/b c".into()));
+            assert_eq!(local("file:/a"), Some("/a".into()));
+            assert!(local_path("file://host/a").is_err());
+        }
+    }
+
+    #[test]
+    fn unknown_options_and_urls_are_errors_that_name_them() {
+        for (url, options, named) in [
+            ("memory:", &[("colour", "red")][..], "colour"),
+            ("/nowhere", &[("access_key_id", "x")], "access_key_id"),
+            ("memory:", &[("zstd-level", "x")], "\"x\""),
+            ("memory:", &[("zstd-level", "23")], "23"),
+            ("memory:", &[("memory", "12 parsecs")], "12 parsecs"),
+            ("memory:", &[("memory", "99999999999999999999GiB")], "GiB"),
+            ("memory:", &[("chunk-size", "1000")], "1000"),
+            ("memory:", &[("requests", "0")], "request"),
+            ("memory:", &[("durable", "true")], "local"),
+            ("/nowhere", &[("durable", "maybe")], "maybe"),
+            ("gopher://x/y", &[], "gopher"),
+            ("s3:bucket", &[], "s3:bucket"),
+            ("s3://user:secret@bucket/x", &[], "password"),
+            ("s3://bucket/x?y=z", &[], "query"),
+        ] {
+            let (kind, message) = error(url, options);
+            assert_eq!(kind, ErrorKind::InvalidInput, "{url} {options:?}: {message}");
+            assert!(message.contains(named), "{url} {options:?}: {message}");
+            assert!(!message.contains("secret"), "{message}");
+        }
+    }
+
+    #[test]
+    fn options_reach_the_service() {
+        let options = [("chunk-size", "64KiB"), ("zstd-level", "-5"), ("memory", "8M")];
+        let service = parse_url_opts("memory:/base", options).unwrap().build().unwrap();
+        assert_eq!(service.chunk_params().max_size(), 128 * 1024);
+    }
+
+    #[test]
+    fn a_missing_directory_is_an_error_unless_it_is_to_be_made() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("new");
+        let path = path.to_str().unwrap();
+        let (kind, message) = error(path, &[]);
+        assert_eq!(kind, ErrorKind::Unavailable);
+        assert!(message.contains(path) && message.contains("no such directory"), "{message}");
+        parse_url_opts(path, [("create", "true")]).unwrap().build().unwrap();
+        parse_url(path).unwrap().build().unwrap();
+    }
+
+    #[test]
+    fn sizes_have_binary_units() {
+        assert_eq!(parse_size("0"), Some(0));
+        assert_eq!(parse_size("64MiB"), Some(64 << 20));
+        assert_eq!(parse_size("3k"), Some(3072));
+        for bad in ["", "MiB", "1.5M", "-1", "1MB", "1 MiB"] {
+            assert_eq!(parse_size(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Writing a blob: the sink that takes bytes, and the task that turns them into chunks.
+//!
+//! Bytes gather in the sink up to a batch, wait there for memory, and go to the blob's task. It has
+//! each batch cut and digested off the async threads, starts a task for each chunk that is not
+//! known to be stored (`store.rs`), and writes the index when all of them have ended well. The task
+//! goes on while the caller prepares more bytes, and ends when the sink is dropped.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use castore_chunker::Cutter;
+use castore_core::{
+    BlobIndex, BlobSink, BlobWriter, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNKS, Result,
+};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+
+use crate::error::task_error;
+use crate::limits::{Permit, off_thread};
+use crate::service::Shared;
+
+const OPERATION: &str = "write blob";
+
+pub(crate) fn open(shared: &Arc<Shared>) -> BlobWriter {
+    BlobWriter::new(Sink { shared: Arc::clone(shared), gathered: Batch::default(), task: None })
+}
+
+struct Sink {
+    shared: Arc<Shared>,
+    gathered: Batch,
+    /// Starts with the first batch: a writer that is opened and dropped costs nothing.
+    task: Option<Task>,
+}
+
+/// Bytes of a blob on their way to being cut.
+#[derive(Default)]
+struct Batch {
+    pieces: Vec<Bytes>,
+    bytes: usize,
+    last: bool,
+    permit: Option<Permit>,
+}
+
+struct Task {
+    batches: mpsc::Sender<Batch>,
+    result: JoinHandle<Result<Digest>>,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.result.abort();
+    }
+}
+
+impl Sink {
+    /// Waits for memory for what is gathered, and gives it to the task.
+    async fn hand_over(&mut self, last: bool) -> Result<()> {
+        // The bytes as they are, once more compressed, and a chunk that began in an earlier batch.
+        let begun = self.shared.params.max_size().min(self.gathered.bytes);
+        let permit = self.shared.limits.writing(2 * self.gathered.bytes + begun).await;
+        let mut batch = std::mem::take(&mut self.gathered);
+        batch.last = last;
+        batch.permit = Some(permit);
+        let task = self.task.get_or_insert_with(|| Task::start(&self.shared));
+        if task.batches.send(batch).await.is_ok() {
+            return Ok(());
+        }
+        // The task takes batches until the last one, unless it has failed.
+        match task.finish().await {
+            Err(error) => Err(error),
+            Ok(_) => Err(Error::new(ErrorKind::Other, OPERATION, "the writer ended early")),
+        }
+    }
+}
+
+impl Task {
+    fn start(shared: &Arc<Shared>) -> Task {
+        // One batch waits while one is being cut.
+        let (batches, incoming) = mpsc::channel(1);
+        let result = tokio::spawn(write_blob(Arc::clone(shared), incoming));
+        Task { batches, result }
+    }
+
+    async fn finish(&mut self) -> Result<Digest> {
+        match (&mut self.result).await {
+            Ok(result) => result,
+            Err(error) => Err(task_error(OPERATION, error)),
+        }
+    }
+}
+
+#[async_trait]
+impl BlobSink for Sink {
+    async fn write(&mut self, mut data: Bytes) -> Result<()> {
+        while !data.is_empty() {
+            let room = self.shared.batch_size - self.gathered.bytes;
+            let piece = data.split_to(room.min(data.len()));
+            self.gathered.bytes += piece.len();
+            self.gathered.pieces.push(piece);
+            if self.gathered.bytes == self.shared.batch_size {
+                self.hand_over(false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<Digest> {
+        self.hand_over(true).await?;
+        match &mut self.task {
+            Some(task) => task.finish().await,
+            None => Err(Error::new(ErrorKind::Other, OPERATION, "the writer has no task")),
+        }
+    }
+
+    async fn abort(&mut self) {
+        if let Some(task) = &mut self.task {
+            task.result.abort();
+            // It ends with "cancelled", or had ended already: either is fine.
+            let _ = task.finish().await;
+        }
+        self.task = None;
+    }
+
+    fn preferred_write_size(&self) -> usize {
+        self.shared.batch_size
+    }
+}
+
+/// The blob's task.
+async fn write_blob(shared: Arc<Shared>, mut batches: mpsc::Receiver<Batch>) -> Result<Digest> {
+    let mut digesting = Digesting::new(&shared);
+    let mut blob =
+        Blob { shared, chunks: Vec::new(), only: None, storing: JoinSet::new(), any_new: false };
+    loop {
+        let batch = tokio::select! {
+            // A chunk that cannot be stored ends the blob at once, and not with the next batch.
+            Some(stored) = blob.storing.join_next() => {
+                blob.stored(stored)?;
+                continue;
+            }
+            batch = batches.recv() => batch,
+        };
+        let Some(Batch { pieces, bytes, last, permit }) = batch else {
+            return Err(Error::new(ErrorKind::InvalidInput, OPERATION, "the writer was dropped"));
+        };
+        blob.shared.requests.counters.bytes_written.add(bytes as u64);
+        let chunks;
+        (digesting, chunks) = digesting.digest(pieces, last).await?;
+        blob.add(chunks, digesting.cutter.buffered() > 0, permit.map(Arc::new).as_ref())?;
+        if last {
+            let whole = digesting.hasher.finalize().into();
+            return blob.commit(whole).await;
+        }
+    }
+}
+
+/// A blob that is being written.
+struct Blob {
+    shared: Arc<Shared>,
+    chunks: Vec<ChunkMeta>,
+    /// The first chunk, as long as it may be the only one. What is done with it depends on that.
+    only: Option<Bytes>,
+    storing: JoinSet<Result<bool>>,
+    any_new: bool,
+}
+
+impl Blob {
+    /// Takes the next chunks, which hold on to `permit` until they are stored; `more` says that
+    /// further bytes of the blob are there.
+    fn add(&mut self, chunks: Vec<Chunk>, more: bool, permit: Option<&Arc<Permit>>) -> Result<()> {
+        for (digest, chunk) in chunks {
+            if self.chunks.len() == MAX_CHUNKS {
+                let message = format!("it has more than {MAX_CHUNKS} chunks; use larger ones");
+                return Err(Error::new(ErrorKind::InvalidInput, OPERATION, message));
+            }
+            let size = chunk.len() as u64;
+            self.chunks.push(ChunkMeta { digest, size });
+            if self.chunks.len() == 1 {
+                self.only = Some(chunk);
+            } else {
+                self.store_first(permit);
+                self.store(digest, chunk, permit);
+            }
+        }
+        if more {
+            self.store_first(permit);
+        }
+        Ok(())
+    }
+
+    /// Stores the first chunk, now that it is not the only one.
+    fn store_first(&mut self, permit: Option<&Arc<Permit>>) {
+        if let Some(first) = self.only.take() {
+            self.store(self.chunks[0].digest, first, permit);
+        }
+    }
+
+    /// Starts to store a chunk, unless that is known to be done.
+    fn store(&mut self, digest: Digest, chunk: Bytes, permit: Option<&Arc<Permit>>) {
+        if self.shared.known.contains(&digest) {
+            self.shared.requests.counters.chunks_reused.add(1);
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let permit = permit.cloned();
+        self.storing.spawn(async move {
+            let stored = shared.store_chunk(digest, chunk, true).await;
+            drop(permit);
+            stored
+        });
+    }
+
+    fn stored(&mut self, stored: Result<Result<bool>, JoinError>) -> Result<()> {
+        self.any_new |= stored.map_err(|error| task_error(OPERATION, error))??;
+        Ok(())
+    }
+
+    /// Waits until all chunks are stored, then writes the index: from then on the blob is there.
+    ///
+    /// `whole` is the digest of all bytes.
+    async fn commit(mut self, whole: Digest) -> Result<Digest> {
+        let digest = match self.chunks.as_slice() {
+            [only] => only.digest,
+            _ => whole,
+        };
+        let index = BlobIndex::new(digest, self.chunks.drain(..)).map_err(|error| {
+            // BLAKE3 would have to be broken.
+            Error::new(ErrorKind::Other, OPERATION, "its chunks contradict its digest")
+                .with_digest(digest)
+                .with_source(error)
+        })?;
+        while let Some(stored) = self.storing.join_next().await {
+            self.stored(stored)?;
+        }
+        self.shared.commit(&index, self.only, self.any_new).await?;
+        Ok(digest)
+    }
+}
+
+type Chunk = (Digest, Bytes);
+
+/// What goes through a blob's bytes in order: where it is cut, and the digest of the whole.
+struct Digesting {
+    cutter: Cutter,
+    /// The digest of the whole, unless that is one chunk from the start: then it is the chunk's.
+    hasher: blake3::Hasher,
+    /// The largest blob that is certainly one chunk, in bytes.
+    min_size: usize,
+}
+
+impl Digesting {
+    fn new(shared: &Shared) -> Digesting {
+        let min_size = shared.params.min_size();
+        let (cutter, hasher) = (Cutter::new(shared.params), blake3::Hasher::new());
+        Digesting { cutter, hasher, min_size }
+    }
+
+    /// Cuts `pieces` and digests the chunks; beside it, on another thread, digests the whole.
+    async fn digest(self, pieces: Vec<Bytes>, last: bool) -> Result<(Digesting, Vec<Chunk>)> {
+        let Digesting { mut cutter, mut hasher, min_size } = self;
+        let begins = hasher.count() == 0;
+        let bytes: usize = pieces.iter().map(Bytes::len).sum();
+        let one_chunk = begins && last && bytes <= min_size;
+        let whole = pieces.clone();
+        let whole = async {
+            if one_chunk {
+                return Ok(hasher);
+            }
+            off_thread(OPERATION, move || {
+                for piece in &whole {
+                    hasher.update(piece);
+                }
+                hasher
+            })
+            .await
+        };
+        let chunks = off_thread(OPERATION, move || {
+            let mut chunks = Vec::new();
+            let mut add = |chunk: Bytes| chunks.push((Digest::of(&chunk), chunk));
+            for piece in pieces {
+                cutter.push(piece, &mut add);
+            }
+            if last {
+                cutter.finish().into_iter().for_each(add);
+            }
+            (cutter, chunks)
+        });
+        let (hasher, (cutter, chunks)) = tokio::try_join!(whole, chunks)?;
+        Ok((Digesting { cutter, hasher, min_size }, chunks))
+    }
+}
