@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own chores.
 
 mod codegen;
+mod memory;
 mod test;
 mod tidy;
 
@@ -15,6 +16,7 @@ Usage: cargo xtask <COMMAND>
 
 Commands:
   codegen      generate the Rust code of castore-proto's messages
+  memory [GIB] check the peak memory of putting and reading a blob of that size (4)
   test [ARGS]  run all tests; ARGS go to `cargo test`
   tidy         check what neither the compiler nor clippy does
 ";
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
 fn run(arguments: &[&str]) -> Result<ExitCode> {
     match arguments {
         ["codegen"] => codegen::run(&root()?).map(|()| ExitCode::SUCCESS),
+        ["memory"] => memory::run(&root()?, None),
+        ["memory", gib] => memory::run(&root()?, Some(gib)),
         ["test", rest @ ..] => test::run(&root()?, rest),
         ["tidy"] => tidy::run(&root()?),
         _ => {

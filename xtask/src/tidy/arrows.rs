@@ -135,7 +135,7 @@ const RULES: [Rule; 7] = [
     },
     Rule {
         name: "xtask",
-        normal: &["anyhow", "cargo_metadata", "prost-build", "protox"],
+        normal: &["anyhow", "blake3", "cargo_metadata", "prost-build", "protox"],
         featureless: &[],
         never: &["clap"],
     },

@@ -1,0 +1,7 @@
+//! What the tests stand on: data that anyone can make again, a store that watches and misbehaves,
+//! and short ways to put and read.
+
+pub(crate) mod data;
+pub(crate) mod fixtures;
+pub(crate) mod probe;
+pub(crate) mod service;

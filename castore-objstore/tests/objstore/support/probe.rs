@@ -1,0 +1,372 @@
+//! An object store that watches what is asked of it, and misbehaves as it is told.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, RenameOptions, Result,
+};
+use tokio::sync::watch;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Head,
+    Get,
+    Put,
+    Delete,
+    List,
+}
+
+/// Which half of the store a key belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Blobs,
+    Chunks,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Effect {
+    /// It is answered with this error, and nothing else happens.
+    Fail(fn() -> Error),
+    /// A GET's body ends after so many bytes, although the object is said to be as large as it is.
+    CutBody(usize),
+    /// One bit in the middle of a GET's body is another.
+    FlipBit,
+    /// A GET's object is said to have so many bytes.
+    ClaimSize(u64),
+}
+
+/// Every request that there is, for [`Probe::fault`].
+pub(crate) const ALWAYS: Range<usize> = 0..usize::MAX;
+
+/// Watches a store, in the memory unless told otherwise. Clones are the same probe.
+#[derive(Debug, Clone)]
+pub(crate) struct Probe {
+    inner: Arc<dyn ObjectStore>,
+    state: Arc<Mutex<State>>,
+    /// The kind of request that has to wait.
+    held: Arc<watch::Sender<Option<Kind>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    requests: Vec<(Kind, Path)>,
+    in_flight: usize,
+    peak_in_flight: usize,
+    put_bytes: usize,
+    peak_put_bytes: usize,
+    bodies_read: usize,
+    latency: Duration,
+    body_piece: Option<usize>,
+    faults: Vec<Fault>,
+}
+
+#[derive(Debug)]
+struct Fault {
+    kind: Kind,
+    part: Part,
+    /// Which of the matching requests, counted from 0 since the fault was set up.
+    numbers: Range<usize>,
+    seen: usize,
+    effect: Effect,
+}
+
+impl Probe {
+    pub(crate) fn new() -> Probe {
+        Probe::over(Arc::new(InMemory::new()))
+    }
+
+    pub(crate) fn over(inner: Arc<dyn ObjectStore>) -> Probe {
+        Probe { inner, state: Arc::default(), held: Arc::new(watch::Sender::new(None)) }
+    }
+
+    /// From now on every request takes `latency` of tokio's time.
+    pub(crate) fn with_latency(self, latency: Duration) -> Probe {
+        self.state().latency = latency;
+        self
+    }
+
+    /// From now on bodies come in pieces of `bytes`.
+    pub(crate) fn with_body_pieces(self, bytes: usize) -> Probe {
+        self.state().body_piece = Some(bytes);
+        self
+    }
+
+    /// Lets `effect` happen to those of the requests to come (counted from 0) that match.
+    pub(crate) fn fault(&self, kind: Kind, part: Part, numbers: Range<usize>, effect: Effect) {
+        self.state().faults.push(Fault { kind, part, numbers, seen: 0, effect });
+    }
+
+    /// Ends all faults.
+    pub(crate) fn heal(&self) {
+        self.state().faults.clear();
+    }
+
+    /// Keeps requests of `kind` waiting until [`release`](Probe::release).
+    pub(crate) fn hold(&self, kind: Kind) {
+        self.held.send_replace(Some(kind));
+    }
+
+    pub(crate) fn release(&self) {
+        self.held.send_replace(None);
+    }
+
+    /// Forgets the requests and peaks so far.
+    pub(crate) fn forget(&self) {
+        let mut state = self.state();
+        state.requests.clear();
+        state.bodies_read = 0;
+        state.peak_in_flight = state.in_flight;
+        state.peak_put_bytes = state.put_bytes;
+    }
+
+    /// How many requests there were.
+    pub(crate) fn total(&self) -> usize {
+        self.state().requests.len()
+    }
+
+    pub(crate) fn count(&self, kind: Kind, part: Part) -> usize {
+        self.keys(kind, part).len()
+    }
+
+    /// The keys of such requests, in order.
+    pub(crate) fn keys(&self, kind: Kind, part: Part) -> Vec<Path> {
+        let state = self.state();
+        let matching = state.requests.iter().filter(|(k, key)| *k == kind && part_of(key) == part);
+        matching.map(|(_, key)| key.clone()).collect()
+    }
+
+    pub(crate) fn peak_in_flight(&self) -> usize {
+        self.state().peak_in_flight
+    }
+
+    /// The most bytes of PUT payloads that were under way at once.
+    pub(crate) fn peak_put_bytes(&self) -> usize {
+        self.state().peak_put_bytes
+    }
+
+    /// How many GET bodies somebody began to read.
+    pub(crate) fn bodies_read(&self) -> usize {
+        self.state().bodies_read
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Counts a request, lets it wait, and says what is to happen to it.
+    async fn begin(&self, kind: Kind, key: &Path, put_bytes: usize) -> Result<Begun> {
+        let (latency, effects) = {
+            let mut state = self.state();
+            state.requests.push((kind, key.clone()));
+            state.in_flight += 1;
+            state.put_bytes += put_bytes;
+            state.peak_in_flight = state.peak_in_flight.max(state.in_flight);
+            state.peak_put_bytes = state.peak_put_bytes.max(state.put_bytes);
+            let effects = state.faults.iter_mut().filter_map(|fault| fault.next(kind, key));
+            let effects: Vec<Effect> = effects.collect();
+            (state.latency, effects)
+        };
+        let in_flight = InFlight { state: Arc::clone(&self.state), put_bytes };
+        let mut held = self.held.subscribe();
+        held.wait_for(|held| *held != Some(kind)).await.expect("the sender is ours");
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        for effect in &effects {
+            if let Effect::Fail(error) = effect {
+                return Err(error());
+            }
+        }
+        Ok(Begun { effects, in_flight })
+    }
+
+    fn body(&self, bytes: &Bytes, in_flight: InFlight) -> GetResultPayload {
+        let state = Arc::clone(&self.state);
+        let piece = self.state().body_piece.unwrap_or(usize::MAX);
+        let pieces: Vec<Bytes> = bytes.chunks(piece).map(|piece| bytes.slice_ref(piece)).collect();
+        let first = stream::once(async move {
+            state.lock().unwrap().bodies_read += 1;
+            stream::iter(pieces)
+        });
+        let body = first.flatten().map(move |piece| {
+            let _lasts_as_long_as_the_body = &in_flight;
+            Ok(piece)
+        });
+        GetResultPayload::Stream(body.boxed())
+    }
+}
+
+struct Begun {
+    effects: Vec<Effect>,
+    in_flight: InFlight,
+}
+
+/// A request that is under way, until this is dropped.
+struct InFlight {
+    state: Arc<Mutex<State>>,
+    put_bytes: usize,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut state = self.state.lock().unwrap();
+        state.in_flight -= 1;
+        state.put_bytes -= self.put_bytes;
+    }
+}
+
+impl Fault {
+    fn next(&mut self, kind: Kind, key: &Path) -> Option<Effect> {
+        if self.kind != kind || self.part != part_of(key) {
+            return None;
+        }
+        self.seen += 1;
+        self.numbers.contains(&(self.seen - 1)).then_some(self.effect)
+    }
+}
+
+fn part_of(key: &Path) -> Part {
+    let is = |name: &str| key.as_ref().split('/').any(|part| part == name);
+    match (is("blobs"), is("chunks")) {
+        (true, false) => Part::Blobs,
+        (false, true) => Part::Chunks,
+        _ => panic!("{key} is no key of the format"),
+    }
+}
+
+fn unexpected() -> Error {
+    Error::NotSupported { source: "the tests do not expect, and cannot count, this request".into() }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ObjectStore for Probe {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> Result<PutResult> {
+        let _begun = self.begin(Kind::Put, location, payload.content_length()).await?;
+        self.inner.put_opts(location, payload, opts).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        _: &Path,
+        _: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        Err(unexpected())
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let kind = if options.head { Kind::Head } else { Kind::Get };
+        let Begun { effects, in_flight } = self.begin(kind, location, 0).await?;
+        let result = self.inner.get_opts(location, options).await?;
+        if kind == Kind::Head {
+            return Ok(result);
+        }
+        let (mut meta, range) = (result.meta.clone(), result.range.clone());
+        let (attributes, extensions) = (result.attributes.clone(), result.extensions.clone());
+        let mut bytes = result.bytes().await?;
+        for effect in effects {
+            match effect {
+                Effect::CutBody(len) => bytes.truncate(len),
+                Effect::FlipBit => {
+                    let mut flipped = bytes.to_vec();
+                    flipped[bytes.len() / 2] ^= 1;
+                    bytes = flipped.into();
+                }
+                Effect::ClaimSize(size) => meta.size = size,
+                Effect::Fail(_) => {}
+            }
+        }
+        let payload = self.body(&bytes, in_flight);
+        Ok(GetResult { payload, meta, range, attributes, extensions })
+    }
+
+    async fn get_ranges(&self, _: &Path, _: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        Err(unexpected())
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        let probe = self.clone();
+        let delete = move |location: Result<Path>| {
+            let probe = probe.clone();
+            async move {
+                let location = location?;
+                let _begun = probe.begin(Kind::Delete, &location, 0).await?;
+                probe.inner.delete(&location).await?;
+                Ok(location)
+            }
+        };
+        locations.then(delete).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let prefix = prefix.cloned().unwrap_or_default();
+        let probe = self.clone();
+        let list = async move {
+            match probe.begin(Kind::List, &prefix, 0).await {
+                Ok(_) => probe.inner.list(Some(&prefix)),
+                Err(error) => stream::iter([Err(error)]).boxed(),
+            }
+        };
+        stream::once(list).flatten().boxed()
+    }
+
+    fn list_with_offset(
+        &self,
+        _: Option<&Path>,
+        _: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        stream::iter([Err(unexpected())]).boxed()
+    }
+
+    async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
+        Err(unexpected())
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Err(unexpected())
+    }
+
+    async fn rename_opts(&self, _: &Path, _: &Path, _: RenameOptions) -> Result<()> {
+        Err(unexpected())
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Probe({})", self.inner)
+    }
+}
+
+/// A failure of no particular kind.
+pub(crate) fn broken() -> Error {
+    Error::Generic { store: "Probe", source: "it is broken".into() }
+}
+
+pub(crate) fn denied() -> Error {
+    Error::PermissionDenied { path: "somewhere".to_owned(), source: "no".into() }
+}
+
+/// What object_store makes of S3's answer where the bucket itself is not there.
+pub(crate) fn no_bucket() -> Error {
+    let source = "<Error><Code>NoSuchBucket</Code></Error>".into();
+    Error::NotFound { path: "somewhere".to_owned(), source }
+}
