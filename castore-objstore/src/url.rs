@@ -6,7 +6,6 @@ use std::sync::Arc;
 use castore_chunker::ChunkParams;
 use castore_core::{Error, ErrorKind, Result};
 use object_store::memory::InMemory;
-use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
@@ -136,7 +135,7 @@ fn remote(text: &str, options: Vec<(String, String)>) -> Result<Builder> {
             return Err(Error::new(ErrorKind::Unsupported, OPEN, message));
         }
     };
-    Ok(ObjectStoreBlobService::builder(store).base_path(Path::from(base)))
+    Ok(ObjectStoreBlobService::builder(store).base_path(base))
 }
 
 fn is_own(key: &str) -> bool {

@@ -1,0 +1,143 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand};
+use clap_complete::Shell;
+
+const AFTER_HELP: &str = "\
+Stores:
+  /a/path, file:///a/path    a directory
+  s3://BUCKET/BASE           S3, MinIO, Garage, R2: AWS_ENDPOINT, AWS_ACCESS_KEY_ID, ...
+  gs://BUCKET/BASE           Google Cloud Storage: GOOGLE_APPLICATION_CREDENTIALS, ...
+  az://CONTAINER/BASE        Azure: AZURE_STORAGE_ACCOUNT_NAME, ...
+  http://HOST/BASE           WebDAV
+
+Exit codes:
+  0 success, 1 failure, 2 wrong usage, 3 data missing or corrupt, 4 no such blob,
+  10 no such store, 130 interrupted";
+
+/// Deduplicating blob storage on any object store.
+#[derive(Debug, Parser)]
+#[command(name = "castore", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub(crate) struct Args {
+    /// The store: a path or a URL. Without it, a directory of your own, made on first use
+    #[arg(short, long, value_name = "URL", env = "CASTORE_STORE")]
+    pub(crate) store: Option<String>,
+
+    /// An option of the store, such as zstd-level=9, chunk-size=64KiB, memory=256MiB, requests=128,
+    /// durable=false, or one of the cloud's, such as region=eu-west-1
+    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) options: Vec<(String, String)>,
+
+    /// Print JSON on standard output, an object per line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// No progress and no summary
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Say more about failures and requests; twice for even more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Store files; print the digest and name of each as soon as it is safe
+    #[command(
+        after_help = "Example: tar c project | castore put -\n\n--json prints {\"type\":\"blob\",\"digest\",\"name\",\"size\"} for each file and {\"type\":\"summary\",...} last."
+    )]
+    Put {
+        /// Files to store; `-` is standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Restore a blob to a file, which appears when it is whole and verified
+    #[command(after_help = "Example: castore get 41f83941 -o hello.txt")]
+    Get {
+        /// The digest, or 8 or more of its first digits
+        digest: String,
+        /// The file to write; `-` is standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// Replace the file if it exists
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Write a blob to standard output
+    #[command(after_help = "Example: castore cat 41f83941 --range 1MiB..2MiB")]
+    Cat {
+        /// The digest, or 8 or more of its first digits
+        digest: String,
+        /// Only these bytes: A..B, A.. or ..B, from A (the first byte is 0) up to but without B
+        #[arg(long, value_name = "A..B")]
+        range: Option<String>,
+    },
+    /// Show the size of a blob, its chunks, and the bytes that they take up
+    Stat {
+        /// The digest, or 8 or more of its first digits
+        digest: String,
+        /// List every chunk: offset, size, stored size (all in bytes), digest
+        #[arg(long)]
+        chunks: bool,
+    },
+    /// List the blobs in the store
+    Ls {
+        /// Also print the size in bytes and the number of chunks
+        #[arg(short, long)]
+        long: bool,
+    },
+    /// Remove blobs: their indexes, not the chunks, which others may share
+    Rm {
+        /// The digests, or 8 or more of their first digits
+        #[arg(required = true, value_name = "DIGEST")]
+        digests: Vec<String>,
+    },
+    /// A dry run of put: show what would be shared, and what would be new
+    Chunk {
+        /// Files to cut; `-` is standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// List every chunk: offset, size, digest
+        #[arg(long)]
+        list: bool,
+    },
+    /// Print the digests of files, as b3sum does
+    Hash {
+        /// Files to digest; `-` is standard input, and so is no file at all
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Print completions for a shell
+    #[command(
+        after_help = "Example: castore completions bash > ~/.local/share/bash-completion/completions/castore"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("it is not KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,183 @@
+//! `castore chunk`
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use castore_chunker::{ChunkParams, Cutter};
+use castore_core::Digest;
+use castore_objstore::ObjectStoreBlobService;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
+
+use super::Mode;
+use crate::failure::{Failure, NO_STORE, Result};
+use crate::input::Input;
+use crate::output;
+use crate::size::iec;
+use crate::store::Location;
+
+/// How many chunks the store is asked for at once.
+const AT_ONCE: usize = 64;
+
+pub(crate) async fn run(
+    mode: Mode,
+    location: &Location,
+    files: &[PathBuf],
+    list: bool,
+) -> Result<()> {
+    let service = match location.open() {
+        Ok(service) => Some(service),
+        Err(failure) if failure.code() == NO_STORE => None,
+        Err(failure) => return Err(failure),
+    };
+    let params = service.as_ref().map(ObjectStoreBlobService::chunk_params).unwrap_or_default();
+    let mut found = Found::default();
+    for file in files {
+        let cut = cut(file, params, |offset, chunk| {
+            found.add(chunk);
+            let Chunk { digest, size } = chunk;
+            match (list, mode.json) {
+                (true, false) => Ok(output::line(format_args!("{offset:>12} {size:>8} {digest}"))?),
+                (true, true) => {
+                    let digest = digest.to_string();
+                    let chunk = json!({ "type": "chunk", "offset": offset, "size": size, "digest": digest });
+                    Ok(output::json(&chunk)?)
+                }
+                (false, _) => Ok(()),
+            }
+        });
+        cut.await.map_err(|failure| failure.about(file.display()))?;
+    }
+    let stored = match &service {
+        Some(service) => found.in_store(service).await?,
+        None => 0,
+    };
+    if service.is_none() && !mode.quiet {
+        anstream::eprintln!("castore: there is no store yet, so all of it would be new");
+    }
+    found.report(mode, stored)
+}
+
+#[derive(Clone, Copy)]
+struct Chunk {
+    digest: Digest,
+    size: u64,
+}
+
+/// Cuts a file, and digests its chunks, off the async threads.
+async fn cut(
+    file: &Path,
+    params: ChunkParams,
+    mut each: impl FnMut(u64, Chunk) -> Result<()>,
+) -> Result<()> {
+    let mut input = Input::open(file).await?;
+    let mut cutter = Cutter::new(params);
+    let mut offset = 0;
+    loop {
+        let piece = input.next().await?;
+        let last = piece.is_none();
+        let work = tokio::task::spawn_blocking(move || {
+            let mut chunks = Vec::new();
+            let mut add = |chunk: bytes::Bytes| {
+                chunks.push(Chunk { digest: Digest::of(&chunk), size: chunk.len() as u64 });
+            };
+            match piece {
+                Some(piece) => cutter.push(piece, &mut add),
+                None => cutter.finish().into_iter().for_each(add),
+            }
+            (cutter, chunks)
+        });
+        let chunks;
+        (cutter, chunks) = work.await.map_err(anyhow::Error::new)?;
+        for chunk in chunks {
+            each(offset, chunk)?;
+            offset += chunk.size;
+        }
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    bytes: u64,
+    chunks: u64,
+    distinct: HashMap<Digest, u64>,
+}
+
+impl Found {
+    fn add(&mut self, chunk: Chunk) {
+        self.bytes += chunk.size;
+        self.chunks += 1;
+        self.distinct.insert(chunk.digest, chunk.size);
+    }
+
+    /// The bytes of the distinct chunks that the store has already.
+    async fn in_store(&self, service: &ObjectStoreBlobService) -> Result<u64> {
+        stream::iter(&self.distinct)
+            .map(|(digest, size)| async move {
+                let stored = service.stored_size(digest).await?;
+                Ok::<_, Failure>(if stored.is_some() { *size } else { 0 })
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_fold(0, |sum, size| async move { Ok(sum + size) })
+            .await
+    }
+
+    fn report(&self, mode: Mode, stored: u64) -> Result<()> {
+        let distinct: u64 = self.distinct.values().sum();
+        let new = distinct - stored;
+        if mode.json {
+            output::json(&json!({
+                "type": "summary",
+                "bytes_read": self.bytes,
+                "chunks": self.chunks,
+                "distinct_chunks": self.distinct.len(),
+                "bytes_distinct": distinct,
+                "bytes_in_store": stored,
+                "bytes_new": new,
+            }))?;
+            return Ok(());
+        }
+        let part = |bytes: u64| match self.bytes {
+            0 => 0.0,
+            all => 100.0 * bytes as f64 / all as f64,
+        };
+        let row = |name: &str, bytes: u64| {
+            output::line(format_args!("{name:<28} {:>11} {:>6.1}%", iec(bytes), part(bytes)))
+        };
+        output::line(format_args!("{} chunks, {} distinct", self.chunks, self.distinct.len()))?;
+        row("read", self.bytes)?;
+        row("shared among themselves", self.bytes - distinct)?;
+        row("in the store already", stored)?;
+        row("new, before compression", new)?;
+        self.histogram()?;
+        Ok(())
+    }
+
+    /// The distribution of the sizes of the distinct chunks, by powers of two.
+    fn histogram(&self) -> Result<()> {
+        let (Some(min), Some(max)) = (self.distinct.values().min(), self.distinct.values().max())
+        else {
+            return Ok(());
+        };
+        let mean = self.distinct.values().sum::<u64>() / self.distinct.len() as u64;
+        output::line(format_args!(
+            "sizes: {} to {}, {} on average",
+            iec(*min),
+            iec(*max),
+            iec(mean)
+        ))?;
+        let mut counts = [0_usize; 64];
+        for size in self.distinct.values() {
+            counts[size.ilog2() as usize] += 1;
+        }
+        let most = counts.iter().copied().max().unwrap_or(1).max(1);
+        for (power, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
+            let bar = "#".repeat((40 * count).div_ceil(most));
+            output::line(format_args!("{:>11} and more {count:>8} {bar}", iec(1 << power)))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! `castore ls`
+
+use castore_core::BlobService;
+use futures_util::{StreamExt, TryStreamExt};
+use serde_json::json;
+
+use super::Mode;
+use crate::failure::{Failure, Result};
+use crate::output;
+use crate::store::Location;
+
+/// How many indexes are fetched at once.
+const AT_ONCE: usize = 32;
+
+pub(crate) async fn run(mode: Mode, location: &Location, long: bool) -> Result<()> {
+    let service = location.open()?;
+    let mut blobs = service
+        .list()
+        .map(|digest| {
+            let service = &service;
+            async move {
+                let digest = digest?;
+                let index = if long { service.chunks(&digest).await } else { Ok(None) };
+                Ok::<_, Failure>((digest, index))
+            }
+        })
+        .buffered(AT_ONCE);
+    // A blob that cannot be told about does not hide the others.
+    let mut failed = None;
+    while let Some((digest, index)) = blobs.try_next().await? {
+        let index = match index {
+            Ok(index) => index,
+            Err(error) => {
+                let failure = Failure::from(error);
+                failure.report(mode.verbose);
+                failed = Some(failure.code());
+                continue;
+            }
+        };
+        match (mode.json, index) {
+            (true, None) => output::json(&json!({ "digest": digest.to_string() }))?,
+            (true, Some(index)) => output::json(&json!({
+                "digest": digest.to_string(), "size": index.size(), "chunks": index.len()
+            }))?,
+            // It was removed since it was listed.
+            (false, None) if long => {}
+            (false, None) => output::line(digest)?,
+            (false, Some(index)) => {
+                output::line(format_args!("{digest} {:>14} {:>8}", index.size(), index.len()))?;
+            }
+        }
+    }
+    match failed {
+        Some(code) => Err(Failure::reported(code)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,55 @@
+//! The commands, one in each file.
+
+mod cat;
+mod chunk;
+mod get;
+mod hash;
+mod ls;
+mod put;
+mod rm;
+mod stat;
+
+use clap::CommandFactory;
+
+use crate::args::{Args, Command};
+use crate::failure::Result;
+use crate::store::Location;
+
+/// What holds for every command.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mode {
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+}
+
+impl Mode {
+    /// Whether a person is to be told how it goes.
+    pub(crate) fn progress(self) -> bool {
+        !self.quiet && !self.json
+    }
+}
+
+pub(crate) async fn run(args: Args) -> Result<()> {
+    let Args { store, options, json, quiet, verbose, command } = args;
+    let mode = Mode { json, quiet, verbose: verbose > 0 };
+    let location = || Location::new(store, options);
+    match command {
+        Command::Put { files } => put::run(mode, &location()?, files).await,
+        Command::Get { digest, output, force } => {
+            get::run(mode, &location()?, &digest, &output, force).await
+        }
+        Command::Cat { digest, range } => cat::run(&location()?, &digest, range.as_deref()).await,
+        Command::Stat { digest, chunks } => stat::run(mode, &location()?, &digest, chunks).await,
+        Command::Ls { long } => ls::run(mode, &location()?, long).await,
+        Command::Rm { digests } => rm::run(mode, &location()?, &digests).await,
+        Command::Chunk { files, list } => chunk::run(mode, &location()?, &files, list).await,
+        Command::Hash { files } => hash::run(mode, files).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "castore", &mut script);
+            crate::output::line(String::from_utf8_lossy(&script).trim_end())?;
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `castore put`
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use castore_core::{BlobService, Digest};
+use castore_objstore::{ObjectStoreBlobService, Stats};
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+
+use super::Mode;
+use crate::failure::{FAILED, Failure, Result, USAGE};
+use crate::input::{Input, total};
+use crate::output;
+use crate::progress::Progress;
+use crate::size::iec;
+use crate::store::Location;
+
+/// How many files are under way at once: enough to hide what a small file waits for.
+const AT_ONCE: usize = 8;
+
+pub(crate) async fn run(mode: Mode, location: &Location, files: Vec<PathBuf>) -> Result<()> {
+    if files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
+        return Err(Failure::new(USAGE, "standard input (-) can be stored only once"));
+    }
+    let service = location.open_or_create(mode.quiet)?;
+    let begun = Instant::now();
+    let progress =
+        Progress::start(mode.progress(), &service, total(&files), |stats| stats.bytes_written);
+
+    let mut failed = None;
+    let mut stored = stream::iter(files)
+        .map(|file| {
+            let service = service.clone();
+            // A task of its own, so that it gets on while an earlier file's line is waited for.
+            let task = tokio::spawn(async move {
+                let result = put(&service, &file).await;
+                (file, result)
+            });
+            AbortOnDrop(task)
+        })
+        .buffered(AT_ONCE);
+    while let Some(done) = stored.next().await {
+        let (file, result) = done.map_err(anyhow::Error::new)?;
+        match result {
+            Ok((digest, size)) => Progress::suspend(progress.as_ref(), || {
+                if mode.json {
+                    let name = file.to_string_lossy();
+                    let digest = digest.to_string();
+                    let blob =
+                        json!({ "type": "blob", "digest": digest, "name": name, "size": size });
+                    return output::json(&blob);
+                }
+                output::line(output::b3sum(&digest, &file))
+            })?,
+            Err(failure) => {
+                let failure = failure.about(file.display());
+                let code = failure.code();
+                Progress::suspend(progress.as_ref(), || failure.report(mode.verbose));
+                failed.get_or_insert(if code == USAGE { FAILED } else { code });
+            }
+        }
+    }
+    drop(stored);
+    drop(progress);
+    summarize(mode, &service.stats(), begun.elapsed())?;
+    match failed {
+        Some(code) => Err(Failure::reported(code)),
+        None => Ok(()),
+    }
+}
+
+/// Stores a file; returns its digest and its size in bytes.
+async fn put(service: &ObjectStoreBlobService, file: &Path) -> Result<(Digest, u64)> {
+    let mut input = Input::open(file).await?;
+    let mut writer = service.open_write().await?;
+    let mut size = 0;
+    while let Some(piece) = input.next().await? {
+        size += piece.len() as u64;
+        writer.write_bytes(piece).await?;
+    }
+    Ok((writer.close().await?, size))
+}
+
+fn summarize(mode: Mode, stats: &Stats, time: Duration) -> Result<()> {
+    let seconds = time.as_secs_f64();
+    if mode.json {
+        output::json(&json!({
+            "type": "summary",
+            "bytes_read": stats.bytes_written,
+            "chunks_new": stats.chunks_new,
+            "chunks_reused": stats.chunks_reused,
+            "bytes_new": stats.bytes_new,
+            "bytes_stored": stats.bytes_stored,
+            "seconds": seconds,
+        }))?;
+    } else if !mode.quiet {
+        let ratio = match stats.bytes_stored {
+            0 => String::new(),
+            stored => format!(" ({:.2}:1)", stats.bytes_written as f64 / stored as f64),
+        };
+        anstream::eprintln!(
+            "{} read, {} chunks new, {} reused, {} stored{ratio}, {seconds:.1} s, {}/s",
+            iec(stats.bytes_written),
+            stats.chunks_new,
+            stats.chunks_reused,
+            iec(stats.bytes_stored),
+            iec((stats.bytes_written as f64 / seconds.max(1e-9)) as u64),
+        );
+    }
+    Ok(())
+}
+
+/// A task that does not outlive what waits for it.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, tokio::task::JoinError>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

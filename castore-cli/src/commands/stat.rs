@@ -1,0 +1,79 @@
+//! `castore stat`
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use castore_core::Digest;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
+
+use super::Mode;
+use crate::failure::{CORRUPT, Failure, Result};
+use crate::output;
+use crate::size::iec;
+use crate::store::{Location, chunks, resolve};
+
+/// How many chunks are asked for at once.
+const AT_ONCE: usize = 64;
+
+pub(crate) async fn run(mode: Mode, location: &Location, digest: &str, list: bool) -> Result<()> {
+    let service = location.open()?;
+    let digest = resolve(&service, digest).await?;
+    let index = chunks(&service, &digest).await?;
+    let distinct: BTreeSet<Digest> = index.iter().map(|chunk| chunk.digest).collect();
+    let stored: BTreeMap<Digest, Option<u64>> = stream::iter(distinct)
+        .map(|chunk| {
+            let service = &service;
+            async move { Ok::<_, Failure>((chunk, service.stored_size(&chunk).await?)) }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let bytes: u64 = stored.values().flatten().sum();
+    let missing: Vec<&Digest> =
+        stored.iter().filter(|(_, size)| size.is_none()).map(|(chunk, _)| chunk).collect();
+
+    if mode.json {
+        let listed: Vec<_> = index
+            .iter()
+            .map(|chunk| {
+                let digest = chunk.digest.to_string();
+                json!({ "digest": digest, "size": chunk.size, "stored": stored[&chunk.digest] })
+            })
+            .collect();
+        let mut value = json!({
+            "digest": digest.to_string(),
+            "size": index.size(),
+            "chunks": index.len(),
+            "distinct_chunks": stored.len(),
+            "bytes_stored": bytes,
+        });
+        if list {
+            value["chunk_list"] = listed.into();
+        }
+        output::json(&value)?;
+    } else if list {
+        let mut offset = 0;
+        for chunk in index.iter() {
+            let size = stored[&chunk.digest].map_or("missing".to_owned(), |size| size.to_string());
+            output::line(format_args!(
+                "{offset:>12} {:>8} {size:>8} {}",
+                chunk.size, chunk.digest
+            ))?;
+            offset += chunk.size;
+        }
+    } else {
+        let size = index.size();
+        output::line(format_args!("digest  {digest}"))?;
+        output::line(format_args!("size    {size} ({})", iec(size)))?;
+        output::line(format_args!("chunks  {}, {} of them distinct", index.len(), stored.len()))?;
+        let ratio = if bytes == 0 { 1.0 } else { size as f64 / bytes as f64 };
+        output::line(format_args!("stored  {bytes} ({}), {ratio:.2}:1", iec(bytes)))?;
+    }
+    match missing.as_slice() {
+        [] => Ok(()),
+        [first, ..] => {
+            let message = format!("{} of its chunks are missing, {first} first", missing.len());
+            Err(Failure::new(CORRUPT, message).about(format!("blob {digest}")))
+        }
+    }
+}

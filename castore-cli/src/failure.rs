@@ -1,0 +1,137 @@
+//! What went wrong: one line for a person, an exit code for a script.
+
+use std::error::Error as StdError;
+use std::io;
+use std::process::ExitCode;
+
+use castore_core::{Error, ErrorKind};
+
+pub(crate) const FAILED: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const CORRUPT: u8 = 3;
+pub(crate) const NO_BLOB: u8 = 4;
+pub(crate) const NO_STORE: u8 = 10;
+pub(crate) const INTERRUPTED: u8 = 130;
+
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// Why a command did not do all that it was asked for.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    error: Option<anyhow::Error>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Failure {
+        Failure { code, error: Some(anyhow::anyhow!(message.into())) }
+    }
+
+    /// The end of a command that has reported each of its failures already.
+    pub(crate) fn reported(code: u8) -> Failure {
+        Failure { code, error: None }
+    }
+
+    /// The same failure, with what it was about before it.
+    pub(crate) fn about(self, what: impl std::fmt::Display) -> Failure {
+        let error = self.error.map(|error| error.context(what.to_string()));
+        Failure { code: self.code, error }
+    }
+
+    /// Prints it; whoever closed our standard output does not want to hear about it.
+    pub(crate) fn report(&self, verbose: bool) -> ExitCode {
+        let Some(error) = &self.error else { return ExitCode::from(self.code) };
+        if error.chain().any(is_broken_pipe) {
+            return ExitCode::SUCCESS;
+        }
+        anstream::eprintln!("castore: {}", line(error));
+        if verbose {
+            anstream::eprintln!("{error:?}");
+        }
+        ExitCode::from(self.code)
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        let code = error.chain().find_map(code_of).unwrap_or(FAILED);
+        Failure { code, error: Some(error) }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        anyhow::Error::new(error).into()
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        // The library's errors come as I/O errors from its readers; they tell more by themselves.
+        match error.downcast::<Error>() {
+            Ok(error) => error.into(),
+            Err(error) => anyhow::Error::new(error).into(),
+        }
+    }
+}
+
+fn code_of(error: &(dyn StdError + 'static)) -> Option<u8> {
+    let code = match error.downcast_ref::<Error>()?.kind() {
+        ErrorKind::Corrupt => CORRUPT,
+        ErrorKind::InvalidInput | ErrorKind::Unsupported => USAGE,
+        // Only this is answered with "does not exist": an object that is absent is no error.
+        _ if error.to_string().contains("does not exist") => NO_STORE,
+        _ => FAILED,
+    };
+    Some(code)
+}
+
+fn is_broken_pipe(error: &(dyn StdError + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The messages of the chain on one line; without those that the one before has said already.
+fn line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let message = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        if line.contains(&message) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&message);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_that_says_everything_once() {
+        let inner = io::Error::other("two\n   lines");
+        let error =
+            Error::new(ErrorKind::Unavailable, "test", "the store failed").with_source(inner);
+        let failure = Failure::from(error).about("a.txt");
+        let line = line(failure.error.as_ref().unwrap());
+        assert_eq!(line, "a.txt: cannot test: the store failed: two lines");
+        assert_eq!(failure.code(), FAILED);
+    }
+
+    #[test]
+    fn the_kind_makes_the_code() {
+        let code = |kind| Failure::from(Error::new(kind, "test", "x")).code();
+        assert_eq!(code(ErrorKind::Corrupt), CORRUPT);
+        assert_eq!(code(ErrorKind::InvalidInput), USAGE);
+        assert_eq!(code(ErrorKind::Other), FAILED);
+        let io = io::Error::from(Error::new(ErrorKind::Corrupt, "test", "x"));
+        assert_eq!(Failure::from(io).code(), CORRUPT);
+    }
+}

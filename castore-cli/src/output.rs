@@ -1,0 +1,42 @@
+//! Lines on standard output.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use castore_core::Digest;
+use serde_json::Value;
+
+/// Writes `line` and a line break. A closed pipe is an error, which ends the program quietly.
+pub(crate) fn line(line: impl std::fmt::Display) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}
+
+/// Writes `value` on a line of its own.
+pub(crate) fn json(value: &Value) -> io::Result<()> {
+    line(value)
+}
+
+/// A digest and a name as `b3sum` prints them: a name with a line break or a backslash is escaped,
+/// and the line then starts with a backslash.
+pub(crate) fn b3sum(digest: &Digest, path: &Path) -> String {
+    let name = path.to_string_lossy();
+    if name.contains(['\\', '\n', '\r']) {
+        let name = name.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
+        return format!("\\{digest}  {name}");
+    }
+    format!("{digest}  {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_as_b3sum_does() {
+        let line = |name: &str| b3sum(&Digest::EMPTY, Path::new(name));
+        assert_eq!(line("a b"), format!("{}  a b", Digest::EMPTY));
+        assert_eq!(line("a\\b\nc"), format!("\\{}  a\\\\b\\nc", Digest::EMPTY));
+    }
+}
