@@ -70,7 +70,7 @@ where
             no_others(&others, "a directory")?;
             ObjectStoreBlobService::local(path)
         }
-        None => remote(url, others)?,
+        None => remote(url, &others)?,
     };
     for (key, value) in own {
         builder = set(builder, &key, &value)?;
@@ -103,7 +103,7 @@ pub fn local_path(url: &str) -> Result<Option<PathBuf>> {
     }
 }
 
-fn remote(text: &str, options: Vec<(String, String)>) -> Result<Builder> {
+fn remote(text: &str, options: &[(String, String)]) -> Result<Builder> {
     let url = Url::parse(text)
         .map_err(|error| wrong(format!("{text:?} is not a URL")).with_source(error))?;
     if url.password().is_some() {
@@ -119,7 +119,7 @@ fn remote(text: &str, options: Vec<(String, String)>) -> Result<Builder> {
     })?;
     let store: Arc<dyn ObjectStore> = match scheme {
         ObjectStoreScheme::Memory => {
-            no_others(&options, "a store in memory")?;
+            no_others(options, "a store in memory")?;
             Arc::new(InMemory::new())
         }
         #[cfg(feature = "aws")]

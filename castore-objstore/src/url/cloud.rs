@@ -37,16 +37,16 @@ fn build<S: ObjectStore>(store: object_store::Result<S>) -> Result<Arc<dyn Objec
 fn with_options<B, K>(
     builder: B,
     kind: &str,
-    options: Vec<(String, String)>,
+    options: &[(String, String)],
     parse: impl Fn(&str) -> object_store::Result<K>,
     set: impl Fn(B, K, String) -> B,
 ) -> Result<B> {
-    options.into_iter().try_fold(builder, |builder, (key, value)| {
+    options.iter().try_fold(builder, |builder, (key, value)| {
         let known = parse(&key.to_ascii_lowercase().replace('-', "_")).map_err(|error| {
             wrong(format!("{kind} has no option {key:?}; there are {OPTIONS}, and object_store's"))
                 .with_source(error)
         })?;
-        Ok(set(builder, known, value))
+        Ok(set(builder, known, value.clone()))
     })
 }
 
@@ -56,7 +56,7 @@ macro_rules! cloud {
     ($name:ident, $builder:ty, $key:ident :: $endpoint:ident, $kind:literal) => {
         pub(super) fn $name(
             url: &Url,
-            options: Vec<(String, String)>,
+            options: &[(String, String)],
         ) -> Result<Arc<dyn ObjectStore>> {
             use $builder as Builder;
             let builder = Builder::from_env()
@@ -100,7 +100,7 @@ use object_store::gcp::GoogleConfigKey;
 cloud!(gcs, object_store::gcp::GoogleCloudStorageBuilder, GoogleConfigKey::BaseUrl, "GCS");
 
 #[cfg(feature = "http")]
-pub(super) fn http(url: &Url, options: Vec<(String, String)>) -> Result<Arc<dyn ObjectStore>> {
+pub(super) fn http(url: &Url, options: &[(String, String)]) -> Result<Arc<dyn ObjectStore>> {
     use object_store::http::HttpBuilder;
 
     let builder = HttpBuilder::new()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -119,6 +119,26 @@ impl Probe {
 
     pub(crate) fn release(&self) {
         self.held.send_replace(None);
+    }
+
+    /// The bytes of an object; this and what follows is not counted as a request.
+    pub(crate) async fn object(&self, key: &Path) -> Bytes {
+        self.inner.get(key).await.unwrap().bytes().await.unwrap()
+    }
+
+    pub(crate) async fn overwrite(&self, key: &Path, object: impl Into<PutPayload>) {
+        self.inner.put(key, object.into()).await.unwrap();
+    }
+
+    pub(crate) async fn remove(&self, key: &Path) {
+        self.inner.delete(key).await.unwrap();
+    }
+
+    /// The keys of all objects.
+    pub(crate) async fn objects(&self, part: Part) -> Vec<Path> {
+        let objects = self.inner.list(None).map_ok(|object| object.location);
+        let keys: Vec<Path> = objects.try_collect().await.unwrap();
+        keys.into_iter().filter(|key| part_of(key) == part).collect()
     }
 
     /// Forgets the requests and peaks so far.

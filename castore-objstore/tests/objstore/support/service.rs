@@ -5,24 +5,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use castore_core::{BlobService, Digest, Error, ErrorKind};
-use castore_objstore::{ChunkParams, ObjectStoreBlobService};
+use castore_objstore::{Builder, ChunkParams, ObjectStoreBlobService};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncReadExt;
 
-/// A service that knows nothing yet of what `store` holds.
-pub(crate) fn service<S: ObjectStore + Clone>(store: &S) -> ObjectStoreBlobService {
-    service_with(store, ChunkParams::default())
+use super::probe::Probe;
+
+/// A service that knows nothing yet of what the store holds.
+pub(crate) fn service(probe: &Probe) -> ObjectStoreBlobService {
+    service_with(probe, ChunkParams::default())
 }
 
-pub(crate) fn service_with<S: ObjectStore + Clone>(
-    store: &S,
-    params: ChunkParams,
-) -> ObjectStoreBlobService {
-    let store = Arc::new(store.clone());
-    ObjectStoreBlobService::builder(store).chunk_params(params).build().unwrap()
+pub(crate) fn service_with(probe: &Probe, params: ChunkParams) -> ObjectStoreBlobService {
+    builder(probe).chunk_params(params).build().unwrap()
+}
+
+pub(crate) fn builder(probe: &Probe) -> Builder {
+    ObjectStoreBlobService::builder(Arc::new(probe.clone()))
 }
 
 pub(crate) async fn put(service: &ObjectStoreBlobService, data: &Bytes) -> Digest {
@@ -108,9 +109,4 @@ pub(crate) fn chunk_key(digest: &Digest) -> Path {
 
 fn key(kind: &str, digest: &Digest) -> Path {
     Path::from(format!("{kind}/b3/{digest:.4}/{digest}"))
-}
-
-/// The bytes of an object.
-pub(crate) async fn object(store: &impl ObjectStore, key: &Path) -> Bytes {
-    store.get(key).await.unwrap().bytes().await.unwrap()
 }

@@ -1,0 +1,17 @@
+//! The service as its users meet it, over stores that watch, wait, fail and lie.
+
+mod cancellation;
+mod concurrency;
+mod corrupt_chunks;
+mod corrupt_indexes;
+mod deduplication;
+mod failures;
+mod interoperability;
+mod latency;
+mod limits;
+mod random_access;
+mod repair;
+mod requests;
+mod round_trip;
+mod support;
+mod writer;

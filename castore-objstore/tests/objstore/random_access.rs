@@ -1,0 +1,141 @@
+//! Any order of reads, seeks and ranges gives the bytes that a slice gives.
+
+use std::io::SeekFrom;
+use std::ops::Range;
+
+use bytes::Bytes;
+use castore_core::BlobService;
+use castore_objstore::{ChunkParams, ObjectStoreBlobService};
+use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestRunner};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::runtime::Runtime;
+
+use crate::support::data::{MIB, random, tiny};
+use crate::support::service::{collect_until_error, put};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Read(usize),
+    ReadToEnd,
+    Seek(SeekFrom),
+    Range(Range<u64>),
+}
+
+/// Steps in a blob of `size` bytes; some seeks lead outside.
+fn steps(size: u64) -> impl Strategy<Value = Vec<Step>> {
+    let offset = size as i64;
+    let seek = prop_oneof![
+        (0..=size + 10).prop_map(SeekFrom::Start),
+        (-offset - 10..=10).prop_map(SeekFrom::End),
+        (-offset..=offset).prop_map(SeekFrom::Current),
+        (-100..=100_i64).prop_map(SeekFrom::Current),
+    ];
+    let read = prop_oneof![0..10_usize, 0..2000_usize, 0..size as usize];
+    let range = (0..=size, 0..=size).prop_map(|(a, b)| a.min(b)..a.max(b));
+    let step = prop_oneof![
+        6 => read.prop_map(Step::Read),
+        1 => Just(Step::ReadToEnd),
+        6 => seek.prop_map(Step::Seek),
+        2 => range.prop_map(Step::Range),
+    ];
+    proptest::collection::vec(step, 1..30)
+}
+
+async fn follow(service: &ObjectStoreBlobService, data: &Bytes, steps: &[Step]) {
+    let digest = castore_core::Digest::of(data);
+    let mut reader = service.open_read(&digest).await.unwrap().unwrap();
+    let size = data.len() as u64;
+    let mut position = 0_u64;
+    for step in steps {
+        match step {
+            Step::Read(count) => {
+                let mut read = vec![0; *count];
+                let mut filled = 0;
+                while filled < read.len() {
+                    match reader.read(&mut read[filled..]).await.unwrap() {
+                        0 => break,
+                        count => filled += count,
+                    }
+                }
+                let end = size.min(position + *count as u64);
+                assert_eq!(read[..filled], data[position as usize..end as usize]);
+                position = end;
+            }
+            Step::ReadToEnd => {
+                let mut read = Vec::new();
+                reader.read_to_end(&mut read).await.unwrap();
+                assert_eq!(read, data[position as usize..]);
+                position = size;
+            }
+            Step::Seek(to) => {
+                let target = match *to {
+                    SeekFrom::Start(offset) => Some(offset),
+                    SeekFrom::End(offset) => size.checked_add_signed(offset),
+                    SeekFrom::Current(offset) => position.checked_add_signed(offset),
+                };
+                match (reader.seek(*to).await, target.filter(|target| *target <= size)) {
+                    (Ok(found), Some(target)) => assert_eq!(found, target),
+                    (Err(error), None) => {
+                        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+                    }
+                    (result, target) => panic!("{to:?} gave {result:?} and not {target:?}"),
+                }
+                position = target.filter(|target| *target <= size).unwrap_or(position);
+            }
+            Step::Range(range) => {
+                let (read, error) = collect_until_error(reader.read_range(range.clone())).await;
+                assert!(error.is_none(), "{error:?}");
+                assert_eq!(read, data[range.start as usize..range.end as usize]);
+            }
+        }
+        assert_eq!(reader.stream_position().await.unwrap(), position);
+    }
+}
+
+fn any_order(service: impl Fn() -> ObjectStoreBlobService, size: usize, cases: u32) {
+    let runtime = Runtime::new().unwrap();
+    let data = random("random access", size);
+    let service = {
+        let _entered = runtime.enter();
+        service()
+    };
+    runtime.block_on(put(&service, &data));
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases,
+        rng_seed: RngSeed::Fixed(3),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let property = |steps: Vec<Step>| {
+        runtime.block_on(follow(&service, &data, &steps));
+        Ok(())
+    };
+    runner.run(&steps(size as u64), property).unwrap();
+}
+
+fn memory(params: ChunkParams) -> impl Fn() -> ObjectStoreBlobService {
+    move || castore_objstore::parse_url("memory:").unwrap().chunk_params(params).build().unwrap()
+}
+
+#[test]
+fn any_order_in_many_tiny_chunks() {
+    any_order(memory(tiny()), 20_000, 300);
+}
+
+#[test]
+fn any_order_in_one_chunk() {
+    any_order(memory(ChunkParams::default()), 20_000, 200);
+}
+
+#[test]
+fn any_order_in_usual_chunks() {
+    any_order(memory(ChunkParams::default()), 2 * MIB, 30);
+}
+
+#[test]
+fn any_order_on_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let local = ObjectStoreBlobService::local(directory.path()).chunk_params(tiny());
+    any_order(|| local.clone().build().unwrap(), 20_000, 100);
+}
