@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::available_parallelism;
 
 use castore_chunker::ChunkParams;
@@ -169,6 +170,7 @@ impl Builder {
             barrier,
             params: self.params,
             batch_size,
+            writers: AtomicUsize::new(0),
         }))
     }
 }

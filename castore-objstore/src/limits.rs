@@ -1,13 +1,16 @@
 //! What the whole service may use at once: memory, requests, processors.
 //!
-//! Nothing here can deadlock. Memory for writing is only held by work that ends without its
-//! caller's help. Memory for reading may be held by a reader that is never read from again; so
-//! nobody waits for it: a reader without it fetches one chunk at a time.
+//! Nothing here can deadlock. Whoever waits for a share or holds one is a task of its own
+//! ([`driven`]), and never a future that its caller may stop to poll; and it ends without its
+//! caller's help. The one exception is memory for reading, which a reader may hold that is never
+//! read from again: so nobody waits for it, and a reader without it fetches one chunk at a time.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use castore_core::Result;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::error::task_error;
 
@@ -75,13 +78,53 @@ impl Limits {
         operation: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let permit = acquire(&self.processors, 1).await;
-        off_thread(operation, move || {
-            let result = work();
-            drop(permit);
-            result
+        let processors = Arc::clone(&self.processors);
+        driven(operation, async move {
+            let permit = acquire(&processors, 1).await;
+            off_thread(operation, move || {
+                let result = work();
+                drop(permit);
+                result
+            })
+            .await
         })
         .await
+    }
+}
+
+/// A task that ends when what waits for it is dropped.
+#[derive(Debug)]
+pub(crate) struct Task<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> Task<T> {
+    pub(crate) fn spawn(work: impl Future<Output = T> + Send + 'static) -> Task<T> {
+        Task(tokio::spawn(work))
+    }
+
+    pub(crate) async fn join(&mut self) -> Result<T, JoinError> {
+        (&mut self.0).await
+    }
+
+    pub(crate) fn abort(&self) {
+        self.0.abort();
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Runs `work` as a task of its own, which gets on whether or not this future is polled. Ends it
+/// when this future is dropped.
+pub(crate) async fn driven<T: Send + 'static>(
+    operation: &'static str,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    match Task::spawn(work).join().await {
+        Ok(result) => result,
+        Err(error) => Err(task_error(operation, error)),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::codec::{DecodeError, max_stored_size};
 use crate::error::{corrupt, task_error};
-use crate::limits::{Permit, off_thread};
+use crate::limits::{Permit, Task, off_thread};
 use crate::requests::Fetched;
 use crate::service::Shared;
 
@@ -81,7 +81,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, digest: &Digest) -> Result<Option
 impl Shared {
     async fn fetch_index(&self, digest: &Digest) -> Result<Listed> {
         let path = self.layout.blob(digest);
-        let object = self.requests.get(INDEX, digest, &path, castore_proto::MAX_INDEX_SIZE).await?;
+        let object = self.requests.get(INDEX, *digest, path, castore_proto::MAX_INDEX_SIZE).await?;
         let Some(object) = object else { return Ok(Listed::Absent) };
         let digest = *digest;
         let decoded = off_thread(INDEX, move || {
@@ -97,7 +97,7 @@ impl Shared {
 
     async fn fetch_chunk_object(&self, digest: &Digest, max_size: u64) -> Result<Option<Fetched>> {
         let path = self.layout.chunk(digest);
-        self.requests.get(CHUNK, digest, &path, max_size).await
+        self.requests.get(CHUNK, *digest, path, max_size).await
     }
 
     /// The index and the bytes of the blob that is the chunk `chunk`.
@@ -219,15 +219,9 @@ struct Window {
 struct Fetching {
     number: usize,
     size: u64,
-    task: JoinHandle<Result<Bytes>>,
+    task: Task<Result<Bytes>>,
     /// None for the chunk that the reader is at: that one must come, however little memory is left.
     _permit: Option<Permit>,
-}
-
-impl Drop for Fetching {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl Window {
@@ -235,7 +229,7 @@ impl Window {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         self.fill();
         let Some(mut fetching) = self.fetching.pop_front() else { return Ok(None) };
-        let bytes = match (&mut fetching.task).await {
+        let bytes = match fetching.task.join().await {
             Ok(bytes) => bytes?,
             Err(error) => return Err(task_error(CHUNK, error)),
         };
@@ -269,7 +263,7 @@ impl Window {
                 return;
             }
             let shared = Arc::clone(&self.shared);
-            let task = tokio::spawn(async move { shared.fetch_chunk(chunk).await });
+            let task = Task::spawn(async move { shared.fetch_chunk(chunk).await });
             let (number, size) = (self.next, chunk.size);
             self.fetching.push_back(Fetching { number, size, task, _permit: permit });
             self.fetching_bytes += size;

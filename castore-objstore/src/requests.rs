@@ -13,42 +13,45 @@ use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, Pu
 
 use crate::counters::Counters;
 use crate::error::{chain, corrupt, store_error};
-use crate::limits::{Limits, Permit};
+use crate::limits::{Limits, driven};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Requests {
     store: Arc<dyn ObjectStore>,
     limits: Arc<Limits>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// An object that was asked for, all there or an open file.
 pub(crate) enum Fetched {
     Bytes(Bytes),
-    /// So many bytes (the second number) from this offset on (the first). The request lasts until
-    /// the file is closed.
-    File(File, u64, u64, Permit),
+    /// So many bytes (the second number) from this offset on (the first).
+    File(File, u64, u64),
 }
 
 impl Requests {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, limits: Arc<Limits>) -> Requests {
-        Requests { store, limits, counters: Counters::default() }
+        Requests { store, limits, counters: Arc::default() }
     }
 
     /// The stored size of an object in bytes, or `None` where there is no such object.
     pub(crate) async fn head(
         &self,
         operation: &'static str,
-        digest: &Digest,
-        path: &Path,
+        digest: Digest,
+        path: Path,
     ) -> Result<Option<u64>> {
-        let _permit = self.limits.request().await;
-        self.counters.requests_head.add(1);
-        match self.store.head(path).await {
-            Ok(meta) => Ok(Some(meta.size)),
-            Err(error) if absent(&error) => Ok(None),
-            Err(error) => Err(store_error(operation, Some(*digest), error)),
-        }
+        let this = self.clone();
+        driven(operation, async move {
+            let _permit = this.limits.request().await;
+            this.counters.requests_head.add(1);
+            match this.store.head(&path).await {
+                Ok(meta) => Ok(Some(meta.size)),
+                Err(error) if absent(&error) => Ok(None),
+                Err(error) => Err(store_error(operation, Some(digest), error)),
+            }
+        })
+        .await
     }
 
     /// An object, or `None` where there is none. One of more than `max_size` bytes is `Corrupt`,
@@ -56,63 +59,77 @@ impl Requests {
     pub(crate) async fn get(
         &self,
         operation: &'static str,
-        digest: &Digest,
-        path: &Path,
+        digest: Digest,
+        path: Path,
         max_size: u64,
     ) -> Result<Option<Fetched>> {
-        let permit = self.limits.request().await;
-        self.counters.requests_get.add(1);
-        let result = match self.store.get(path).await {
-            Ok(result) => result,
-            Err(error) if absent(&error) => return Ok(None),
-            Err(error) => return Err(store_error(operation, Some(*digest), error)),
-        };
-        let size = result.meta.size;
-        if size > max_size {
-            let message = format!("the object has {size} bytes, more than {max_size} cannot be");
-            return Err(corrupt(operation, *digest, message));
-        }
-        Ok(Some(match result.payload {
-            GetResultPayload::File(file, _) => {
-                Fetched::File(file, result.range.start, size, permit)
+        let this = self.clone();
+        driven(operation, async move {
+            let permit = this.limits.request().await;
+            this.counters.requests_get.add(1);
+            let result = match this.store.get(&path).await {
+                Ok(result) => result,
+                Err(error) if absent(&error) => return Ok(None),
+                Err(error) => return Err(store_error(operation, Some(digest), error)),
+            };
+            let size = result.meta.size;
+            if size > max_size {
+                let message =
+                    format!("the object has {size} bytes, more than {max_size} cannot be");
+                return Err(corrupt(operation, digest, message));
             }
-            GetResultPayload::Stream(stream) => Fetched::Bytes(
-                collect(stream, size)
-                    .await
-                    .map_err(|error| error.into_error(operation, *digest, size))?,
-            ),
-        }))
+            // The request lasts until its bytes are here; a file that is open is none any more.
+            let fetched = match result.payload {
+                GetResultPayload::File(file, _) => Fetched::File(file, result.range.start, size),
+                GetResultPayload::Stream(stream) => Fetched::Bytes(
+                    collect(stream, size)
+                        .await
+                        .map_err(|error| error.into_error(operation, digest, size))?,
+                ),
+            };
+            drop(permit);
+            Ok(Some(fetched))
+        })
+        .await
     }
 
     pub(crate) async fn put(
         &self,
         operation: &'static str,
-        digest: &Digest,
-        path: &Path,
+        digest: Digest,
+        path: Path,
         object: Bytes,
     ) -> Result<()> {
-        let _permit = self.limits.request().await;
-        self.counters.requests_put.add(1);
-        match self.store.put(path, PutPayload::from_bytes(object)).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(store_error(operation, Some(*digest), error)),
-        }
+        let this = self.clone();
+        driven(operation, async move {
+            let _permit = this.limits.request().await;
+            this.counters.requests_put.add(1);
+            match this.store.put(&path, PutPayload::from_bytes(object)).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(store_error(operation, Some(digest), error)),
+            }
+        })
+        .await
     }
 
     /// Deletes an object; one that is not there is deleted already.
     pub(crate) async fn delete(
         &self,
         operation: &'static str,
-        digest: &Digest,
-        path: &Path,
+        digest: Digest,
+        path: Path,
     ) -> Result<()> {
-        let _permit = self.limits.request().await;
-        self.counters.requests_delete.add(1);
-        match self.store.delete(path).await {
-            Ok(()) => Ok(()),
-            Err(error) if absent(&error) => Ok(()),
-            Err(error) => Err(store_error(operation, Some(*digest), error)),
-        }
+        let this = self.clone();
+        driven(operation, async move {
+            let _permit = this.limits.request().await;
+            this.counters.requests_delete.add(1);
+            match this.store.delete(&path).await {
+                Ok(()) => Ok(()),
+                Err(error) if absent(&error) => Ok(()),
+                Err(error) => Err(store_error(operation, Some(digest), error)),
+            }
+        })
+        .await
     }
 
     /// All objects under `prefix`, in the order of the store.
@@ -133,7 +150,7 @@ impl Fetched {
     pub(crate) fn read(self) -> std::io::Result<Bytes> {
         match self {
             Fetched::Bytes(bytes) => Ok(bytes),
-            Fetched::File(mut file, start, size, _permit) => {
+            Fetched::File(mut file, start, size) => {
                 let mut bytes = Vec::with_capacity(size as usize);
                 file.seek(SeekFrom::Start(start))?;
                 file.take(size).read_to_end(&mut bytes)?;

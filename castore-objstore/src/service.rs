@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use async_trait::async_trait;
 use castore_chunker::ChunkParams;
@@ -41,8 +42,10 @@ pub(crate) struct Shared {
     pub(crate) known: Known,
     pub(crate) barrier: Option<Barrier>,
     pub(crate) params: ChunkParams,
-    /// How many bytes a writer cuts at a time.
+    /// How many bytes a writer cuts at a time, unless there are many writers.
     pub(crate) batch_size: usize,
+    /// How many writers are open.
+    pub(crate) writers: AtomicUsize,
 }
 
 impl ObjectStoreBlobService {
@@ -106,17 +109,17 @@ impl ObjectStoreBlobService {
         const OPERATION: &str = "remove blob";
         let path = self.shared.layout.blob(digest);
         let requests = &self.shared.requests;
-        if requests.head(OPERATION, digest, &path).await?.is_none() {
+        if requests.head(OPERATION, *digest, path.clone()).await?.is_none() {
             return Ok(false);
         }
-        requests.delete(OPERATION, digest, &path).await?;
+        requests.delete(OPERATION, *digest, path).await?;
         Ok(true)
     }
 
     /// The stored (compressed) size of the chunk in bytes, or `None` where it is absent.
     pub async fn stored_size(&self, chunk: &Digest) -> Result<Option<u64>> {
         let path = self.shared.layout.chunk(chunk);
-        self.shared.requests.head("look at chunk", chunk, &path).await
+        self.shared.requests.head("look at chunk", *chunk, path).await
     }
 
     /// Asks the store whether it is there and lets itself be listed, with one request.
@@ -151,7 +154,7 @@ impl BlobService for ObjectStoreBlobService {
         const OPERATION: &str = "look for blob";
         let Shared { requests, layout, .. } = &*self.shared;
         for path in [layout.blob(digest), layout.chunk(digest)] {
-            if requests.head(OPERATION, digest, &path).await?.is_some() {
+            if requests.head(OPERATION, *digest, path).await?.is_some() {
                 return Ok(true);
             }
         }

@@ -25,7 +25,7 @@ impl Shared {
         let path = self.layout.chunk(&digest);
         let there = self.known.contains(&digest)
             || look && {
-                let size = self.requests.head(CHUNK, &digest, &path).await?;
+                let size = self.requests.head(CHUNK, digest, path.clone()).await?;
                 // A chunk never takes up no bytes: such an object is what a power cut leaves of a
                 // file that was not flushed.
                 size.is_some_and(|size| size > 0)
@@ -44,7 +44,7 @@ impl Shared {
                 .with_source(error)
         })?;
         let stored_size = stored.len() as u64;
-        self.requests.put(CHUNK, &digest, &path, stored.into()).await?;
+        self.requests.put(CHUNK, digest, path, stored.into()).await?;
         self.known.insert(digest);
         counters.chunks_new.add(1);
         counters.bytes_new.add(size);
@@ -68,7 +68,7 @@ impl Shared {
         let path = self.layout.blob(&digest);
         let object = castore_proto::encode(index);
         if !any_new {
-            let there = self.requests.head(INDEX, &digest, &path).await?;
+            let there = self.requests.head(INDEX, digest, path.clone()).await?;
             // What has another size is not this index: damaged, or of chunks of other sizes.
             if there == Some(object.len() as u64) {
                 if only.is_some() {
@@ -82,7 +82,7 @@ impl Shared {
             }
         }
         self.flush().await?;
-        self.requests.put(INDEX, &digest, &path, object).await?;
+        self.requests.put(INDEX, digest, path, object).await?;
         self.flush().await
     }
 

@@ -1,11 +1,12 @@
 //! Writing a blob: the sink that takes bytes, and the task that turns them into chunks.
 //!
-//! Bytes gather in the sink up to a batch, wait there for memory, and go to the blob's task. It has
-//! each batch cut and digested off the async threads, starts a task for each chunk that is not
+//! Bytes gather in the sink up to a batch and go to the blob's task. It waits for memory, has the
+//! batch cut and digested off the async threads, starts a task for each chunk that is not
 //! known to be stored (`store.rs`), and writes the index when all of them have ended well. The task
 //! goes on while the caller prepares more bytes, and ends when the sink is dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,23 +15,45 @@ use castore_core::{
     BlobIndex, BlobSink, BlobWriter, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNKS, Result,
 };
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::error::task_error;
-use crate::limits::{Permit, off_thread};
+use crate::limits::{Permit, Task, off_thread};
 use crate::service::Shared;
 
 const OPERATION: &str = "write blob";
 
+/// With more writers than this, each one takes a smaller share: what a writer gathers, and what
+/// waits for memory, is not part of what the service's memory counts.
+const FEW_WRITERS: usize = 8;
+
+/// A batch is not made smaller than this, in bytes.
+const MIN_BATCH: usize = 64 * 1024;
+
 pub(crate) fn open(shared: &Arc<Shared>) -> BlobWriter {
-    BlobWriter::new(Sink { shared: Arc::clone(shared), gathered: Batch::default(), task: None })
+    let writers = 1 + shared.writers.fetch_add(1, Relaxed);
+    let batch_size = shared.batch_size * FEW_WRITERS / writers.max(FEW_WRITERS);
+    BlobWriter::new(Sink {
+        shared: Arc::clone(shared),
+        batch_size: batch_size.max(MIN_BATCH),
+        gathered: Batch::default(),
+        blob: None,
+    })
 }
 
 struct Sink {
     shared: Arc<Shared>,
+    /// How many bytes are handed over at a time.
+    batch_size: usize,
     gathered: Batch,
     /// Starts with the first batch: a writer that is opened and dropped costs nothing.
-    task: Option<Task>,
+    blob: Option<BlobTask>,
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.shared.writers.fetch_sub(1, Relaxed);
+    }
 }
 
 /// Bytes of a blob on their way to being cut.
@@ -39,51 +62,40 @@ struct Batch {
     pieces: Vec<Bytes>,
     bytes: usize,
     last: bool,
-    permit: Option<Permit>,
 }
 
-struct Task {
+/// The blob's task, and the way to it.
+struct BlobTask {
     batches: mpsc::Sender<Batch>,
-    result: JoinHandle<Result<Digest>>,
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.result.abort();
-    }
+    task: Task<Result<Digest>>,
 }
 
 impl Sink {
-    /// Waits for memory for what is gathered, and gives it to the task.
+    /// Gives what is gathered to the blob's task. Waits while that has a batch to take already.
     async fn hand_over(&mut self, last: bool) -> Result<()> {
-        // The bytes as they are, once more compressed, and a chunk that began in an earlier batch.
-        let begun = self.shared.params.max_size().min(self.gathered.bytes);
-        let permit = self.shared.limits.writing(2 * self.gathered.bytes + begun).await;
         let mut batch = std::mem::take(&mut self.gathered);
         batch.last = last;
-        batch.permit = Some(permit);
-        let task = self.task.get_or_insert_with(|| Task::start(&self.shared));
-        if task.batches.send(batch).await.is_ok() {
+        let blob = self.blob.get_or_insert_with(|| BlobTask::start(&self.shared));
+        if blob.batches.send(batch).await.is_ok() {
             return Ok(());
         }
         // The task takes batches until the last one, unless it has failed.
-        match task.finish().await {
+        match blob.finish().await {
             Err(error) => Err(error),
             Ok(_) => Err(Error::new(ErrorKind::Other, OPERATION, "the writer ended early")),
         }
     }
 }
 
-impl Task {
-    fn start(shared: &Arc<Shared>) -> Task {
+impl BlobTask {
+    fn start(shared: &Arc<Shared>) -> BlobTask {
         // One batch waits while one is being cut.
         let (batches, incoming) = mpsc::channel(1);
-        let result = tokio::spawn(write_blob(Arc::clone(shared), incoming));
-        Task { batches, result }
+        BlobTask { batches, task: Task::spawn(write_blob(Arc::clone(shared), incoming)) }
     }
 
     async fn finish(&mut self) -> Result<Digest> {
-        match (&mut self.result).await {
+        match self.task.join().await {
             Ok(result) => result,
             Err(error) => Err(task_error(OPERATION, error)),
         }
@@ -94,11 +106,11 @@ impl Task {
 impl BlobSink for Sink {
     async fn write(&mut self, mut data: Bytes) -> Result<()> {
         while !data.is_empty() {
-            let room = self.shared.batch_size - self.gathered.bytes;
+            let room = self.batch_size - self.gathered.bytes;
             let piece = data.split_to(room.min(data.len()));
             self.gathered.bytes += piece.len();
             self.gathered.pieces.push(piece);
-            if self.gathered.bytes == self.shared.batch_size {
+            if self.gathered.bytes == self.batch_size {
                 self.hand_over(false).await?;
             }
         }
@@ -107,23 +119,22 @@ impl BlobSink for Sink {
 
     async fn close(&mut self) -> Result<Digest> {
         self.hand_over(true).await?;
-        match &mut self.task {
-            Some(task) => task.finish().await,
+        match &mut self.blob {
+            Some(blob) => blob.finish().await,
             None => Err(Error::new(ErrorKind::Other, OPERATION, "the writer has no task")),
         }
     }
 
     async fn abort(&mut self) {
-        if let Some(task) = &mut self.task {
-            task.result.abort();
+        if let Some(mut blob) = self.blob.take() {
+            blob.task.abort();
             // It ends with "cancelled", or had ended already: either is fine.
-            let _ = task.finish().await;
+            let _ = blob.finish().await;
         }
-        self.task = None;
     }
 
     fn preferred_write_size(&self) -> usize {
-        self.shared.batch_size
+        self.batch_size
     }
 }
 
@@ -141,13 +152,16 @@ async fn write_blob(shared: Arc<Shared>, mut batches: mpsc::Receiver<Batch>) -> 
             }
             batch = batches.recv() => batch,
         };
-        let Some(Batch { pieces, bytes, last, permit }) = batch else {
+        let Some(Batch { pieces, bytes, last }) = batch else {
             return Err(Error::new(ErrorKind::InvalidInput, OPERATION, "the writer was dropped"));
         };
+        // The bytes as they are, once more compressed, and the chunk that began in an earlier batch.
+        let memory = 2 * bytes + digesting.cutter.buffered();
+        let permit = Arc::new(blob.shared.limits.writing(memory).await);
         blob.shared.requests.counters.bytes_written.add(bytes as u64);
         let chunks;
         (digesting, chunks) = digesting.digest(pieces, last).await?;
-        blob.add(chunks, digesting.cutter.buffered() > 0, permit.map(Arc::new).as_ref())?;
+        blob.add(chunks, digesting.cutter.buffered() > 0, &permit)?;
         if last {
             let whole = digesting.hasher.finalize().into();
             return blob.commit(whole).await;
@@ -168,7 +182,7 @@ struct Blob {
 impl Blob {
     /// Takes the next chunks, which hold on to `permit` until they are stored; `more` says that
     /// further bytes of the blob are there.
-    fn add(&mut self, chunks: Vec<Chunk>, more: bool, permit: Option<&Arc<Permit>>) -> Result<()> {
+    fn add(&mut self, chunks: Vec<Chunk>, more: bool, permit: &Arc<Permit>) -> Result<()> {
         for (digest, chunk) in chunks {
             if self.chunks.len() == MAX_CHUNKS {
                 let message = format!("it has more than {MAX_CHUNKS} chunks; use larger ones");
@@ -190,20 +204,20 @@ impl Blob {
     }
 
     /// Stores the first chunk, now that it is not the only one.
-    fn store_first(&mut self, permit: Option<&Arc<Permit>>) {
+    fn store_first(&mut self, permit: &Arc<Permit>) {
         if let Some(first) = self.only.take() {
             self.store(self.chunks[0].digest, first, permit);
         }
     }
 
     /// Starts to store a chunk, unless that is known to be done.
-    fn store(&mut self, digest: Digest, chunk: Bytes, permit: Option<&Arc<Permit>>) {
+    fn store(&mut self, digest: Digest, chunk: Bytes, permit: &Arc<Permit>) {
         if self.shared.known.contains(&digest) {
             self.shared.requests.counters.chunks_reused.add(1);
             return;
         }
         let shared = Arc::clone(&self.shared);
-        let permit = permit.cloned();
+        let permit = Arc::clone(permit);
         self.storing.spawn(async move {
             let stored = shared.store_chunk(digest, chunk, true).await;
             drop(permit);

@@ -1,19 +1,12 @@
 //! Latency is hidden: counted in round trips, over a store that answers after 20 ms of virtual
-//! time. The clock stands still while anything is being computed.
-
-use std::time::Duration;
+//! time.
 
 use tokio::time::Instant;
 
+use crate::support::clock::{LATENCY, round_trips};
 use crate::support::data::{MIB, random};
 use crate::support::probe::Probe;
 use crate::support::service::{put, read, service};
-
-const LATENCY: Duration = Duration::from_millis(20);
-
-fn round_trips(start: Instant) -> u32 {
-    (start.elapsed() + LATENCY / 2).div_duration_f64(LATENCY) as u32
-}
 
 #[tokio::test(start_paused = true)]
 async fn round_trips_of_64_mib() {

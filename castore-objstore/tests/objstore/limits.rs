@@ -1,26 +1,15 @@
 //! Memory and requests are bounded for the whole service, a slow store slows its writers down, and
 //! nothing waits for itself. The clock is virtual: what would wait for ever times out at once.
 
-use std::future::Future;
-use std::time::Duration;
-
 use castore_core::{BlobService, Digest};
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use crate::support::clock::{FOR_EVER, LATENCY, not_stuck};
 use crate::support::data::{KIB, MIB, random};
 use crate::support::probe::{Kind, Part, Probe};
 use crate::support::service::{builder, put, read, service};
-
-const LATENCY: Duration = Duration::from_millis(20);
-
-/// Far longer than anything takes that is not stuck.
-const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
-
-async fn not_stuck<T>(future: impl Future<Output = T>) -> T {
-    timeout(FOR_EVER, future).await.expect("it is stuck")
-}
 
 #[tokio::test(start_paused = true)]
 async fn requests_and_bytes_of_32_writers_stay_within_the_limits() {

@@ -1,25 +1,16 @@
 //! How many requests things cost.
 
 use std::io::SeekFrom;
-use std::time::Duration;
 
 use castore_core::{BlobReader, BlobService, Digest};
 use castore_objstore::ObjectStoreBlobService;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::time::Instant;
 
+use crate::support::clock::{LATENCY, round_trips};
 use crate::support::data::{MIB, random, tiny};
 use crate::support::probe::{Kind, Part, Probe};
-use crate::support::service::{
-    chunk_key, collect_until_error, put, read, service, service_with,
-};
-
-const LATENCY: Duration = Duration::from_millis(20);
-
-/// How many requests one after another it took since `start`.
-fn round_trips(start: Instant) -> u32 {
-    (start.elapsed() + LATENCY / 2).div_duration_f64(LATENCY) as u32
-}
+use crate::support::service::{chunk_key, collect_until_error, put, read, service, service_with};
 
 async fn open(service: &ObjectStoreBlobService, digest: &Digest) -> BlobReader {
     service.open_read(digest).await.unwrap().unwrap()
@@ -221,8 +212,7 @@ async fn the_counts_of_the_service_are_those_of_the_store() {
     assert_eq!(read(&service, &digest).await, data);
     assert!(service.remove(&digest).await.unwrap());
     let stats = service.stats();
-    let count =
-        |kind| (probe.count(kind, Part::Blobs) + probe.count(kind, Part::Chunks)) as u64;
+    let count = |kind| (probe.count(kind, Part::Blobs) + probe.count(kind, Part::Chunks)) as u64;
     assert_eq!(stats.requests_head, count(Kind::Head));
     assert_eq!(stats.requests_get, count(Kind::Get));
     assert_eq!(stats.requests_put, count(Kind::Put));

@@ -27,10 +27,7 @@ pub(crate) fn blobs() -> Vec<(Bytes, Digest)> {
             random("castore fixture large", 1_500_000),
             "50194e933c71a995fa2fff52fcbccfd83fe058ec10820b69b3fee135dfa4fd29",
         ),
-        (
-            numbers(200_000),
-            "c8f7bbc7ec56d60b1213320ed1cb3d29033b7ebe861c0c55f6ec45ba08a3e3ca",
-        ),
+        (numbers(200_000), "c8f7bbc7ec56d60b1213320ed1cb3d29033b7ebe861c0c55f6ec45ba08a3e3ca"),
     ]
     .map(|(data, digest)| (data, digest.parse().unwrap()))
     .into()

@@ -1,7 +1,9 @@
 //! What the tests stand on: data that anyone can make again, a store that watches and misbehaves,
 //! and short ways to put and read.
 
+pub(crate) mod clock;
 pub(crate) mod data;
 pub(crate) mod fixtures;
 pub(crate) mod probe;
 pub(crate) mod service;
+pub(crate) mod stored;
