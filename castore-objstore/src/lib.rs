@@ -64,3 +64,8 @@ pub use castore_chunker::ChunkParams;
 pub use counters::Stats;
 pub use service::ObjectStoreBlobService;
 pub use url::{local_path, parse_url, parse_url_opts};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -18,7 +18,7 @@ fn bomb(blocks: usize, content_size: Option<u64>) -> Bytes {
     frame.extend(content_size.iter().flat_map(|size| size.to_le_bytes()));
     for number in 1..=blocks {
         let last = u32::from(number == blocks);
-        let header = 128 * 1024 << 3 | 1 << 1 | last;
+        let header = (128 * 1024) << 3 | 1 << 1 | last;
         frame.extend_from_slice(&header.to_le_bytes()[..3]);
         frame.push(0);
     }
