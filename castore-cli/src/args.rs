@@ -22,7 +22,7 @@ Exit codes:
 #[command(name = "castore", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 pub(crate) struct Args {
     /// The store: a path or a URL. Without it, a directory of your own, made on first use
-    #[arg(short, long, value_name = "URL", env = "CASTORE_STORE")]
+    #[arg(short, long, global = true, value_name = "URL", env = "CASTORE_STORE")]
     pub(crate) store: Option<String>,
 
     /// An option of the store, such as zstd-level=9, chunk-size=64KiB, memory=256MiB, requests=128,

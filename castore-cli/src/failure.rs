@@ -1,7 +1,7 @@
 //! What went wrong: one line for a person, an exit code for a script.
 
 use std::error::Error as StdError;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use castore_core::{Error, ErrorKind};
@@ -11,9 +11,17 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const CORRUPT: u8 = 3;
 pub(crate) const NO_BLOB: u8 = 4;
 pub(crate) const NO_STORE: u8 = 10;
+/// What a shell reports for SIGINT: 128 + 2.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// What a shell reports for SIGTERM: 128 + 15.
+pub(crate) const TERMINATED: u8 = 143;
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// Writes a line to standard error. Where nobody can read it, nothing is lost but the line.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
 
 /// Why a command did not do all that it was asked for.
 #[derive(Debug)]
@@ -41,14 +49,27 @@ impl Failure {
     /// Prints it; whoever closed our standard output does not want to hear about it.
     pub(crate) fn report(&self, verbose: bool) -> ExitCode {
         let Some(error) = &self.error else { return ExitCode::from(self.code) };
-        if error.chain().any(is_broken_pipe) {
+        if self.is_closed_output() {
             return ExitCode::SUCCESS;
         }
-        anstream::eprintln!("castore: {}", line(error));
+        say(format_args!("castore: {}", line(error)));
         if verbose {
-            anstream::eprintln!("{error:?}");
+            say(format_args!("{error:?}"));
         }
         ExitCode::from(self.code)
+    }
+
+    /// Whether whoever read our standard output has stopped to.
+    pub(crate) fn is_closed_output(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error.chain().any(is_broken_pipe))
+    }
+
+    /// Whether the store cannot be used as it is, so that the next request would fail as well.
+    pub(crate) fn is_of_store(&self) -> bool {
+        let Some(error) = &self.error else { return false };
+        error.chain().filter_map(|error| error.downcast_ref::<Error>()).any(|error| {
+            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::PermissionDenied)
+        })
     }
 
     pub(crate) fn code(&self) -> u8 {
@@ -98,16 +119,64 @@ fn is_broken_pipe(error: &(dyn StdError + 'static)) -> bool {
 fn line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
-        let message = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let message = tidy(&cause.to_string());
         if line.contains(&message) {
             continue;
         }
         if !line.is_empty() {
             line.push_str(": ");
         }
-        line.push_str(&message);
+        // Ours may end with a list of schemes, each with its colon.
+        line.push_str(message.trim_end_matches(':'));
+    }
+    if let Some(advice) = error.chain().find_map(advice) {
+        line.push_str("; ");
+        line.push_str(advice);
     }
     line
+}
+
+/// What to do about it, where that is known.
+fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    let error = error.downcast_ref::<Error>()?;
+    if code_of(error) == Some(NO_STORE) {
+        return Some("create the bucket, or check its name and the endpoint");
+    }
+    let text = error.to_string();
+    let credentials = text.contains("credentials") || text.contains("the store refused");
+    match error.kind() {
+        ErrorKind::PermissionDenied if credentials => Some(
+            "check the credentials, from the environment (AWS_ACCESS_KEY_ID and the like) or -o",
+        ),
+        _ => None,
+    }
+}
+
+/// `text` on one line: of an answer in XML its code and message, and of the system's errors not
+/// their numbers.
+fn tidy(text: &str) -> String {
+    let text = match text.find("<?xml").or_else(|| text.find("<Error")) {
+        Some(start) => {
+            let (before, xml) = text.split_at(start);
+            let said: Vec<&str> =
+                ["Code", "Message"].iter().filter_map(|tag| element(xml, tag)).collect();
+            format!("{before}{}", said.join(": "))
+        }
+        None => text.to_owned(),
+    };
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.split_once(" (os error ") {
+        Some((before, rest)) => match rest.split_once(')') {
+            Some((_, after)) => format!("{before}{after}"),
+            None => line,
+        },
+        None => line,
+    }
+}
+
+fn element<'a>(xml: &'a str, tag: &str) -> Option<&'a str> {
+    let (_, rest) = xml.split_once(&format!("<{tag}>"))?;
+    rest.split_once(&format!("</{tag}>")).map(|(text, _)| text)
 }
 
 #[cfg(test)]
@@ -123,6 +192,14 @@ mod tests {
         let line = line(failure.error.as_ref().unwrap());
         assert_eq!(line, "a.txt: cannot test: the store failed: two lines");
         assert_eq!(failure.code(), FAILED);
+    }
+
+    #[test]
+    fn an_answer_in_xml_becomes_its_message() {
+        let text = "status 403: <?xml version=\"1.0\"?>\n<Error><Code>NoKey</Code>\n \
+                    <Message>No such key.</Message></Error>";
+        assert_eq!(tidy(text), "status 403: NoKey: No such key.");
+        assert_eq!(tidy("No such file (os error 2) at a"), "No such file at a");
     }
 
     #[test]

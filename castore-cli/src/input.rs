@@ -5,20 +5,24 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
 /// How much is read at once, in bytes: several chunks, most of which need not be copied then.
 const PIECE: usize = 1024 * 1024;
 
 /// A file or standard input.
-pub(crate) struct Input {
-    reader: Option<Box<dyn Read + Send>>,
+pub(crate) enum Input {
+    File(Option<File>),
+    /// What may keep a read waiting for ever: read on a thread of its own, which nobody waits for
+    /// when the program is to end.
+    Stream(mpsc::Receiver<io::Result<Bytes>>),
 }
 
 impl Input {
     /// Opens `path`; `-` is standard input.
     pub(crate) async fn open(path: &Path) -> io::Result<Input> {
         if path.as_os_str() == "-" {
-            return Ok(Input { reader: Some(Box::new(io::stdin())) });
+            return Input::stream(io::stdin());
         }
         let path = path.to_owned();
         let file = blocking(move || {
@@ -29,23 +33,54 @@ impl Input {
                     "it is a directory; store it as an archive: tar c DIRECTORY | castore put -",
                 ));
             }
-            Ok(file)
+            let regular = file.metadata()?.is_file();
+            Ok((file, regular))
         });
-        Ok(Input { reader: Some(Box::new(file.await?)) })
+        match file.await? {
+            (file, true) => Ok(Input::File(Some(file))),
+            (file, false) => Input::stream(file),
+        }
+    }
+
+    fn stream(mut reader: impl Read + Send + 'static) -> io::Result<Input> {
+        let (pieces, receiver) = mpsc::channel(1);
+        let read = move || loop {
+            let piece = read_piece(&mut reader);
+            let last = !matches!(&piece, Ok(piece) if !piece.is_empty());
+            if pieces.blocking_send(piece).is_err() || last {
+                return;
+            }
+        };
+        std::thread::Builder::new().name("input".to_owned()).spawn(read)?;
+        Ok(Input::Stream(receiver))
     }
 
     /// The next piece: as much as one read after another gives, `None` at the end.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let Some(mut reader) = self.reader.take() else { return Ok(None) };
-        let (reader, piece) = blocking(move || {
-            let mut piece = Vec::with_capacity(PIECE);
-            (&mut reader).take(PIECE as u64).read_to_end(&mut piece)?;
-            Ok((reader, piece))
-        })
-        .await?;
-        self.reader = Some(reader);
-        Ok((!piece.is_empty()).then(|| piece.into()))
+        let piece = match self {
+            Input::File(file) => {
+                let Some(mut open) = file.take() else { return Ok(None) };
+                let (open, piece) = blocking(move || {
+                    let piece = read_piece(&mut open)?;
+                    Ok((open, piece))
+                })
+                .await?;
+                *file = Some(open);
+                piece
+            }
+            Input::Stream(pieces) => match pieces.recv().await {
+                Some(piece) => piece?,
+                None => return Err(io::Error::other("the thread that reads it has ended")),
+            },
+        };
+        Ok((!piece.is_empty()).then_some(piece))
     }
+}
+
+fn read_piece(reader: &mut impl Read) -> io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(PIECE);
+    reader.take(PIECE as u64).read_to_end(&mut piece)?;
+    Ok(piece.into())
 }
 
 async fn blocking<T: Send + 'static>(

@@ -10,12 +10,16 @@ mod size;
 mod store;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::Args;
-use crate::failure::{Failure, INTERRUPTED};
+use crate::failure::{Failure, INTERRUPTED, TERMINATED, say};
+
+/// How long what was begun may take to end after an interrupt: a few chunks' writes.
+const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -36,20 +40,40 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         tokio::select! {
-            result = commands::run(args) => Some(result),
-            _ = tokio::signal::ctrl_c() => None,
+            result = commands::run(args) => Ok(result),
+            code = interrupt() => Err(code),
         }
     });
-    // A read of standard input cannot be cancelled, and must not keep the program from ending.
-    runtime.shutdown_background();
     match result {
-        Some(Ok(())) => ExitCode::SUCCESS,
-        Some(Err(failure)) => failure.report(verbose),
-        None => {
-            anstream::eprintln!(
-                "castore: interrupted; the store is good, and what was stored so far is reused next time"
+        Ok(result) => {
+            runtime.shutdown_background();
+            match result {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(failure) => failure.report(verbose),
+            }
+        }
+        Err(code) => {
+            // A file that is being written to the store then gets its name or is removed.
+            runtime.shutdown_timeout(GRACE);
+            say(
+                "castore: interrupted; the store is good, and what was stored so far is reused next time",
             );
-            ExitCode::from(INTERRUPTED)
+            ExitCode::from(code)
         }
     }
+}
+
+/// Returns the exit code once we are asked to stop.
+async fn interrupt() -> u8 {
+    #[cfg(unix)]
+    if let Ok(mut terminate) =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+    {
+        return tokio::select! {
+            _ = tokio::signal::ctrl_c() => INTERRUPTED,
+            _ = terminate.recv() => TERMINATED,
+        };
+    }
+    let _ = tokio::signal::ctrl_c().await;
+    INTERRUPTED
 }

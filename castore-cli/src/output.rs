@@ -29,6 +29,15 @@ pub(crate) fn b3sum(digest: &Digest, path: &Path) -> String {
     format!("{digest}  {name}")
 }
 
+/// A path in a message: in one line, whatever is in it.
+pub(crate) fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    match text.is_empty() || text.contains(char::is_control) {
+        true => format!("{text:?}"),
+        false => text.into_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

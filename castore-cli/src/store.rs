@@ -4,7 +4,8 @@ use castore_core::{BlobIndex, BlobReader, BlobService, Digest};
 use castore_objstore::{ObjectStoreBlobService, local_path, parse_url_opts};
 use etcetera::BaseStrategy;
 
-use crate::failure::{Failure, NO_BLOB, NO_STORE, Result, USAGE};
+use crate::failure::{Failure, NO_BLOB, NO_STORE, Result, USAGE, say};
+use crate::output::shown;
 
 /// The fewest digits that a digest may be cut to.
 const SHORTEST_PREFIX: usize = 8;
@@ -37,7 +38,7 @@ impl Location {
         if let Some(path) = local_path(&self.url)?
             && !path.exists()
         {
-            let path = path.display();
+            let path = shown(&path);
             let message = format!("no store at {path}; `castore -s {path} put FILE` makes one");
             return Err(Failure::new(NO_STORE, message));
         }
@@ -51,12 +52,19 @@ impl Location {
         if let Some(path) = missing
             && !quiet
         {
-            anstream::eprintln!("castore: made a new store at {}", path.display());
+            say(format_args!("castore: made a new store at {}", shown(&path)));
         }
         Ok(service)
     }
 
     fn build(&self, create: bool) -> Result<ObjectStoreBlobService> {
+        if let Some(path) = local_path(&self.url)?
+            && path.exists()
+            && !path.is_dir()
+        {
+            let message = format!("no store at {}: it is not a directory", shown(&path));
+            return Err(Failure::new(NO_STORE, message));
+        }
         let options = self.options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let mut builder = parse_url_opts(&self.url, options)?;
         if create {

@@ -36,7 +36,11 @@ pub(crate) fn store_error(
             Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 (ErrorKind::Unavailable, "no space is left in the store")
             }
-            _ => (ErrorKind::Unavailable, "the store failed"),
+            _ => match status(&error) {
+                Some(404) => (ErrorKind::Unavailable, "the store or bucket does not exist"),
+                Some(401 | 403) => (ErrorKind::PermissionDenied, "the store refused it"),
+                _ => (ErrorKind::Unavailable, "the store failed"),
+            },
         },
     };
     about(Error::new(kind, operation, message).with_source(error), digest)
@@ -77,6 +81,16 @@ pub(crate) fn chain<'a>(
     })
 }
 
+/// The HTTP status that a request was answered with. `object_store` sorts out those of single
+/// objects, but of a list it only keeps the text.
+fn status(error: &(dyn StdError + 'static)) -> Option<u16> {
+    chain(error).find_map(|error| {
+        let text = error.to_string();
+        let (_, rest) = text.split_once("status code: ")?;
+        rest.get(..3)?.parse().ok()
+    })
+}
+
 /// The kind of the innermost I/O error in `error`, where there is one.
 fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
     let mut innermost =
@@ -113,6 +127,17 @@ mod tests {
         let source = "no".into();
         let refused = object_store::Error::Unauthenticated { path, source };
         assert_eq!(kind_of(refused), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn the_status_of_a_list_tells() {
+        let answered = |status: &str| {
+            let text = format!("Server returned non-2xx status code: {status}: <Error>");
+            kind_of(generic(io::Error::other(text)))
+        };
+        assert_eq!(answered("403 Forbidden"), ErrorKind::PermissionDenied);
+        assert_eq!(answered("404 Not Found"), ErrorKind::Unavailable);
+        assert_eq!(answered("500 Oops"), ErrorKind::Unavailable);
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub(crate) async fn run(location: &Location, digest: &str, range: Option<&str>) 
             stdout.write_all(&piece)?;
             stdout.flush()
         });
-        written.await.map_err(io::Error::other)??;
+        let written = written.await.map_err(io::Error::other).flatten();
+        written.map_err(|error| Failure::from(error).about("standard output"))?;
     }
     Ok(())
 }

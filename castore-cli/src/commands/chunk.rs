@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
 use super::Mode;
-use crate::failure::{Failure, NO_STORE, Result};
+use crate::failure::{FAILED, Failure, NO_STORE, Result, say};
 use crate::input::Input;
 use crate::output;
 use crate::size::iec;
@@ -32,6 +32,7 @@ pub(crate) async fn run(
     };
     let params = service.as_ref().map(ObjectStoreBlobService::chunk_params).unwrap_or_default();
     let mut found = Found::default();
+    let mut failed = false;
     for file in files {
         let cut = cut(file, params, |offset, chunk| {
             found.add(chunk);
@@ -46,16 +47,24 @@ pub(crate) async fn run(
                 (false, _) => Ok(()),
             }
         });
-        cut.await.map_err(|failure| failure.about(file.display()))?;
+        match cut.await {
+            Ok(()) => {}
+            Err(failure) if failure.is_closed_output() => return Err(failure),
+            Err(failure) => {
+                failure.about(output::shown(file)).report(mode.verbose);
+                failed = true;
+            }
+        }
     }
     let stored = match &service {
         Some(service) => found.in_store(service).await?,
         None => 0,
     };
     if service.is_none() && !mode.quiet {
-        anstream::eprintln!("castore: there is no store yet, so all of it would be new");
+        say("castore: there is no store yet, so all of it would be new");
     }
-    found.report(mode, stored)
+    found.report(mode, stored)?;
+    if failed { Err(Failure::reported(FAILED)) } else { Ok(()) }
 }
 
 #[derive(Clone, Copy)]
@@ -118,7 +127,8 @@ impl Found {
         stream::iter(&self.distinct)
             .map(|(digest, size)| async move {
                 let stored = service.stored_size(digest).await?;
-                Ok::<_, Failure>(if stored.is_some() { *size } else { 0 })
+                // An object of no bytes is what a power cut leaves; put replaces it.
+                Ok::<_, Failure>(if stored.is_some_and(|stored| stored > 0) { *size } else { 0 })
             })
             .buffer_unordered(AT_ONCE)
             .try_fold(0, |sum, size| async move { Ok(sum + size) })

@@ -1,14 +1,14 @@
 //! `castore get`
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
-use tempfile::{Builder, NamedTempFile};
+use tempfile::{Builder, NamedTempFile, TempPath};
 
 use super::{Mode, cat};
 use crate::failure::{FAILED, Failure, Result, USAGE};
+use crate::output::shown;
 use crate::progress::Progress;
 use crate::store::{Location, open_read, resolve};
 
@@ -22,16 +22,17 @@ pub(crate) async fn run(
     if output.as_os_str() == "-" {
         return cat::run(location, digest, None).await;
     }
-    check_output(output, force)?;
+    let output = &check_output(output, force)?;
     let service = location.open()?;
     let digest = resolve(&service, digest).await?;
     let reader = open_read(&service, &digest).await?;
     let total = Some(reader.size());
     let progress = Progress::start(mode.progress(), &service, total, |stats| stats.bytes_read);
 
-    // Dropped in any case but success, and with that removed.
-    let mut file =
-        temporary(output).map_err(|error| Failure::from(error).about(output.display()))?;
+    // The path stays here, and is removed when it is dropped: in any case but success. Work off
+    // the async threads, which nobody can cancel, only has the open file.
+    let (mut file, path) =
+        temporary(output).map_err(|error| Failure::from(error).about(shown(output)))?.into_parts();
     let mut pieces = reader.read_range(0..reader.size());
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
@@ -42,29 +43,47 @@ pub(crate) async fn run(
         .await?;
     }
     drop(progress);
-    let target = output.to_owned();
-    blocking(output, move || {
-        file.as_file().sync_all()?;
-        let persisted = match force {
-            true => file.persist(&target),
-            false => file.persist_noclobber(&target),
-        };
-        persisted.map(|_: File| ()).map_err(|error| error.error)
+    blocking(output, move || file.sync_all()).await?;
+    publish(path, output, force).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => exists(output),
+        _ => Failure::from(error).about(shown(output)),
     })
-    .await
 }
 
-/// What would only be found out in the end.
-fn check_output(output: &Path, force: bool) -> Result<()> {
-    let output_name = output.display();
+/// Gives the file its name. Renaming takes no time to speak of.
+fn publish(path: TempPath, output: &Path, force: bool) -> io::Result<()> {
+    let published = match force {
+        true => path.persist(output),
+        false => path.persist_noclobber(output),
+    };
+    published.map_err(|error| error.error)
+}
+
+fn exists(output: &Path) -> Failure {
+    Failure::new(FAILED, format!("{} exists; -f replaces it", shown(output)))
+}
+
+/// The file to write, after a look for what would only be found out in the end.
+fn check_output(output: &Path, force: bool) -> Result<PathBuf> {
+    let name = shown(output);
     if output.is_dir() {
-        let message = format!("{output_name} is a directory; name the file to write");
+        let message = format!("{name} is a directory; name the file to write");
         return Err(Failure::new(USAGE, message));
     }
-    if !force && output.symlink_metadata().is_ok() {
-        return Err(Failure::new(FAILED, format!("{output_name} exists; -f replaces it")));
+    match output.metadata() {
+        // A device or a pipe would be replaced by a file, which nobody can want.
+        Ok(metadata) if !metadata.is_file() => {
+            let message =
+                format!("{name} is not a regular file; use `castore cat DIGEST > {name}`");
+            Err(Failure::new(USAGE, message))
+        }
+        Ok(_) if force => {
+            // A link stays, and what it leads to is replaced.
+            output.canonicalize().map_err(|error| Failure::from(error).about(name))
+        }
+        _ if !force && output.symlink_metadata().is_ok() => Err(exists(output)),
+        _ => Ok(output.to_owned()),
     }
-    Ok(())
 }
 
 /// A file beside `output`, with the permissions that a new file has.
@@ -89,5 +108,5 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other);
-    done.flatten().map_err(|error| Failure::from(error).about(output.display()))
+    done.flatten().map_err(|error| Failure::from(error).about(shown(output)))
 }

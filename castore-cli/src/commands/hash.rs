@@ -23,7 +23,7 @@ pub(crate) async fn run(mode: Mode, mut files: Vec<PathBuf>) -> Result<()> {
             }
             Ok(digest) => output::line(output::b3sum(&digest, &file))?,
             Err(failure) => {
-                failure.about(file.display()).report(mode.verbose);
+                failure.about(output::shown(&file)).report(mode.verbose);
                 failed = true;
             }
         }

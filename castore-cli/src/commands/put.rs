@@ -9,9 +9,9 @@ use futures_util::{StreamExt, stream};
 use serde_json::json;
 
 use super::Mode;
-use crate::failure::{FAILED, Failure, Result, USAGE};
+use crate::failure::{FAILED, Failure, Result, USAGE, say};
 use crate::input::{Input, total};
-use crate::output;
+use crate::output::{self, shown};
 use crate::progress::Progress;
 use crate::size::iec;
 use crate::store::Location;
@@ -28,6 +28,9 @@ pub(crate) async fn run(mode: Mode, location: &Location, files: Vec<PathBuf>) ->
     let progress =
         Progress::start(mode.progress(), &service, total(&files), |stats| stats.bytes_written);
 
+    let count = files.len();
+    let mut ended = 0;
+    let mut output_closed = false;
     let mut failed = None;
     let mut stored = stream::iter(files)
         .map(|file| {
@@ -42,31 +45,59 @@ pub(crate) async fn run(mode: Mode, location: &Location, files: Vec<PathBuf>) ->
         .buffered(AT_ONCE);
     while let Some(done) = stored.next().await {
         let (file, result) = done.map_err(anyhow::Error::new)?;
+        ended += 1;
         match result {
-            Ok((digest, size)) => Progress::suspend(progress.as_ref(), || {
-                if mode.json {
-                    let name = file.to_string_lossy();
-                    let digest = digest.to_string();
-                    let blob =
-                        json!({ "type": "blob", "digest": digest, "name": name, "size": size });
-                    return output::json(&blob);
-                }
-                output::line(output::b3sum(&digest, &file))
-            })?,
+            Ok((digest, size)) => {
+                let printed =
+                    Progress::suspend(progress.as_ref(), || print(mode, &file, &digest, size));
+                output_closed |= closed(printed)?;
+            }
             Err(failure) => {
-                let failure = failure.about(file.display());
+                let unusable = failure.is_of_store();
+                let failure = failure.about(shown(&file));
                 let code = failure.code();
                 Progress::suspend(progress.as_ref(), || failure.report(mode.verbose));
                 failed.get_or_insert(if code == USAGE { FAILED } else { code });
+                if unusable {
+                    break;
+                }
             }
         }
     }
     drop(stored);
     drop(progress);
-    summarize(mode, &service.stats(), begun.elapsed())?;
+    if ended < count {
+        let left = count - ended;
+        say(format_args!(
+            "castore: gave up, as the store failed; not stored of what was given: {left} more"
+        ));
+    }
+    output_closed |= closed(summarize(mode, &service.stats(), begun.elapsed()))?;
+    if output_closed && !mode.quiet {
+        say("castore: standard output was closed, but all that was given was dealt with");
+    }
     match failed {
         Some(code) => Err(Failure::reported(code)),
         None => Ok(()),
+    }
+}
+
+fn print(mode: Mode, file: &Path, digest: &Digest, size: u64) -> Result<()> {
+    if mode.json {
+        let name = file.to_string_lossy();
+        let digest = digest.to_string();
+        let blob = json!({ "type": "blob", "digest": digest, "name": name, "size": size });
+        return Ok(output::json(&blob)?);
+    }
+    Ok(output::line(output::b3sum(digest, file))?)
+}
+
+/// Whether nobody reads what is printed: no reason not to store the rest.
+fn closed(printed: Result<()>) -> Result<bool> {
+    match printed {
+        Ok(()) => Ok(false),
+        Err(failure) if failure.is_closed_output() => Ok(true),
+        Err(failure) => Err(failure.about("standard output")),
     }
 }
 
@@ -99,14 +130,14 @@ fn summarize(mode: Mode, stats: &Stats, time: Duration) -> Result<()> {
             0 => String::new(),
             stored => format!(" ({:.2}:1)", stats.bytes_written as f64 / stored as f64),
         };
-        anstream::eprintln!(
+        say(format_args!(
             "{} read, {} chunks new, {} reused, {} stored{ratio}, {seconds:.1} s, {}/s",
             iec(stats.bytes_written),
             stats.chunks_new,
             stats.chunks_reused,
             iec(stats.bytes_stored),
             iec((stats.bytes_written as f64 / seconds.max(1e-9)) as u64),
-        );
+        ));
     }
     Ok(())
 }

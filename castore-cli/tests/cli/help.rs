@@ -1,0 +1,22 @@
+//! What each command says of itself.
+
+use crate::support::Place;
+
+#[test]
+fn every_command_explains_itself() {
+    let place = Place::new();
+    let mut all = place.ok(&["--help"]);
+    for command in ["put", "get", "cat", "stat", "ls", "rm", "chunk", "hash", "completions"] {
+        all += &format!("\n----- castore {command} --help\n");
+        all += &place.ok(&[command, "--help"]);
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn every_shell_has_completions() {
+    let place = Place::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        assert!(place.ok(&["completions", shell]).contains("castore"), "{shell}");
+    }
+}
