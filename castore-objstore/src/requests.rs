@@ -45,11 +45,8 @@ impl Requests {
         driven(operation, async move {
             let _permit = this.limits.request().await;
             this.counters.requests_head.add(1);
-            match this.store.head(&path).await {
-                Ok(meta) => Ok(Some(meta.size)),
-                Err(error) if absent(&error) => Ok(None),
-                Err(error) => Err(store_error(operation, Some(digest), error)),
-            }
+            let meta = unless_absent(operation, digest, this.store.head(&path).await)?;
+            Ok(meta.map(|meta| meta.size))
         })
         .await
     }
@@ -67,11 +64,8 @@ impl Requests {
         driven(operation, async move {
             let permit = this.limits.request().await;
             this.counters.requests_get.add(1);
-            let result = match this.store.get(&path).await {
-                Ok(result) => result,
-                Err(error) if absent(&error) => return Ok(None),
-                Err(error) => return Err(store_error(operation, Some(digest), error)),
-            };
+            let result = unless_absent(operation, digest, this.store.get(&path).await)?;
+            let Some(result) = result else { return Ok(None) };
             let size = result.meta.size;
             if size > max_size {
                 let message =
@@ -123,11 +117,8 @@ impl Requests {
         driven(operation, async move {
             let _permit = this.limits.request().await;
             this.counters.requests_delete.add(1);
-            match this.store.delete(&path).await {
-                Ok(()) => Ok(()),
-                Err(error) if absent(&error) => Ok(()),
-                Err(error) => Err(store_error(operation, Some(digest), error)),
-            }
+            unless_absent(operation, digest, this.store.delete(&path).await)?;
+            Ok(())
         })
         .await
     }
@@ -205,6 +196,19 @@ async fn collect(
         return Err(CollectError::Length(length));
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// The store's answer about an object, `None` where that is merely absent.
+fn unless_absent<T>(
+    operation: &'static str,
+    digest: Digest,
+    answer: object_store::Result<T>,
+) -> Result<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if absent(&error) => Ok(None),
+        Err(error) => Err(store_error(operation, Some(digest), error)),
+    }
 }
 
 /// Whether an object is merely not there, as opposed to what it would be in.

@@ -23,15 +23,18 @@ impl Shared {
         let counters = &self.requests.counters;
         let _turn = self.known.turn(digest).await;
         let path = self.layout.chunk(&digest);
-        let there = self.known.contains(&digest)
-            || look && {
-                let size = self.requests.head(CHUNK, digest, path.clone()).await?;
-                // A chunk never takes up no bytes: such an object is what a power cut leaves of a
-                // file that was not flushed.
-                size.is_some_and(|size| size > 0)
-            };
+        let mut there = self.known.contains(&digest);
+        if !there && look {
+            let size = self.requests.head(CHUNK, digest, path.clone()).await?;
+            // A chunk never takes up no bytes: such an object is what a power cut leaves of a file
+            // that was not flushed.
+            there = size.is_some_and(|size| size > 0);
+            if there {
+                // Only now, when it was seen: what is known must not be known for ever.
+                self.known.insert(digest);
+            }
+        }
         if there {
-            self.known.insert(digest);
             counters.chunks_reused.add(1);
             return Ok(false);
         }
