@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, SeekFrom};
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -41,8 +41,9 @@ pub struct BlobReader {
     /// The piece that was read last, and the position of its first byte.
     piece: Bytes,
     piece_start: u64,
-    /// The rest of the blob from the end of `piece` on, once it was asked for.
-    rest: Option<BoxStream<'static, Result<Bytes>>>,
+    /// The rest of the blob from the end of `piece` on, once it was asked for. Nothing ever locks
+    /// it: it is there to make the reader `Sync`, so that ranges can be read from many tasks.
+    rest: Option<Mutex<BoxStream<'static, Result<Bytes>>>>,
 }
 
 impl BlobReader {
@@ -134,11 +135,12 @@ impl AsyncRead for BlobReader {
                 if this.position == this.size() {
                     return Poll::Ready(Ok(()));
                 }
-                this.rest = Some(this.read_range(this.position..this.size()));
+                this.rest = Some(Mutex::new(this.read_range(this.position..this.size())));
                 this.piece = Bytes::new();
                 this.piece_start = this.position;
             }
             let Some(rest) = &mut this.rest else { continue };
+            let rest = rest.get_mut().unwrap_or_else(PoisonError::into_inner);
             match ready!(rest.poll_next_unpin(cx)) {
                 Some(Ok(piece)) => {
                     this.piece_start = this.piece_end();

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use castore_objstore::ObjectStoreBlobService;
+use castore_testsuite::Harness;
 use object_store::memory::InMemory;
 
 mod in_memory {
     use super::*;
 
-    fn harness() -> impl castore_testsuite::Harness {
+    fn harness() -> impl Harness {
         let store = Arc::new(InMemory::new());
         move || ObjectStoreBlobService::builder(store.clone()).build().unwrap()
     }
@@ -19,7 +20,7 @@ mod in_memory {
 mod local {
     use super::*;
 
-    fn harness() -> impl castore_testsuite::Harness {
+    fn harness() -> impl Harness {
         let directory = tempfile::tempdir().unwrap();
         move || ObjectStoreBlobService::local(directory.path()).durable(false).build().unwrap()
     }

@@ -17,15 +17,19 @@ impl Numbers {
         Numbers(blake3::Hasher::new().update(name.as_bytes()).finalize_xof())
     }
 
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         let mut bytes = [0; 8];
         self.0.fill(&mut bytes);
-        u64::from_le_bytes(bytes) % bound
+        u64::from_le_bytes(bytes)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
     }
 }
 
-/// Sizes in bytes at which implementations change their ways: powers of two, and the default chunk
-/// sizes, each with its neighbours.
+/// Sizes in bytes at which implementations change their ways: powers of two, among them common
+/// sizes of chunks and buffers, each with its neighbours.
 pub(crate) fn interesting_sizes() -> Vec<usize> {
     let mut sizes = vec![0, 1, 2, 3, 1000, 3 << 20];
     for power in [6, 10, 12, 16, 17, 18, 19, 20] {

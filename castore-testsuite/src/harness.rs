@@ -1,26 +1,91 @@
-//! What a backend's author provides.
+//! What a backend's author provides: services over a storage, and where the storage allows it, a
+//! hook for each optional group of cases.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use castore_core::BlobService;
 
 /// Opens services over one storage.
 ///
 /// Every service that one harness opens sees the same blobs, and each harness has a storage of its
 /// own, empty at first. What has to be kept for that (a directory, a server) the harness keeps.
+/// What it cannot do, it panics over: the case fails with its message.
 ///
 /// Every closure that returns a service is a harness.
+#[async_trait]
 pub trait Harness: Send + Sync + 'static {
     /// A service over the harness's storage, as a program that has just started would open it.
-    fn open(&self) -> Arc<dyn BlobService>;
+    async fn open(&self) -> Arc<dyn BlobService>;
 }
 
+#[async_trait]
 impl<F, S> Harness for F
 where
     F: Fn() -> S + Send + Sync + 'static,
     S: BlobService,
 {
-    fn open(&self) -> Arc<dyn BlobService> {
+    async fn open(&self) -> Arc<dyn BlobService> {
         Arc::new(self())
     }
+}
+
+/// Storage that can be damaged behind the service's back: the hook of the group `tamper`.
+///
+/// A *record* is whatever the backend keeps one by one: an object, a file, a row.
+#[async_trait]
+pub trait Tamper: Harness {
+    /// All records that hold blobs or parts of them, by a name of the harness's choice.
+    async fn records(&self) -> BTreeMap<String, Bytes>;
+
+    /// Puts `data` where the record `name` is, or was; `None` removes it.
+    ///
+    /// Services that are opened later see the change. Those that are open may or may not.
+    async fn replace(&self, name: &str, data: Option<Bytes>);
+}
+
+/// Storage of which single operations can be made to fail: the hook of the group `faults`.
+#[async_trait]
+pub trait Faults: Harness {
+    /// Lets operations on the storage fail from now on, as `fault` says, for every service of this
+    /// harness. There is one fault at a time.
+    ///
+    /// The service is told that the operation failed, and the storage stays as it was.
+    async fn fail(&self, fault: Fault);
+
+    /// Ends the fault, and returns whether it made anything fail.
+    async fn heal(&self) -> bool;
+}
+
+/// Which operations of a storage fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// The kind of operation.
+    pub operation: Operation,
+    /// How many of them succeed before, counted from when the fault was set.
+    pub after: usize,
+    /// Whether all later ones fail, too, instead of one.
+    pub lasting: bool,
+}
+
+/// What a service does with its storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Asks whether something is there, or fetches it.
+    Read,
+    /// Changes something.
+    Write,
+}
+
+/// Storage that can crash: the hook of the group `restart`.
+#[async_trait]
+pub trait Restart: Harness {
+    /// Ends the storage and whatever works on it without notice, as `kill -9` does, and starts it
+    /// again; returns once it can be opened.
+    ///
+    /// Nothing that a service does which was opened before can reach the storage any more: the
+    /// suite does not expect such a service to work, nor believes what it says.
+    async fn restart(&self);
 }

@@ -5,8 +5,9 @@
 //! - [`conformance!`] expands to one `#[test]` per case, in nested modules such as
 //!   `conformance::writer::drop_publishes_nothing`. The suite brings its own runtime, and a time
 //!   limit for each case.
-//! - [`cases`] holds the cases themselves: plain async functions over a harness, which panic where
-//!   the service breaks its promise.
+//! - Optional groups of cases are asked for by name, and need a hook that the harness implements:
+//!   `tamper` ([`Tamper`]: stored data is damaged), `faults` ([`Faults`]: operations of the storage
+//!   fail), `restart` ([`Restart`]: the storage crashes).
 //!
 //! In the tests of a backend, with this crate as a dev-dependency:
 //!
@@ -21,10 +22,27 @@
 //! }
 //!
 //! conformance!(harness());
+//! # use castore_testsuite::{CONTRACT, TIME_LIMIT};
+//! # for case in CONTRACT {
+//! #     let result = case.run(std::sync::Arc::new(harness()), TIME_LIMIT);
+//! #     assert_eq!(result, Ok(()), "{}", case.name());
+//! # }
+//! ```
 //!
-//! // Or a case by itself:
-//! castore_testsuite::run(harness(), castore_testsuite::cases::writer::digest_is_blake3);
-//! assert!(castore_testsuite::CASES.len() >= 20);
+//! Where tests are not functions, the cases are lists: [`CONTRACT`], [`TAMPER`], [`FAULTS`] and
+//! [`RESTART`].
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use castore_core::MemoryBlobService;
+//! use castore_testsuite::{CONTRACT, TIME_LIMIT};
+//!
+//! for case in CONTRACT.iter().filter(|case| case.name().starts_with("writer::")) {
+//!     let service = MemoryBlobService::new();
+//!     let result = case.run(Arc::new(move || service.clone()), TIME_LIMIT);
+//!     assert_eq!(result, Ok(()), "{}", case.name());
+//! }
 //! ```
 //!
 //! [`BlobService`]: castore_core::BlobService
@@ -35,6 +53,8 @@ mod harness;
 mod list;
 mod run;
 
-pub use harness::Harness;
-pub use list::CASES;
-pub use run::{TIME_LIMIT, run};
+pub use harness::{Fault, Faults, Harness, Operation, Restart, Tamper};
+pub use list::{CONTRACT, FAULTS, RESTART, TAMPER};
+#[doc(hidden)]
+pub use run::run;
+pub use run::{Case, Failure, TIME_LIMIT};

@@ -1,18 +1,24 @@
-//! The list of all cases: the only one.
+//! The list of all cases, by group: the only one.
 
-/// Calls the macro `$callback` with all cases, by module, and with the tokens given.
+use crate::{Case, Faults, Harness, Restart, Tamper, cases};
+
+/// Calls the macro `$callback` with the tokens given, the trait that the group's cases need, and
+/// the cases, by module.
 ///
 /// Not for use outside of this crate; it is public because [`conformance!`](crate::conformance!)
 /// expands to it.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __for_all_cases {
-    ($callback:path, $($tokens:tt)*) => {
+macro_rules! __cases_of {
+    (contract, $callback:path, $($tokens:tt)*) => {
         $callback! {
             ($($tokens)*)
+            Harness,
             writer {
                 digest_is_blake3,
-                sizes_and_splits_round_trip,
+                sizes_round_trip,
+                write_splits_round_trip,
+                chunk_edges_round_trip,
                 large_writes_round_trip,
                 empty_blob,
                 drop_publishes_nothing,
@@ -22,21 +28,25 @@ macro_rules! __for_all_cases {
                 shutdown_is_close,
                 write_after_close_is_invalid_input,
                 write_after_abort_fails,
-                same_blob_by_two_writers,
-                sixteen_writers_at_once,
-                dropped_close_leaves_the_service_usable,
             }
             reader {
                 absent_is_none_everywhere,
                 empty_blob_is_always_there,
                 index_sums_to_size,
                 read_sizes,
-                ranges,
+                reading_at_the_end_gives_nothing,
+                empty_ranges,
+                ranges_of_one_byte,
+                ranges_across_chunks,
+                ranges_to_the_end,
+                random_ranges,
                 ranges_outside_are_invalid_input,
-                seeks,
-                seeks_outside_are_invalid_input,
-                two_readers_at_once,
-                dropped_reader_leaves_the_service_usable,
+                seeks_from_the_start,
+                seeks_from_the_end,
+                seeks_from_the_position,
+                seeks_before_the_start_are_invalid_input,
+                seeks_past_the_end_are_invalid_input,
+                seeks_within_what_was_read,
             }
             storage {
                 closed_blobs_survive_reopening,
@@ -45,45 +55,178 @@ macro_rules! __for_all_cases {
                 deduplication_is_invisible,
                 storing_again_changes_nothing,
             }
+            concurrency {
+                same_blob_by_two_writers,
+                same_blob_by_two_services,
+                sixteen_writers_at_once,
+                idle_writers_hold_nobody_up,
+                two_readers_at_once,
+                sixteen_readers_at_once,
+                ranges_at_once,
+                idle_readers_hold_nobody_up,
+                readers_during_writes,
+            }
+            cancellation {
+                dropped_questions_leave_the_service_usable,
+                dropped_write_takes_nothing,
+                dropped_close_leaves_the_service_usable,
+                dropped_close_can_be_called_again,
+                dropped_abort_leaves_the_service_usable,
+                dropped_read_loses_no_byte,
+                dropped_range_leaves_the_reader_usable,
+            }
+            model {
+                random_operations,
+            }
         }
+    };
+    (tamper, $callback:path, $($tokens:tt)*) => {
+        $callback! {
+            ($($tokens)*)
+            Tamper,
+            tamper {
+                flipped_bits,
+                truncated_records,
+                extended_records,
+                emptied_records,
+                removed_records,
+                swapped_records,
+                records_of_garbage,
+                damage_stays_where_it_is,
+                undone_damage_is_gone,
+            }
+        }
+    };
+    (faults, $callback:path, $($tokens:tt)*) => {
+        $callback! {
+            ($($tokens)*)
+            Faults,
+            faults {
+                failed_writes_reach_close,
+                failed_reads_reach_close,
+                close_again_returns_the_same_error,
+                failed_questions_are_errors,
+                failed_reads_are_errors,
+                lasting_failures_reach_every_writer,
+                one_failure_among_many_writers,
+            }
+        }
+    };
+    (restart, $callback:path, $($tokens:tt)*) => {
+        $callback! {
+            ($($tokens)*)
+            Restart,
+            restart {
+                closed_blobs_survive,
+                unclosed_blobs_do_not_survive,
+                interrupted_blobs_are_whole_or_absent,
+                interrupted_blobs_can_be_stored_again,
+            }
+        }
+    };
+    ($other:ident, $($tokens:tt)*) => {
+        compile_error!(concat!(
+            "there is no group `", stringify!($other), "`; there are `tamper`, `faults` and `restart`"
+        ));
     };
 }
 
 /// Expands to one `#[test]` per case, in the module `conformance`.
 ///
-/// The argument is an expression that makes a fresh [`Harness`](crate::Harness); it is evaluated
-/// once for each case, and may use what is in scope where the macro is called.
+/// The first argument is an expression that makes a fresh [`Harness`](crate::Harness); it is
+/// evaluated once for each case, and may use what is in scope where the macro is called. The names
+/// of optional groups may follow, each of which needs its hook: `tamper` ([`Tamper`]), `faults`
+/// ([`Faults`]), `restart` ([`Restart`]).
+///
+/// ```
+/// # use castore_core::MemoryBlobService;
+/// # use castore_testsuite::{Harness, conformance};
+/// fn harness() -> impl Harness {
+///     let service = MemoryBlobService::new();
+///     move || service.clone()
+/// }
+///
+/// conformance!(harness());
+/// ```
+///
+/// A group is not claimed without its hook:
+///
+/// ```compile_fail,E0277
+/// # use castore_core::MemoryBlobService;
+/// # use castore_testsuite::{Harness, conformance};
+/// # fn harness() -> impl Harness {
+/// #     let service = MemoryBlobService::new();
+/// #     move || service.clone()
+/// # }
+/// # macro_rules! compiled_in_tests_only { () => {
+/// conformance!(harness(), tamper);
+/// # } }
+/// # castore_testsuite::__conformance!(harness(), tamper);
+/// ```
 #[macro_export]
 macro_rules! conformance {
-    ($harness:expr) => {
-        $crate::__for_all_cases! { $crate::__conformance_tests, $harness }
+    ($harness:expr $(, $group:ident)* $(,)?) => {
+        #[cfg(test)]
+        mod conformance {
+            $crate::__conformance!($harness $(, $group)*);
+        }
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __conformance_tests {
-    (($harness:expr) $($module:ident { $($case:ident,)* })*) => {
-        #[cfg(test)]
-        mod conformance {
-            $(mod $module {
-                #[allow(unused_imports, reason = "the harness may need nothing from there")]
-                use super::super::*;
+macro_rules! __conformance {
+    ($harness:expr $(, $group:ident)*) => {
+        $crate::__cases_of! { contract, $crate::__tests, $harness }
+        $($crate::__cases_of! { $group, $crate::__tests, $harness })*
+    };
+}
 
-                $(#[test]
-                fn $case() {
-                    $crate::run($harness, $crate::cases::$module::$case);
-                })*
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tests {
+    (($harness:expr) $hook:ident, $($module:ident { $($case:ident,)* })*) => {
+        $(mod $module {
+            #[allow(unused_imports, reason = "the harness may need nothing from there")]
+            use super::super::*;
+
+            $(#[test]
+            fn $case() {
+                let harness: ::std::sync::Arc<dyn $crate::$hook> = ::std::sync::Arc::new($harness);
+                let name = concat!(stringify!($module), "::", stringify!($case));
+                $crate::run(name, harness, $crate::cases::$module::$case);
             })*
-        }
+        })*
     };
 }
 
-macro_rules! names {
-    (() $($module:ident { $($case:ident,)* })*) => {
-        /// The names of all cases.
-        pub const CASES: &[&str] = &[$($(concat!(stringify!($module), "::", stringify!($case)),)*)*];
+macro_rules! list {
+    (($(#[$doc:meta])* $name:ident) $hook:ident, $($module:ident { $($case:ident,)* })*) => {
+        $(#[$doc])*
+        pub const $name: &[Case<dyn $hook>] = &[$($(Case {
+            name: concat!(stringify!($module), "::", stringify!($case)),
+            body: |harness| Box::pin(cases::$module::$case(harness)),
+        },)*)*];
     };
 }
 
-__for_all_cases! { names, }
+__cases_of! {
+    contract, list,
+    /// The cases that every service has to pass.
+    CONTRACT
+}
+__cases_of! {
+    tamper, list,
+    /// The cases of the group `tamper`: stored data is damaged.
+    TAMPER
+}
+__cases_of! {
+    faults, list,
+    /// The cases of the group `faults`: operations of the storage fail.
+    FAULTS
+}
+__cases_of! {
+    restart, list,
+    /// The cases of the group `restart`: the storage crashes.
+    RESTART
+}

@@ -4,41 +4,44 @@ use std::io::SeekFrom;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use castore_core::{BlobIndex, Digest, ErrorKind};
+use castore_core::{BlobIndex, BlobReader, Digest, ErrorKind};
 use futures_util::TryStreamExt;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::{expect_absent, expect_blob, open, put};
+use super::{difference, expect_absent, expect_blob, expect_range, open, put};
 use crate::Harness;
 use crate::data::{Numbers, interesting_sizes, random};
 
+/// A size that is no multiple of anything, and of several chunks.
+const SIZE: usize = 2_000_003;
+
 /// `has` is false, `chunks` and `open_read` are `None`.
-pub async fn absent_is_none_everywhere(harness: Arc<impl Harness>) {
-    let service = harness.open();
+pub async fn absent_is_none_everywhere(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
     for digest in [Digest::of(b"absent"), Digest::from_bytes([0; 32])] {
-        expect_absent(&service, &digest).await;
+        expect_absent(&service, &digest, "the storage is empty").await;
     }
     put(&service, &Bytes::from_static(b"something else")).await;
-    expect_absent(&service, &Digest::of(b"absent")).await;
+    expect_absent(&service, &Digest::of(b"absent"), "only another blob was stored").await;
 }
 
 /// The empty blob can be read without ever having been written.
-pub async fn empty_blob_is_always_there(harness: Arc<impl Harness>) {
-    let service = harness.open();
+pub async fn empty_blob_is_always_there(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
     expect_blob(&service, b"", "the empty blob").await;
     let index = service.chunks(&Digest::EMPTY).await.expect("chunks");
     assert_eq!(index, Some(BlobIndex::empty()));
 }
 
-/// The chunks of an index add up to the blob.
-pub async fn index_sums_to_size(harness: Arc<impl Harness>) {
-    let service = harness.open();
+/// The chunks of an index add up to the blob, and each has the digest of its bytes.
+pub async fn index_sums_to_size(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
     for size in interesting_sizes() {
-        let data = random("index", size);
+        let data = random(&format!("index {size}"), size);
         let digest = put(&service, &data).await;
-        let index = service.chunks(&digest).await.expect("chunks").expect("it is there");
-        assert_eq!(index.digest(), digest);
-        assert_eq!(index.size(), size as u64);
+        let index = service.chunks(&digest).await.expect("chunks").expect("the blob is absent");
+        assert_eq!(index.digest(), digest, "the digest of the index");
+        assert_eq!(index.size(), size as u64, "the size in the index");
         for (number, chunk) in index.iter().enumerate() {
             let range = index.chunk_range(number).expect("a chunk has a range");
             let bytes = &data[range.start as usize..range.end as usize];
@@ -48,9 +51,9 @@ pub async fn index_sums_to_size(harness: Arc<impl Harness>) {
 }
 
 /// Reading in any sizes gives the same bytes.
-pub async fn read_sizes(harness: Arc<impl Harness>) {
-    let service = harness.open();
-    let data = random("read sizes", 2_000_003);
+pub async fn read_sizes(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("read sizes", SIZE);
     let digest = put(&service, &data).await;
     for size in [313, 4096, 100_000, 1 << 20, 3 << 20] {
         let mut reader = open(&service, &digest).await;
@@ -63,39 +66,89 @@ pub async fn read_sizes(harness: Arc<impl Harness>) {
             }
             read.extend_from_slice(&buffer[..count]);
         }
-        assert!(read == data, "read {size} bytes at a time");
+        assert!(read == data, "{size} bytes at a time: {}", difference(&read, &data));
     }
 }
 
-/// Ranges give exactly their bytes.
-pub async fn ranges(harness: Arc<impl Harness>) {
-    let service = harness.open();
-    let data = random("ranges", 2_000_003);
-    let digest = put(&service, &data).await;
-    let reader = open(&service, &digest).await;
-    let size = data.len() as u64;
-    let mut all = vec![0..0, size..size, 0..1, 0..size, size - 1..size, 1..size - 1, 5..5];
-    let index = service.chunks(&digest).await.expect("chunks").expect("it is there");
-    for number in 0..index.len() {
-        let chunk = index.chunk_range(number).expect("a chunk has a range");
-        all.push(chunk.clone());
-        all.push(chunk.start.saturating_sub(1)..(chunk.start + 1).min(size));
+/// At the end there is nothing to read, as often as one asks.
+pub async fn reading_at_the_end_gives_nothing(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    for size in [0, 1, SIZE] {
+        let digest = put(&service, &random("the end", size)).await;
+        let mut reader = open(&service, &digest).await;
+        reader.seek(SeekFrom::End(0)).await.expect("seek");
+        for _ in 0..3 {
+            assert_eq!(reader.read(&mut [0; 10]).await.expect("read"), 0, "of {size} bytes");
+        }
     }
-    let mut numbers = Numbers::new("ranges");
+}
+
+/// A reader of a blob of [`SIZE`] bytes, the bytes, and where its chunks end.
+async fn reader_of(harness: &dyn Harness, name: &str) -> (BlobReader, Bytes, Vec<u64>) {
+    let service = harness.open().await;
+    let data = random(name, SIZE);
+    let digest = put(&service, &data).await;
+    let index = service.chunks(&digest).await.expect("chunks").expect("the blob is absent");
+    let ends = (0..index.len()).filter_map(|number| Some(index.chunk_range(number)?.end));
+    (open(&service, &digest).await, data, ends.collect())
+}
+
+/// A range of no bytes gives none.
+pub async fn empty_ranges(harness: Arc<dyn Harness>) {
+    let (reader, data, ends) = reader_of(&*harness, "empty ranges").await;
+    for at in [0, 1, ends[0], SIZE as u64] {
+        expect_range(&reader, &data, at..at).await;
+    }
+}
+
+/// A range of one byte gives that byte, wherever it is.
+pub async fn ranges_of_one_byte(harness: Arc<dyn Harness>) {
+    let (reader, data, ends) = reader_of(&*harness, "ranges of one byte").await;
+    expect_range(&reader, &data, 0..1).await;
+    for end in ends {
+        for start in [end - 1, end.min(SIZE as u64 - 1)] {
+            expect_range(&reader, &data, start..start + 1).await;
+        }
+    }
+}
+
+/// Ranges that begin and end at, before and after the ends of chunks give their bytes.
+pub async fn ranges_across_chunks(harness: Arc<dyn Harness>) {
+    let (reader, data, ends) = reader_of(&*harness, "ranges across chunks").await;
+    let mut start = 0;
+    for end in ends {
+        let after = (end + 1).min(SIZE as u64);
+        let last = end - 1;
+        for range in [start..end, last..end, last..after, start..after, start + 1..last, 1..after] {
+            expect_range(&reader, &data, range).await;
+        }
+        start = end;
+    }
+}
+
+/// Ranges up to the end give all bytes from their start.
+pub async fn ranges_to_the_end(harness: Arc<dyn Harness>) {
+    let (reader, data, _) = reader_of(&*harness, "ranges to the end").await;
+    let size = SIZE as u64;
+    for start in [0, 1, 1000, 1_000_000, size - 1000, size - 1, size] {
+        expect_range(&reader, &data, start..size).await;
+    }
+}
+
+/// Ranges from anywhere to anywhere give their bytes.
+pub async fn random_ranges(harness: Arc<dyn Harness>) {
+    let (reader, data, _) = reader_of(&*harness, "random ranges").await;
+    let size = SIZE as u64;
+    let mut numbers = Numbers::new("random ranges");
     for _ in 0..50 {
         let start = numbers.below(size);
-        all.push(start..start + numbers.below(size - start + 1));
-    }
-    for range in all {
-        let read: Vec<Bytes> = reader.read_range(range.clone()).try_collect().await.expect("read");
-        let expected = &data[range.start as usize..range.end as usize];
-        assert!(read.concat() == expected, "range {range:?}");
+        expect_range(&reader, &data, start..start + numbers.below(size - start + 1)).await;
     }
 }
 
 /// A range past the end, or that ends before it starts, is `InvalidInput`.
-pub async fn ranges_outside_are_invalid_input(harness: Arc<impl Harness>) {
-    let service = harness.open();
+pub async fn ranges_outside_are_invalid_input(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
     let digest = put(&service, &random("outside", 1000)).await;
     let reader = open(&service, &digest).await;
     for (start, end) in [(0, 1001), (1001, 1001), (1000, 1001), (5, 4), (0, u64::MAX)] {
@@ -105,88 +158,94 @@ pub async fn ranges_outside_are_invalid_input(harness: Arc<impl Harness>) {
     }
 }
 
-/// Seeks from the start, from the end and from where one is, in any order.
-pub async fn seeks(harness: Arc<impl Harness>) {
-    let service = harness.open();
-    let data = random("seeks", 2_000_003);
-    let size = data.len() as u64;
-    let digest = put(&service, &data).await;
-    let mut reader = open(&service, &digest).await;
-    let mut numbers = Numbers::new("seeks");
-    let mut position = 0;
-    for step in 0..200 {
-        let target = numbers.below(size + 1);
-        let seek = match step % 3 {
-            0 => SeekFrom::Start(target),
-            1 => SeekFrom::End(target as i64 - size as i64),
-            _ => SeekFrom::Current(target as i64 - position as i64),
-        };
-        assert_eq!(reader.seek(seek).await.expect("seek"), target, "{seek:?}");
-        let length = numbers.below(1000).min(size - target) as usize;
-        let mut read = vec![0; length];
-        reader.read_exact(&mut read).await.expect("read_exact");
-        let expected = &data[target as usize..target as usize + length];
-        assert!(read == expected, "{length} bytes at {target}, in step {step}");
-        position = target + length as u64;
-    }
-    reader.seek(SeekFrom::End(0)).await.expect("seek");
-    assert_eq!(reader.read(&mut [0; 10]).await.expect("read"), 0, "a read at the end");
-    reader.rewind().await.expect("rewind");
-    let mut read = Vec::new();
-    reader.read_to_end(&mut read).await.expect("read_to_end");
-    assert!(read == data, "all of it, after many seeks");
+/// Seeks, and checks the position and the bytes there.
+async fn expect_seek(reader: &mut BlobReader, data: &[u8], to: SeekFrom, target: u64, len: usize) {
+    assert_eq!(reader.seek(to).await.expect("seek"), target, "the position after {to:?}");
+    let expected = &data[target as usize..data.len().min(target as usize + len)];
+    let mut read = vec![0; expected.len()];
+    reader.read_exact(&mut read).await.expect("read_exact");
+    assert!(read == expected, "the {len} bytes after {to:?}: {}", difference(&read, expected));
 }
 
-/// A seek before the start or past the end is `InvalidInput`, and moves nothing.
-pub async fn seeks_outside_are_invalid_input(harness: Arc<impl Harness>) {
-    let service = harness.open();
-    let digest = put(&service, &random("outside", 1000)).await;
+/// Seeks from the start lead to their bytes, forward and backward.
+pub async fn seeks_from_the_start(harness: Arc<dyn Harness>) {
+    let (mut reader, data, _) = reader_of(&*harness, "seeks from the start").await;
+    let mut numbers = Numbers::new("seeks from the start");
+    for _ in 0..60 {
+        let target = numbers.below(SIZE as u64 + 1);
+        expect_seek(&mut reader, &data, SeekFrom::Start(target), target, 1000).await;
+    }
+    expect_seek(&mut reader, &data, SeekFrom::Start(0), 0, SIZE).await;
+}
+
+/// Seeks from the end lead to their bytes.
+pub async fn seeks_from_the_end(harness: Arc<dyn Harness>) {
+    let (mut reader, data, _) = reader_of(&*harness, "seeks from the end").await;
+    let mut numbers = Numbers::new("seeks from the end");
+    for _ in 0..60 {
+        let target = numbers.below(SIZE as u64 + 1);
+        let to = SeekFrom::End(target as i64 - SIZE as i64);
+        expect_seek(&mut reader, &data, to, target, 1000).await;
+    }
+}
+
+/// Seeks from where one is lead to their bytes.
+pub async fn seeks_from_the_position(harness: Arc<dyn Harness>) {
+    let (mut reader, data, _) = reader_of(&*harness, "seeks from the position").await;
+    let mut numbers = Numbers::new("seeks from the position");
+    let mut position = 0;
+    for _ in 0..60 {
+        let target = numbers.below(SIZE as u64 + 1);
+        let to = SeekFrom::Current(target as i64 - position as i64);
+        expect_seek(&mut reader, &data, to, target, 1000).await;
+        position = (target + 1000).min(SIZE as u64);
+        assert_eq!(reader.stream_position().await.expect("stream_position"), position);
+    }
+}
+
+/// A seek before the start is `InvalidInput`, and moves nothing.
+pub async fn seeks_before_the_start_are_invalid_input(harness: Arc<dyn Harness>) {
+    let outside = [SeekFrom::End(-1001), SeekFrom::Current(-11), SeekFrom::Current(i64::MIN)];
+    seeks_are_invalid_input(&*harness, &outside).await;
+}
+
+/// A seek past the end is `InvalidInput`, and moves nothing.
+pub async fn seeks_past_the_end_are_invalid_input(harness: Arc<dyn Harness>) {
+    let outside = [
+        SeekFrom::Start(1001),
+        SeekFrom::Start(u64::MAX),
+        SeekFrom::End(1),
+        SeekFrom::Current(991),
+        SeekFrom::Current(i64::MAX),
+    ];
+    seeks_are_invalid_input(&*harness, &outside).await;
+}
+
+async fn seeks_are_invalid_input(harness: &dyn Harness, outside: &[SeekFrom]) {
+    let service = harness.open().await;
+    let data = random("outside", 1000);
+    let digest = put(&service, &data).await;
     let mut reader = open(&service, &digest).await;
     reader.seek(SeekFrom::Start(10)).await.expect("seek");
-    let outside =
-        [SeekFrom::Start(1001), SeekFrom::End(1), SeekFrom::End(-1001), SeekFrom::Current(-11)];
     for seek in outside {
-        let error = reader.seek(seek).await.expect_err("a seek outside of the blob");
+        let error = reader.seek(*seek).await.expect_err("a seek outside of the blob");
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{seek:?}");
+        assert_eq!(reader.stream_position().await.expect("stream_position"), 10, "{seek:?}");
     }
-    assert_eq!(reader.stream_position().await.expect("position"), 10);
+    expect_seek(&mut reader, &data, SeekFrom::Current(0), 10, 1000).await;
 }
 
-/// Two readers of one blob do not disturb each other.
-pub async fn two_readers_at_once(harness: Arc<impl Harness>) {
-    let service = harness.open();
-    let data = random("two readers", 2_000_003);
-    let digest = put(&service, &data).await;
-    let mut first = open(&service, &digest).await;
-    let mut second = open(&service, &digest).await;
-    second.seek(SeekFrom::Start(1_000_000)).await.expect("seek");
-    let mut buffers = (vec![0; 1000], vec![0; 1000]);
-    for start in (0..1_000_000).step_by(1000) {
-        let (one, two) =
-            tokio::join!(first.read_exact(&mut buffers.0), second.read_exact(&mut buffers.1));
-        one.expect("read_exact");
-        two.expect("read_exact");
-        assert!(buffers.0 == data[start..start + 1000], "the first reader at {start}");
-        let start = start + 1_000_000;
-        assert!(buffers.1 == data[start..start + 1000], "the second reader at {start}");
-    }
-}
-
-/// Readers that are dropped in the middle leave the service usable.
-pub async fn dropped_reader_leaves_the_service_usable(harness: Arc<impl Harness>) {
-    let service = harness.open();
-    let data = random("dropped reader", 2_000_003);
-    let digest = put(&service, &data).await;
-    for polls in 0..20 {
-        let mut reader = open(&service, &digest).await;
-        let mut sink = Vec::new();
-        let mut read = Box::pin(reader.read_to_end(&mut sink));
-        for _ in 0..polls {
-            if futures_util::poll!(&mut read).is_ready() {
-                break;
-            }
-            tokio::task::yield_now().await;
+/// Seeks to and fro over what was just read lead to their bytes.
+pub async fn seeks_within_what_was_read(harness: Arc<dyn Harness>) {
+    let (mut reader, data, _) = reader_of(&*harness, "seeks within what was read").await;
+    for start in [0, 1_000_000] {
+        expect_seek(&mut reader, &data, SeekFrom::Start(start), start, 5000).await;
+        let mut position = start + 5000;
+        for offset in [0, 100, 50, 4000, 3000, 3001, 1999, 4999] {
+            let target = start + offset;
+            let step = target as i64 - position as i64;
+            expect_seek(&mut reader, &data, SeekFrom::Current(step), target, 1).await;
+            position = target + 1;
         }
     }
-    expect_blob(&service, &data, "after readers were dropped").await;
 }

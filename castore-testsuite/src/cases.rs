@@ -1,0 +1,112 @@
+//! The cases: what each one checks is its name. Each panics where the service does otherwise.
+
+use std::future::{Future, poll_fn};
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use castore_core::{BlobReader, BlobService, BlobWriter, Digest, Error};
+use futures_util::TryStreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::data::random;
+
+pub mod cancellation;
+pub mod concurrency;
+pub mod faults;
+pub mod model;
+pub mod reader;
+pub mod restart;
+pub mod storage;
+pub mod tamper;
+pub mod writer;
+
+/// Stores `data` in one piece, and checks its digest.
+async fn put(service: &dyn BlobService, data: &Bytes) -> Digest {
+    let digest = try_put(service, data).await.expect("storing a blob");
+    assert_eq!(digest, Digest::of(data), "the digest of {} bytes", data.len());
+    digest
+}
+
+/// Stores `data` in one piece, or says what failed.
+async fn try_put(service: &dyn BlobService, data: &Bytes) -> Result<Digest, Error> {
+    let mut writer = service.open_write().await?;
+    writer.write_bytes(data.clone()).await?;
+    writer.close().await
+}
+
+async fn open(service: &dyn BlobService, digest: &Digest) -> BlobReader {
+    let reader = service.open_read(digest).await.expect("open_read");
+    reader.unwrap_or_else(|| panic!("open_read: the blob {digest} is absent"))
+}
+
+async fn read_range(reader: &BlobReader, range: Range<u64>) -> Result<Vec<u8>, Error> {
+    Ok(reader.read_range(range).try_collect::<Vec<Bytes>>().await?.concat())
+}
+
+/// Checks that `range` of the blob is what it is in `data`.
+async fn expect_range(reader: &BlobReader, data: &[u8], range: Range<u64>) {
+    let read = read_range(reader, range.clone()).await;
+    let read = read.unwrap_or_else(|error| panic!("range {range:?}: {error}"));
+    let expected = &data[range.start as usize..range.end as usize];
+    assert!(read == expected, "range {range:?}: {}", difference(&read, expected));
+}
+
+/// Checks that the blob is there, in every way, and reads it from start to end.
+async fn expect_blob(service: &dyn BlobService, data: &[u8], what: &str) {
+    let digest = Digest::of(data);
+    assert!(service.has(&digest).await.expect("has"), "has is false: {what}");
+    let mut reader = open(service, &digest).await;
+    assert_eq!(reader.size(), data.len() as u64, "the size: {what}");
+    let mut read = Vec::new();
+    let result = reader.read_to_end(&mut read).await;
+    result.unwrap_or_else(|error| panic!("read_to_end: {error}: {what}"));
+    assert!(read == data, "{}: {what}", difference(&read, data));
+}
+
+async fn expect_absent(service: &dyn BlobService, digest: &Digest, what: &str) {
+    assert!(!service.has(digest).await.expect("has"), "has is true: {what}");
+    assert!(service.chunks(digest).await.expect("chunks").is_none(), "chunks has some: {what}");
+    let reader = service.open_read(digest).await.expect("open_read");
+    assert!(reader.is_none(), "open_read has a reader: {what}");
+}
+
+/// Checks that the service still does what it is for.
+async fn expect_usable(service: &dyn BlobService, name: &str) {
+    let data = random(name, 300_000);
+    put(service, &data).await;
+    expect_blob(service, &data, name).await;
+}
+
+/// Where two sequences of bytes differ: nobody reads megabytes of them.
+fn difference(read: &[u8], expected: &[u8]) -> String {
+    let same = read.iter().zip(expected).take_while(|(a, b)| a == b).count();
+    let (read, expected) = (read.len(), expected.len());
+    format!("{read} bytes were read of {expected}, right up to byte {same}")
+}
+
+/// Writes all of `data`, `split` bytes at a time.
+async fn write_split(writer: &mut BlobWriter, data: &[u8], split: usize) {
+    for piece in data.chunks(split) {
+        writer.write_all(piece).await.expect("write_all");
+    }
+}
+
+/// Polls `future`, each time when it has asked for it, until it is ready or was polled `polls`
+/// times.
+async fn poll_times<F: Future>(mut future: Pin<&mut F>, polls: usize) -> Option<F::Output> {
+    if polls == 0 {
+        return None;
+    }
+    let mut polled = 0;
+    poll_fn(|cx| {
+        polled += 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if polled >= polls => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}

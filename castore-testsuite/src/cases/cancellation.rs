@@ -1,0 +1,191 @@
+//! What is promised to those who give up: a future may be dropped at any point where it waits.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use castore_core::Digest;
+use futures_util::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+
+use super::{
+    difference, expect_absent, expect_blob, expect_range, expect_usable, open, poll_times, put,
+};
+use crate::Harness;
+use crate::data::random;
+
+/// How often a future is polled at the most before it is dropped.
+const MOST_POLLS: usize = 24;
+
+/// Polls `future`, and drops it if it is not ready after `polls` times.
+async fn give_up_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
+    poll_times(pin!(future), polls).await
+}
+
+/// `has`, `chunks`, `open_read` and `open_write` may be given up.
+pub async fn dropped_questions_leave_the_service_usable(harness: Arc<dyn Harness>) {
+    let stored = random("stored", 1_200_000);
+    put(&harness.open().await, &stored).await;
+    for digest in [Digest::of(&stored), Digest::of(b"absent")] {
+        for polls in 0..MOST_POLLS {
+            // A service that remembers nothing yet has the most to wait for.
+            let service = harness.open().await;
+            let has = give_up_after(polls, service.has(&digest)).await;
+            let chunks = give_up_after(polls, service.chunks(&digest)).await;
+            let reader = give_up_after(polls, service.open_read(&digest)).await;
+            let writer = give_up_after(polls, service.open_write()).await;
+            let is_stored = digest != Digest::of(b"absent");
+            if is_stored {
+                expect_blob(&service, &stored, "after questions were dropped").await;
+            } else {
+                expect_absent(&service, &digest, "after questions were dropped").await;
+            }
+            let (Some(has), Some(chunks), Some(reader), Some(writer)) =
+                (has, chunks, reader, writer)
+            else {
+                continue;
+            };
+            assert_eq!(has.expect("has"), is_stored);
+            assert_eq!(chunks.expect("chunks").is_some(), is_stored);
+            assert_eq!(reader.expect("open_read").is_some(), is_stored);
+            drop(writer.expect("open_write"));
+            break;
+        }
+    }
+    expect_usable(&harness.open().await, "after questions were dropped").await;
+}
+
+/// A write that is given up has taken nothing, and the next one goes on where it was.
+pub async fn dropped_write_takes_nothing(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    for polls in 0..MOST_POLLS {
+        let data = random(&format!("dropped write {polls}"), 2_500_000);
+        let mut writer = service.open_write().await.expect("open_write");
+        let mut dropped = 0;
+        for start in (0..data.len()).step_by(500_000) {
+            let piece = data.slice(start..start + 500_000);
+            match give_up_after(polls, writer.write_bytes(piece.clone())).await {
+                Some(written) => written.expect("write_bytes"),
+                None => {
+                    dropped += 1;
+                    writer.write_bytes(piece).await.expect("write_bytes");
+                }
+            }
+        }
+        assert_eq!(writer.close().await.expect("close"), Digest::of(&data));
+        expect_blob(&service, &data, "after writes were dropped").await;
+        if dropped == 0 {
+            break;
+        }
+    }
+}
+
+/// A `close` that is given up, and its writer dropped, leave the service as usable as before; the
+/// blob is absent or whole.
+pub async fn dropped_close_leaves_the_service_usable(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    for size in [1000, 1_500_000] {
+        for polls in 0..MOST_POLLS {
+            let data = random(&format!("dropped close {polls}"), size);
+            let mut writer = service.open_write().await.expect("open_write");
+            writer.write_all(&data).await.expect("write_all");
+            let closed = give_up_after(polls, writer.close()).await;
+            drop(writer);
+            let digest = Digest::of(&data);
+            if service.has(&digest).await.expect("has") {
+                expect_blob(&service, &data, "its close was dropped, and it is there").await;
+            }
+            put(&service, &data).await;
+            expect_blob(&service, &data, "stored after its close was dropped").await;
+            if let Some(closed) = closed {
+                assert_eq!(closed.expect("close"), digest);
+                break;
+            }
+        }
+    }
+}
+
+/// A `close` that is given up can be called again, and goes on where it was.
+pub async fn dropped_close_can_be_called_again(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    for size in [1000, 1_500_000] {
+        for polls in 0..MOST_POLLS {
+            let data = random(&format!("close again {polls}"), size);
+            let mut writer = service.open_write().await.expect("open_write");
+            writer.write_all(&data).await.expect("write_all");
+            let closed = give_up_after(polls, writer.close()).await;
+            assert_eq!(writer.close().await.expect("close"), Digest::of(&data));
+            expect_blob(&service, &data, "after a close was dropped and called again").await;
+            if closed.is_some() {
+                break;
+            }
+        }
+    }
+}
+
+/// An `abort` that is given up publishes nothing and leaves the service usable.
+pub async fn dropped_abort_leaves_the_service_usable(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    for polls in 0..MOST_POLLS {
+        let data = random(&format!("dropped abort {polls}"), 1_500_000);
+        let mut writer = service.open_write().await.expect("open_write");
+        writer.write_all(&data).await.expect("write_all");
+        let aborted = give_up_after(polls, writer.abort()).await;
+        drop(writer);
+        expect_absent(&service, &Digest::of(&data), "its abort was dropped").await;
+        put(&service, &data).await;
+        expect_blob(&service, &data, "stored after its abort was dropped").await;
+        if aborted.is_some() {
+            break;
+        }
+    }
+}
+
+/// Reads that are given up lose no byte: the next read goes on where the last one ended.
+pub async fn dropped_read_loses_no_byte(harness: Arc<dyn Harness>) {
+    let data = random("dropped read", 2_000_003);
+    put(&harness.open().await, &data).await;
+    for polls in 0..8 {
+        let service = harness.open().await;
+        let mut reader = open(&service, &Digest::of(&data)).await;
+        let mut read = Vec::new();
+        let mut buffer = vec![0; 300_000];
+        loop {
+            let count = match give_up_after(polls, reader.read(&mut buffer)).await {
+                Some(count) => count.expect("read"),
+                None => {
+                    let position = reader.stream_position().await.expect("stream_position");
+                    assert_eq!(position, read.len() as u64, "after a read was dropped");
+                    reader.read(&mut buffer).await.expect("read")
+                }
+            };
+            if count == 0 {
+                break;
+            }
+            read.extend_from_slice(&buffer[..count]);
+        }
+        assert!(read == data, "reads dropped after {polls} polls: {}", difference(&read, &data));
+    }
+}
+
+/// Streams of ranges that are given up leave the reader and the service usable.
+pub async fn dropped_range_leaves_the_reader_usable(harness: Arc<dyn Harness>) {
+    let data = random("dropped range", 2_000_003);
+    let digest = put(&harness.open().await, &data).await;
+    for polls in 0..MOST_POLLS {
+        let service = harness.open().await;
+        let reader = open(&service, &digest).await;
+        let mut range = reader.read_range(0..reader.size());
+        for _ in 0..polls {
+            match give_up_after(polls, range.next()).await {
+                Some(Some(piece)) => drop(piece.expect("read_range")),
+                Some(None) => break,
+                None => {}
+            }
+        }
+        drop(range);
+        expect_range(&reader, &data, 999_000..1_500_000).await;
+        expect_blob(&service, &data, "after a range was dropped").await;
+    }
+    expect_usable(&harness.open().await, "after ranges were dropped").await;
+}

@@ -1,0 +1,186 @@
+//! What is promised to many at once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use castore_core::{BlobReader, Digest};
+use futures_util::future::{join_all, try_join_all};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+
+use super::{difference, expect_blob, expect_range, open, put, read_range, write_split};
+use crate::Harness;
+use crate::data::{Numbers, random};
+
+/// Two writers of the same bytes at the same time both succeed.
+pub async fn same_blob_by_two_writers(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("two writers", 2 << 20);
+    let mut first = service.open_write().await.expect("open_write");
+    let mut second = service.open_write().await.expect("open_write");
+    for piece in data.chunks(100_000) {
+        first.write_all(piece).await.expect("write_all");
+        second.write_all(piece).await.expect("write_all");
+    }
+    let (first, second) = tokio::join!(first.close(), second.close());
+    assert_eq!(first.expect("close"), second.expect("close"));
+    expect_blob(&service, &data, "written twice at once").await;
+}
+
+/// Two services that store the same bytes at the same time both succeed.
+pub async fn same_blob_by_two_services(harness: Arc<dyn Harness>) {
+    let (one, other) = (harness.open().await, harness.open().await);
+    for size in [1, 1000, 2 << 20] {
+        let data = random("two services", size);
+        tokio::join!(put(&one, &data), put(&other, &data));
+        expect_blob(&one, &data, "stored by two services at once").await;
+        expect_blob(&other, &data, "stored by two services at once").await;
+    }
+}
+
+/// Sixteen writers, fed in turn and closed together, all succeed.
+pub async fn sixteen_writers_at_once(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let blobs: Vec<Bytes> =
+        (0..16).map(|n| random(&format!("writer {n}"), 1_000_000 + n * 1000)).collect();
+    let mut writers = Vec::new();
+    for _ in &blobs {
+        writers.push(service.open_write().await.expect("open_write"));
+    }
+    for start in (0..1_100_000).step_by(50_000) {
+        for (writer, blob) in writers.iter_mut().zip(&blobs) {
+            let piece = start.min(blob.len())..(start + 50_000).min(blob.len());
+            writer.write_all(&blob[piece]).await.expect("write_all");
+        }
+    }
+    let closed = join_all(writers.iter_mut().map(|writer| writer.close())).await;
+    for (digest, blob) in closed.into_iter().zip(&blobs) {
+        assert_eq!(digest.expect("close"), Digest::of(blob));
+    }
+    for blob in &blobs {
+        expect_blob(&service, blob, "one of sixteen").await;
+    }
+}
+
+/// Writers that are open and left alone do not keep another from finishing.
+pub async fn idle_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("idle writers", 1_500_000);
+    let mut idle = Vec::new();
+    for number in 0..32 {
+        let mut writer = service.open_write().await.expect("open_write");
+        write_split(&mut writer, &data[number..], 300_000).await;
+        idle.push(writer);
+    }
+    put(&service, &data).await;
+    expect_blob(&service, &data, "stored beside idle writers").await;
+    for (number, mut writer) in idle.into_iter().enumerate().take(4) {
+        assert_eq!(writer.close().await.expect("close"), Digest::of(&data[number..]));
+    }
+}
+
+/// Two readers of one blob do not disturb each other.
+pub async fn two_readers_at_once(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("two readers", 2_000_003);
+    let digest = put(&service, &data).await;
+    let mut first = open(&service, &digest).await;
+    let mut second = open(&service, &digest).await;
+    second.seek(std::io::SeekFrom::Start(1_000_000)).await.expect("seek");
+    let mut buffers = (vec![0; 1000], vec![0; 1000]);
+    for start in (0..1_000_000).step_by(1000) {
+        let (one, two) =
+            tokio::join!(first.read_exact(&mut buffers.0), second.read_exact(&mut buffers.1));
+        one.expect("read_exact");
+        two.expect("read_exact");
+        assert!(buffers.0 == data[start..start + 1000], "the first reader at {start}");
+        let start = start + 1_000_000;
+        assert!(buffers.1 == data[start..start + 1000], "the second reader at {start}");
+    }
+}
+
+/// Sixteen readers of as many blobs, on several threads, each read their own.
+pub async fn sixteen_readers_at_once(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let blobs: Vec<Bytes> =
+        (0..16).map(|n| random(&format!("reader {n}"), 700_000 + n * 1000)).collect();
+    for blob in &blobs {
+        put(&service, blob).await;
+    }
+    let readers = blobs.into_iter().map(|blob| {
+        let service = Arc::clone(&service);
+        tokio::spawn(async move {
+            for _ in 0..3 {
+                expect_blob(&service, &blob, "one of sixteen").await;
+            }
+        })
+    });
+    try_join_all(readers).await.expect("reading beside others");
+}
+
+/// Many ranges of one reader at the same time are each their own.
+pub async fn ranges_at_once(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("ranges at once", 2_000_003);
+    let digest = put(&service, &data).await;
+    let reader = open(&service, &digest).await;
+    let mut numbers = Numbers::new("ranges at once");
+    let starts: Vec<u64> = (0..32).map(|_| numbers.below(1_900_000)).collect();
+    let read =
+        join_all(starts.iter().map(|&start| read_range(&reader, start..start + 100_000))).await;
+    for (start, read) in starts.into_iter().zip(read) {
+        let read = read.unwrap_or_else(|error| panic!("a range from {start}: {error}"));
+        let expected = &data[start as usize..start as usize + 100_000];
+        assert!(read == expected, "a range from {start}: {}", difference(&read, expected));
+    }
+}
+
+/// Readers and ranges that were begun and left alone do not keep others from reading or writing.
+pub async fn idle_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("idle readers", 3 << 20);
+    let digest = put(&service, &data).await;
+    let mut idle: Vec<BlobReader> = Vec::new();
+    for _ in 0..32 {
+        let mut reader = open(&service, &digest).await;
+        reader.read_exact(&mut [0; 100]).await.expect("read_exact");
+        idle.push(reader);
+    }
+    let reader = open(&service, &digest).await;
+    let unread: Vec<_> = (0..32).map(|_| reader.read_range(0..reader.size())).collect();
+    expect_range(&reader, &data, 0..data.len() as u64).await;
+    expect_blob(&service, &data, "read beside idle readers").await;
+    let other = random("beside idle readers", 1 << 20);
+    put(&service, &other).await;
+    expect_blob(&service, &other, "stored beside idle readers").await;
+    drop(unread);
+    let mut read = vec![0; data.len() - 100];
+    idle.swap_remove(0).read_exact(&mut read).await.expect("read_exact");
+    assert!(read == data[100..], "{}", difference(&read, &data[100..]));
+}
+
+/// Blobs are read right while others are stored, aborted and dropped.
+pub async fn readers_during_writes(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("read during writes", 2 << 20);
+    put(&service, &data).await;
+    let writes = {
+        let service = Arc::clone(&service);
+        tokio::spawn(async move {
+            for number in 0..6 {
+                let other = random(&format!("written {number}"), 1 << 20);
+                put(&service, &other).await;
+                for abort in [true, false] {
+                    let mut writer = service.open_write().await.expect("open_write");
+                    writer.write_all(&other[1000..]).await.expect("write_all");
+                    if abort {
+                        writer.abort().await;
+                    }
+                }
+            }
+        })
+    };
+    for _ in 0..6 {
+        expect_blob(&service, &data, "read while others are stored").await;
+    }
+    writes.await.expect("storing while others read");
+}

@@ -1,0 +1,220 @@
+//! What is promised when operations of the storage fail: whoever asked is told, and can ask again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use castore_core::{BlobService, Digest, Error, ErrorKind};
+use futures_util::future::join_all;
+use tokio::io::AsyncReadExt;
+
+use super::{difference, expect_absent, expect_blob, open, put, try_put};
+use crate::data::random;
+use crate::{Fault, Faults, Operation};
+
+/// More operations than one blob of this module takes.
+const MOST_OPERATIONS: usize = 500;
+
+/// A blob of one chunk, and one of several.
+const SIZES: [usize; 2] = [1000, 1_300_000];
+
+/// That the store is to blame, and neither the stored data nor the caller.
+fn expect_failure(error: &Error, what: &str) {
+    let kind = error.kind();
+    assert!(kind != ErrorKind::Corrupt, "a failed operation is no damage: {error}: {what}");
+    assert!(kind != ErrorKind::InvalidInput, "nobody asked for anything wrong: {error}: {what}");
+}
+
+/// What was stored is whole, and what was not is absent and can be stored by the same service.
+async fn expect_result(
+    harness: &dyn Faults,
+    service: &dyn BlobService,
+    data: &Bytes,
+    result: &Result<Digest, Error>,
+    what: &str,
+) {
+    match result {
+        Ok(digest) => assert_eq!(*digest, Digest::of(data), "{what}"),
+        Err(error) => {
+            expect_failure(error, what);
+            expect_absent(&harness.open().await, &Digest::of(data), what).await;
+            put(service, data).await;
+        }
+    }
+    expect_blob(&harness.open().await, data, what).await;
+    expect_blob(service, data, what).await;
+}
+
+/// Stores blobs while each of the operations that takes fails in turn; returns how many there were.
+async fn fail_each(harness: &dyn Faults, operation: Operation) -> usize {
+    let mut failed = 0;
+    for size in SIZES {
+        for after in 0..MOST_OPERATIONS {
+            let what = format!("{operation:?} {after} failed while {size} bytes were stored");
+            let data = random(&what, size);
+            let service = harness.open().await;
+            harness.fail(Fault { operation, after, lasting: false }).await;
+            let result = try_put(&service, &data).await;
+            let struck = harness.heal().await;
+            assert!(struck || result.is_ok(), "nothing failed, but close did: {what}");
+            expect_result(harness, &service, &data, &result, &what).await;
+            if !struck {
+                break;
+            }
+            failed += 1;
+        }
+    }
+    failed
+}
+
+/// A failed change of the storage fails the writer, or was made good; the blob is stored by another
+/// try.
+pub async fn failed_writes_reach_close(harness: Arc<dyn Faults>) {
+    let failed = fail_each(&*harness, Operation::Write).await;
+    assert!(failed >= SIZES.len(), "blobs are stored, and the harness made no change fail");
+}
+
+/// A failed look at the storage fails the writer, or was made good; the blob is stored by another
+/// try.
+pub async fn failed_reads_reach_close(harness: Arc<dyn Faults>) {
+    fail_each(&*harness, Operation::Read).await;
+    // What is stored already is looked at more.
+    for after in 0..MOST_OPERATIONS {
+        let what = format!("look {after} failed while a known blob was stored again");
+        let data = random("known", SIZES[1]);
+        put(&harness.open().await, &data).await;
+        let service = harness.open().await;
+        harness.fail(Fault { operation: Operation::Read, after, lasting: false }).await;
+        let result = try_put(&service, &data).await;
+        let struck = harness.heal().await;
+        match result {
+            Ok(digest) => assert_eq!(digest, Digest::of(&data), "{what}"),
+            Err(error) => expect_failure(&error, &what),
+        }
+        expect_blob(&service, &data, &what).await;
+        if !struck {
+            break;
+        }
+    }
+}
+
+/// A writer that has failed returns the same error for ever, also when the storage works again.
+pub async fn close_again_returns_the_same_error(harness: Arc<dyn Faults>) {
+    let service = harness.open().await;
+    for size in SIZES {
+        let data = random("close again", size);
+        let mut writer = service.open_write().await.expect("open_write");
+        harness.fail(Fault { operation: Operation::Write, after: 0, lasting: true }).await;
+        let first = match writer.write_bytes(data.clone()).await {
+            Ok(()) => writer.close().await.expect_err("close, as every change fails"),
+            Err(error) => error,
+        };
+        expect_failure(&first, "every change fails");
+        let again = writer.close().await.expect_err("close, after it failed");
+        assert!(harness.heal().await, "a blob was stored, and the harness made no change fail");
+        let healed = writer.close().await.expect_err("close, after it failed");
+        let written = writer.write_bytes(data.clone()).await.expect_err("write_bytes, after close");
+        for error in [again, healed, written] {
+            assert_eq!(error.kind(), first.kind());
+            assert_eq!(error.to_string(), first.to_string());
+        }
+        drop(writer);
+        expect_absent(&service, &Digest::of(&data), "its writer has failed").await;
+    }
+}
+
+/// A question that cannot be answered is an error, not `false` and not `None`.
+pub async fn failed_questions_are_errors(harness: Arc<dyn Faults>) {
+    for size in SIZES {
+        let data = random("questions", size);
+        let digest = put(&harness.open().await, &data).await;
+        for question in ["has", "chunks", "open_read"] {
+            let service = harness.open().await;
+            harness.fail(Fault { operation: Operation::Read, after: 0, lasting: true }).await;
+            let answer = match question {
+                "has" => service.has(&digest).await,
+                "chunks" => service.chunks(&digest).await.map(|index| index.is_some()),
+                _ => service.open_read(&digest).await.map(|reader| reader.is_some()),
+            };
+            harness.heal().await;
+            match answer {
+                Ok(there) => assert!(there, "{question}: the blob is said to be absent"),
+                Err(error) => expect_failure(&error, question),
+            }
+            expect_blob(&service, &data, "the storage works again").await;
+        }
+    }
+}
+
+/// A read that fails ends in an error after right bytes, and goes on when the storage does.
+pub async fn failed_reads_are_errors(harness: Arc<dyn Faults>) {
+    let mut failed = 0;
+    for size in SIZES {
+        let data = random("failed reads", size);
+        let digest = put(&harness.open().await, &data).await;
+        for after in 0..MOST_OPERATIONS {
+            let what = format!("read {after} of {size} bytes failed");
+            let service = harness.open().await;
+            harness.fail(Fault { operation: Operation::Read, after, lasting: false }).await;
+            let opened = service.open_read(&digest).await;
+            let mut read = Vec::new();
+            let result = match opened {
+                Ok(None) => panic!("open_read: the blob is said to be absent: {what}"),
+                Ok(Some(mut reader)) => {
+                    let result = reader.read_to_end(&mut read).await;
+                    assert!(data.starts_with(&read), "{}: {what}", difference(&read, &data));
+                    result.map_err(|error| error.downcast::<Error>().expect("castore's own error"))
+                }
+                Err(error) => Err(error),
+            };
+            let struck = harness.heal().await;
+            match result {
+                Ok(_) => assert!(read == data, "{}: {what}", difference(&read, &data)),
+                Err(error) => {
+                    assert!(struck, "nothing failed, but the read did: {error}: {what}");
+                    expect_failure(&error, &what);
+                }
+            }
+            let mut reader = open(&service, &digest).await;
+            let mut again = Vec::new();
+            reader.read_to_end(&mut again).await.expect("read_to_end, by the same service");
+            assert!(again == data, "{}: after {what}", difference(&again, &data));
+            if !struck {
+                break;
+            }
+            failed += 1;
+        }
+    }
+    assert!(failed >= SIZES.len(), "blobs are read, and the harness made no read fail");
+}
+
+fn blobs(name: &str, count: usize) -> Vec<Bytes> {
+    (0..count).map(|number| random(&format!("{name} {number}"), SIZES[number % 2])).collect()
+}
+
+/// Where every change fails, every one of many writers is told, and none waits for ever.
+pub async fn lasting_failures_reach_every_writer(harness: Arc<dyn Faults>) {
+    let service = harness.open().await;
+    let blobs = blobs("lasting", 16);
+    harness.fail(Fault { operation: Operation::Write, after: 0, lasting: true }).await;
+    let results = join_all(blobs.iter().map(|blob| try_put(&service, blob))).await;
+    assert!(harness.heal().await, "blobs were stored, and the harness made no change fail");
+    for (blob, result) in blobs.iter().zip(&results) {
+        assert!(result.is_err(), "close succeeded although every change fails");
+        expect_result(&*harness, &service, blob, result, "every change failed").await;
+    }
+}
+
+/// Where one change fails beside many others, every writer that succeeds has stored its blob.
+pub async fn one_failure_among_many_writers(harness: Arc<dyn Faults>) {
+    for after in [0, 1, 5, 12] {
+        let service = harness.open().await;
+        let blobs = blobs(&format!("among many {after}"), 8);
+        harness.fail(Fault { operation: Operation::Write, after, lasting: false }).await;
+        let results = join_all(blobs.iter().map(|blob| try_put(&service, blob))).await;
+        harness.heal().await;
+        for (blob, result) in blobs.iter().zip(&results) {
+            let what = format!("change {after} of all failed");
+            expect_result(&*harness, &service, blob, result, &what).await;
+        }
+    }
+}

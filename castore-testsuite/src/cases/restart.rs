@@ -1,0 +1,104 @@
+//! What is promised when the storage crashes: a blob whose `close` has returned is there, and any
+//! other is whole or absent.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use castore_core::Digest;
+use futures_util::future::join_all;
+use tokio::io::AsyncWriteExt;
+
+use super::{expect_absent, expect_blob, poll_times, put, try_put};
+use crate::Restart;
+use crate::data::random;
+
+/// A closed blob is there after a crash, and after another.
+pub async fn closed_blobs_survive(harness: Arc<dyn Restart>) {
+    let mut blobs = Vec::new();
+    for size in [1000, 2 << 20] {
+        let data = random(&format!("closed before the crash {size}"), size);
+        put(&harness.open().await, &data).await;
+        blobs.push(data);
+        harness.restart().await;
+        let service = harness.open().await;
+        for blob in &blobs {
+            expect_blob(&service, blob, "stored before the crash").await;
+        }
+    }
+}
+
+/// A blob whose writer was open during a crash is absent, and can be stored.
+pub async fn unclosed_blobs_do_not_survive(harness: Arc<dyn Restart>) {
+    let data = random("open during the crash", 2 << 20);
+    let before = harness.open().await;
+    let mut writer = before.open_write().await.expect("open_write");
+    writer.write_all(&data).await.expect("write_all");
+    writer.flush().await.expect("flush");
+    harness.restart().await;
+    drop(writer);
+    let service = harness.open().await;
+    expect_absent(&service, &Digest::of(&data), "its writer was open during the crash").await;
+    put(&service, &data).await;
+    expect_blob(&service, &data, "stored after the crash").await;
+}
+
+/// Stores blobs, is interrupted by a crash after `polls` steps, and returns those that were
+/// acknowledged and those that were not.
+async fn interrupted(harness: &dyn Restart, polls: usize) -> (Vec<Bytes>, Vec<Bytes>) {
+    let service = harness.open().await;
+    let first = random(&format!("acknowledged {polls}"), 500_000);
+    put(&service, &first).await;
+    let blobs: Vec<Bytes> = (0..4usize)
+        .map(|number| random(&format!("interrupted {polls} {number}"), 300_000 * number + 1000))
+        .collect();
+    let results = {
+        let mut puts = pin!(join_all(blobs.iter().map(|blob| try_put(&service, blob))));
+        let results = poll_times(puts.as_mut(), polls).await;
+        harness.restart().await;
+        results
+    };
+    match results {
+        Some(results) => {
+            assert!(results.iter().all(Result::is_ok), "nothing failed before the crash");
+            ([&[first], &blobs[..]].concat(), Vec::new())
+        }
+        None => (vec![first], blobs),
+    }
+}
+
+/// Steps after which storing is interrupted.
+const INTERRUPTED_AFTER: [usize; 6] = [1, 2, 4, 8, 12, 20];
+
+/// Blobs that were being stored during a crash are whole, or absent.
+pub async fn interrupted_blobs_are_whole_or_absent(harness: Arc<dyn Restart>) {
+    for polls in INTERRUPTED_AFTER {
+        let (acknowledged, others) = interrupted(&*harness, polls).await;
+        let service = harness.open().await;
+        for blob in &acknowledged {
+            expect_blob(&service, blob, "acknowledged before the crash").await;
+        }
+        for blob in &others {
+            if service.has(&Digest::of(blob)).await.expect("has") {
+                expect_blob(&service, blob, "interrupted, and there").await;
+            } else {
+                expect_absent(&service, &Digest::of(blob), "interrupted, and not there").await;
+            }
+        }
+    }
+}
+
+/// Blobs that were being stored during a crash can be stored afterwards, whatever is left of them.
+pub async fn interrupted_blobs_can_be_stored_again(harness: Arc<dyn Restart>) {
+    for polls in INTERRUPTED_AFTER {
+        let (acknowledged, others) = interrupted(&*harness, polls).await;
+        let service = harness.open().await;
+        for blob in &others {
+            put(&service, blob).await;
+        }
+        for blob in acknowledged.iter().chain(&others) {
+            expect_blob(&service, blob, "stored again after the crash").await;
+            expect_blob(&harness.open().await, blob, "stored again after the crash").await;
+        }
+    }
+}

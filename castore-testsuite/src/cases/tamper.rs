@@ -1,0 +1,292 @@
+//! What is promised when stored data is damaged: an error of kind `Corrupt` instead of a wrong byte.
+//!
+//! No case knows what a record is to the service. Each damage may be harmless: what is read is
+//! right, then. A damaged index may list other chunks, and nothing but the digest of the whole blob
+//! can tell; so where `chunks` says what it did not say before, only reads of the whole blob are
+//! held to their bytes, and these at their end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use castore_core::{BlobIndex, BlobService, Digest, Error, ErrorKind};
+use futures_util::StreamExt;
+use tokio::io::AsyncReadExt;
+
+use super::{difference, expect_blob, put};
+use crate::Tamper;
+use crate::data::random;
+
+/// A blob as it was before any damage.
+struct Original {
+    data: Bytes,
+    index: BlobIndex,
+}
+
+type Records = BTreeMap<String, Bytes>;
+
+/// How many records are damaged, one after another, of those there are.
+const MOST_RECORDS: usize = 16;
+
+async fn store(service: &dyn BlobService, data: Bytes) -> Original {
+    let digest = put(service, &data).await;
+    let index = service.chunks(&digest).await.expect("chunks").expect("the blob is absent");
+    Original { data, index }
+}
+
+/// Stores blobs of one chunk and of many, and returns them with all records.
+async fn stored(harness: &dyn Tamper, name: &str) -> (Vec<Original>, Records) {
+    let service = harness.open().await;
+    let mut originals = Vec::new();
+    for size in [1000, 1_300_000] {
+        originals.push(store(&service, random(&format!("{name} {size}"), size)).await);
+    }
+    let records = harness.records().await;
+    assert!(!records.is_empty(), "blobs are stored, and the harness shows no record");
+    (originals, records)
+}
+
+/// Some of the records, from first to last.
+fn some(records: &Records) -> impl Iterator<Item = (&String, &Bytes)> {
+    records.iter().step_by(records.len().div_ceil(MOST_RECORDS).max(1))
+}
+
+/// What may become of a blob.
+#[derive(Clone, Copy, PartialEq)]
+enum Outcome {
+    /// It is read right, or is `Corrupt`.
+    RightOrCorrupt,
+    /// It may also be absent, as something was taken away.
+    AbsentToo,
+    /// It cannot be read, as nothing is left of it.
+    Unreadable,
+}
+
+/// Checks by a service that remembers nothing that the blob is what `outcome` allows.
+async fn expect(harness: &dyn Tamper, original: &Original, outcome: Outcome, what: &str) {
+    let Original { data, index } = original;
+    let digest = Digest::of(data);
+    let service = harness.open().await;
+    let may_be_absent = outcome != Outcome::RightOrCorrupt;
+
+    match service.has(&digest).await {
+        Ok(has) => assert!(has || may_be_absent, "has is false: {what}"),
+        Err(error) => expect_corrupt(&error, what),
+    }
+    let same_index = match service.chunks(&digest).await {
+        Ok(Some(now)) => now == *index,
+        Ok(None) => {
+            assert!(may_be_absent, "chunks is None: {what}");
+            false
+        }
+        Err(error) => {
+            expect_corrupt(&error, what);
+            false
+        }
+    };
+    let mut reader = match service.open_read(&digest).await {
+        Ok(Some(reader)) => reader,
+        Ok(None) => return assert!(may_be_absent, "open_read is None: {what}"),
+        Err(error) => return expect_corrupt(&error, what),
+    };
+
+    let mut read = Vec::new();
+    let result = reader.read_to_end(&mut read).await;
+    if same_index {
+        assert!(data.starts_with(&read), "{}: {what}", difference(&read, data));
+    }
+    match result {
+        Ok(_) => {
+            assert!(read == *data, "wrong, and without an error: {what}");
+            assert!(outcome != Outcome::Unreadable, "read, although all is gone: {what}");
+        }
+        Err(error) => {
+            let error = error.downcast::<Error>();
+            expect_corrupt(&error.unwrap_or_else(|error| panic!("{error}: {what}")), what);
+        }
+    }
+
+    let size = reader.size();
+    for range in [0..size, size / 3..size / 2, size / 2..size, size - size.min(1)..size] {
+        let mut read = Vec::new();
+        let mut pieces = reader.read_range(range.clone());
+        while let Some(piece) = pieces.next().await {
+            match piece {
+                Ok(piece) => read.extend_from_slice(&piece),
+                Err(error) => expect_corrupt(&error, what),
+            }
+        }
+        if same_index {
+            let expected = &data[range.start as usize..range.end as usize];
+            assert!(expected.starts_with(&read), "range {range:?}: wrong bytes: {what}");
+        }
+    }
+}
+
+fn expect_corrupt(error: &Error, what: &str) {
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}: {what}");
+}
+
+/// Damages some records in turn, each in all the ways that `damage` gives, and checks all blobs.
+async fn damage_each<D>(harness: &dyn Tamper, name: &str, outcome: Outcome, damage: D)
+where
+    D: Fn(&Bytes) -> Vec<(String, Option<Bytes>)>,
+{
+    let (originals, records) = stored(harness, name).await;
+    for (record, bytes) in some(&records) {
+        for (how, damaged) in damage(bytes) {
+            harness.replace(record, damaged).await;
+            for original in &originals {
+                let size = original.data.len();
+                let what = format!("{record} was {how}; the blob of {size} bytes");
+                expect(harness, original, outcome, &what).await;
+            }
+        }
+        harness.replace(record, Some(bytes.clone())).await;
+    }
+}
+
+fn changed(bytes: &Bytes, change: impl FnOnce(&mut Vec<u8>)) -> Option<Bytes> {
+    let mut bytes = bytes.to_vec();
+    change(&mut bytes);
+    Some(bytes.into())
+}
+
+/// A bit of a record is another.
+pub async fn flipped_bits(harness: Arc<dyn Tamper>) {
+    damage_each(&*harness, "flipped", Outcome::RightOrCorrupt, |bytes| {
+        let len = bytes.len();
+        let places = [0, 1, 4, 5, len / 3, len / 2, len.saturating_sub(5), len.saturating_sub(1)];
+        let flip = |(number, place): (usize, &usize)| {
+            let damaged = changed(bytes, |bytes| bytes[*place] ^= 1 << (number % 8));
+            (format!("flipped a bit in at byte {place} of {len}"), damaged)
+        };
+        places.iter().filter(|place| **place < len).enumerate().map(flip).collect()
+    })
+    .await;
+}
+
+/// A record has lost its end.
+pub async fn truncated_records(harness: Arc<dyn Tamper>) {
+    damage_each(&*harness, "truncated", Outcome::RightOrCorrupt, |bytes| {
+        let len = bytes.len();
+        let lens = [1, len / 2, len.saturating_sub(4), len.saturating_sub(1)];
+        let cut = |to: &usize| (format!("cut to {to} of {len} bytes"), Some(bytes.slice(..*to)));
+        lens.iter().filter(|to| (1..len).contains(*to)).map(cut).collect()
+    })
+    .await;
+}
+
+/// A record goes on after its end.
+pub async fn extended_records(harness: Arc<dyn Tamper>) {
+    damage_each(&*harness, "extended", Outcome::RightOrCorrupt, |bytes| {
+        let tails = [vec![0], vec![0; 1000], bytes.to_vec(), random("a tail", 100_000).to_vec()];
+        let extend = |tail: &Vec<u8>| {
+            let damaged = changed(bytes, |bytes| bytes.extend_from_slice(tail));
+            (format!("extended by {} bytes", tail.len()), damaged)
+        };
+        tails.iter().map(extend).collect()
+    })
+    .await;
+}
+
+/// A record is there, and empty.
+pub async fn emptied_records(harness: Arc<dyn Tamper>) {
+    damage_each(&*harness, "emptied", Outcome::RightOrCorrupt, |_| {
+        vec![("emptied".to_owned(), Some(Bytes::new()))]
+    })
+    .await;
+}
+
+/// A record is gone; then all are.
+pub async fn removed_records(harness: Arc<dyn Tamper>) {
+    let harness = &*harness;
+    damage_each(harness, "removed", Outcome::AbsentToo, |_| vec![("removed".to_owned(), None)])
+        .await;
+    replace_all(harness, |_| None).await;
+}
+
+/// Two records have changed places, or one is there twice.
+pub async fn swapped_records(harness: Arc<dyn Tamper>) {
+    let harness = &*harness;
+    let (originals, records) = stored(harness, "swapped").await;
+    let chosen: Vec<_> = some(&records).collect();
+    for (number, one) in chosen.iter().enumerate() {
+        for other in &chosen[..number] {
+            for (first, second, how) in [
+                (other.1, one.1, "were swapped"),
+                (other.1, other.1, "are both the second"),
+                (one.1, one.1, "are both the first"),
+            ] {
+                harness.replace(one.0, Some(first.clone())).await;
+                harness.replace(other.0, Some(second.clone())).await;
+                for original in &originals {
+                    let what = format!("{} and {} {how}", one.0, other.0);
+                    expect(harness, original, Outcome::RightOrCorrupt, &what).await;
+                }
+            }
+            harness.replace(other.0, Some(other.1.clone())).await;
+        }
+        harness.replace(one.0, Some(one.1.clone())).await;
+    }
+}
+
+/// A record holds something else altogether; then all do.
+pub async fn records_of_garbage(harness: Arc<dyn Tamper>) {
+    let harness = &*harness;
+    damage_each(harness, "garbage", Outcome::RightOrCorrupt, |bytes| {
+        let garbage = [
+            ("zeros", vec![0; bytes.len()].into()),
+            ("ones", vec![0xff; bytes.len()].into()),
+            ("random bytes", random("garbage", bytes.len())),
+            ("many random bytes", random("garbage", 2 << 20)),
+            ("a short text", Bytes::from_static(b"<html>502 Bad Gateway</html>")),
+        ];
+        let replace = |(name, bytes)| (format!("replaced by {name}"), Some(bytes));
+        garbage.into_iter().map(replace).collect()
+    })
+    .await;
+    replace_all(harness, |bytes| Some(random("garbage", bytes.len()))).await;
+}
+
+/// Replaces every record, after which nothing can be read. (So a hook that does nothing is found.)
+async fn replace_all(harness: &dyn Tamper, damaged: impl Fn(&Bytes) -> Option<Bytes>) {
+    let (originals, records) = stored(harness, "all of them").await;
+    for (record, bytes) in &records {
+        harness.replace(record, damaged(bytes)).await;
+    }
+    for original in &originals {
+        expect(harness, original, Outcome::Unreadable, "every record was replaced").await;
+    }
+}
+
+/// Blobs that share nothing with a damaged one are read as before.
+pub async fn damage_stays_where_it_is(harness: Arc<dyn Tamper>) {
+    let service = harness.open().await;
+    let unharmed = store(&service, random("unharmed", 1_300_000)).await;
+    let before = harness.records().await;
+    let harmed = store(&service, random("harmed", 1_300_000)).await;
+    let after = harness.records().await;
+    for (record, bytes) in after.iter().filter(|(record, _)| !before.contains_key(*record)) {
+        harness.replace(record, changed(bytes, |bytes| bytes.reverse())).await;
+    }
+    expect_blob(&harness.open().await, &unharmed.data, "only another blob is damaged").await;
+    let what = "all its own records are reversed";
+    expect(&*harness, &harmed, Outcome::RightOrCorrupt, what).await;
+}
+
+/// Damage that was undone leaves no trace.
+pub async fn undone_damage_is_gone(harness: Arc<dyn Tamper>) {
+    let (originals, records) = stored(&*harness, "undone").await;
+    for (record, bytes) in some(&records) {
+        harness.replace(record, Some(random("damage", bytes.len()))).await;
+        for original in &originals {
+            expect(&*harness, original, Outcome::RightOrCorrupt, "a record was replaced").await;
+        }
+        harness.replace(record, Some(bytes.clone())).await;
+    }
+    let service = harness.open().await;
+    for original in &originals {
+        expect_blob(&service, &original.data, "the damage was undone").await;
+    }
+}
