@@ -12,12 +12,14 @@ use crate::{BlobIndex, BlobReader, BlobWriter, Digest, Result};
 /// # Contract
 ///
 /// - `None` and `false` mean that the blob is absent; `Err` means that it could not be told.
-/// - A blob is present once [`BlobWriter::close`] has returned its digest, and not before: a
-///   writer that is dropped, aborted or failed publishes nothing.
+/// - A blob is present once [`BlobWriter::close`] has returned its digest. A writer that is not
+///   closed, or is dropped or aborted before, publishes nothing; where `close` fails or is given
+///   up, the blob is absent or whole.
 /// - The empty blob ([`Digest::EMPTY`]) is always present.
 /// - Writing what is there already succeeds and changes nothing that a reader can see.
-/// - No byte is returned that does not belong to the blob asked for: what does not match its
-///   digest is an error of kind [`Corrupt`](crate::ErrorKind::Corrupt).
+/// - No byte is returned that is not the one its chunk's digest stands for, and no read of a whole
+///   blob ends well that does not have the blob's digest: what does not match is an error of kind
+///   [`Corrupt`](crate::ErrorKind::Corrupt).
 /// - All methods are cancel safe: dropping a future leaves the service as usable as before.
 ///
 /// `Arc<S>`, `Box<S>` and `&'static S` are services where `S` is one.

@@ -85,8 +85,8 @@ impl BlobWriter {
     /// again, it goes on where it was.
     ///
     /// # Errors
-    /// The first error of the store since the writer was opened; the blob is absent then, unless
-    /// it was there before.
+    /// The first error of the store since the writer was opened. The blob is absent then, or whole:
+    /// it may have been there before, or the store may have done what it could not confirm.
     pub async fn close(&mut self) -> Result<Digest> {
         poll_fn(|cx| self.poll_close(cx)).await
     }

@@ -1,0 +1,84 @@
+//! MinIO in a container.
+
+use testcontainers_modules::minio::MinIO;
+use testcontainers_modules::testcontainers::core::error::Result;
+use testcontainers_modules::testcontainers::runners::AsyncRunner;
+use testcontainers_modules::testcontainers::{ContainerAsync, ImageExt};
+use tokio::runtime::Runtime;
+
+use super::{PASSWORD, USER, runtime};
+
+/// The image's name is not the module's: MinIO's images are at another registry now. Its tag is.
+const NAME: &str = "quay.io/minio/minio";
+pub(super) const IMAGE: &str = "quay.io/minio/minio:RELEASE.2025-02-28T09-55-16Z";
+
+const PORT: u16 = 9000;
+
+pub(super) struct Container {
+    runtime: Option<Runtime>,
+    container: Option<ContainerAsync<MinIO>>,
+    url: String,
+}
+
+impl Container {
+    /// Starts one, by a runtime of its own, as it outlives those of the tests.
+    pub(super) fn start() -> Result<Container> {
+        std::thread::spawn(|| {
+            let runtime = runtime();
+            let (container, url) = runtime.block_on(async {
+                let image = MinIO::default()
+                    .with_name(NAME)
+                    .with_env_var("MINIO_ROOT_USER", USER)
+                    .with_env_var("MINIO_ROOT_PASSWORD", PASSWORD)
+                    .with_env_var("MINIO_UPDATE", "off");
+                let container = image.start().await?;
+                let url = url(&container).await?;
+                Ok::<_, testcontainers_modules::testcontainers::TestcontainersError>((
+                    container, url,
+                ))
+            })?;
+            Ok(Container { runtime: Some(runtime), container: Some(container), url })
+        })
+        .join()
+        .expect("starting a container does not panic")
+    }
+
+    pub(super) fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    pub(super) fn kill(&mut self) {
+        let (Some(runtime), Some(container)) = (&self.runtime, &self.container) else { return };
+        let stop = container.stop_with_timeout(Some(0));
+        runtime.block_on(stop).expect("the container can be stopped");
+    }
+
+    pub(super) fn start_again(&mut self) {
+        let (Some(runtime), Some(container)) = (&self.runtime, &self.container) else { return };
+        let url = runtime.block_on(async {
+            container.start().await?;
+            url(container).await
+        });
+        self.url = url.expect("the container starts again");
+    }
+}
+
+/// Another port each time it is started.
+async fn url(container: &ContainerAsync<MinIO>) -> Result<String> {
+    let host = container.get_host().await?;
+    let port = container.get_host_port_ipv4(PORT).await?;
+    Ok(format!("http://{host}:{port}"))
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let (Some(runtime), Some(container)) = (self.runtime.take(), self.container.take()) else {
+            return;
+        };
+        // On a thread of its own: it may be dropped where none may be blocked.
+        let removal = std::thread::spawn(move || runtime.block_on(container.rm()));
+        if let Ok(Err(error)) = removal.join() {
+            eprintln!("cannot remove the container of MinIO: {error}");
+        }
+    }
+}
