@@ -5,6 +5,7 @@
 //! known to be stored (`store.rs`), and writes the index when all of them have ended well. The task
 //! goes on while the caller prepares more bytes, and ends when the sink is dropped.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -157,7 +158,7 @@ async fn write_blob(shared: Arc<Shared>, mut batches: mpsc::Receiver<Batch>) -> 
         };
         // The bytes as they are, once more compressed, and the chunk that began in an earlier batch.
         let memory = 2 * bytes + digesting.cutter.buffered();
-        let permit = Arc::new(blob.shared.limits.writing(memory).await);
+        let permit = Arc::new(blob.wait_for_memory(memory).await?);
         blob.shared.requests.counters.bytes_written.add(bytes as u64);
         let chunks;
         (digesting, chunks) = digesting.digest(pieces, last).await?;
@@ -223,6 +224,19 @@ impl Blob {
             drop(permit);
             stored
         });
+    }
+
+    /// Waits until `bytes` are free. They may be taken by chunks of this very blob, so that the first
+    /// of them which cannot be stored has to be heard of here.
+    async fn wait_for_memory(&mut self, bytes: usize) -> Result<Permit> {
+        let shared = Arc::clone(&self.shared);
+        let mut memory = pin!(shared.limits.writing(bytes));
+        loop {
+            tokio::select! {
+                Some(stored) = self.storing.join_next() => self.stored(stored)?,
+                permit = &mut memory => return Ok(permit),
+            }
+        }
     }
 
     fn stored(&mut self, stored: Result<Result<bool>, JoinError>) -> Result<()> {

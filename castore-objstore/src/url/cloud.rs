@@ -14,12 +14,17 @@ use super::{OPEN, OPTIONS, wrong};
 const TIMEOUT: &str = "1 hour";
 const READ_TIMEOUT: &str = "30 seconds";
 
-/// About 10 seconds of trying again, so that a wrong address is soon told from a busy server.
+/// 5 to 15 seconds of trying again, mostly 11: a server that is started anew is waited for, and a
+/// wrong address is told soon enough. (The waits are random, each up to thrice the last one.)
 fn retry() -> RetryConfig {
     RetryConfig {
-        max_retries: 6,
+        max_retries: 10,
         retry_timeout: Duration::from_secs(60),
-        backoff: BackoffConfig::default(),
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(200),
+            max_backoff: Duration::from_secs(2),
+            base: 3.0,
+        },
     }
 }
 

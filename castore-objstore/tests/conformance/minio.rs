@@ -211,18 +211,8 @@ impl Server {
         if let Way::Given(_) = self.way {
             return Ok(());
         }
-        let end = Instant::now() + READY;
         let health = format!("{}/minio/health/ready", endpoint.url);
-        loop {
-            match request("GET", &health) {
-                Ok(200) => break,
-                Ok(_) | Err(_) if Instant::now() < end => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Ok(status) => return Err(io::Error::other(format!("status {status}"))),
-                Err(error) => return Err(error),
-            }
-        }
+        request_until("GET", &health, &[200])?;
         // object_store makes no buckets; but it signs the request that does.
         let client = endpoint.client().build().map_err(io::Error::other)?;
         let signed = std::thread::spawn(move || {
@@ -231,11 +221,8 @@ impl Server {
             runtime().block_on(client.signed_url(put, &Path::default(), minute))
         });
         let url = signed.join().expect("signing does not panic").map_err(io::Error::other)?;
-        match request("PUT", url.as_str())? {
-            // The second: it has it from before it was restarted.
-            200 | 409 => Ok(()),
-            status => Err(io::Error::other(format!("cannot make a bucket: status {status}"))),
-        }
+        // 409: it has it from before it was restarted.
+        request_until("PUT", url.as_str(), &[200, 409])
     }
 
     /// Ends it without notice.
@@ -260,6 +247,20 @@ impl Server {
     /// Ends it for good, and removes its data.
     fn stop(&self) {
         *self.running() = Running::Stopped;
+    }
+}
+
+/// Makes a request until it is answered as it should be: a server that has just started may not
+/// listen yet, or be busy with itself.
+fn request_until(method: &str, url: &str, statuses: &[u16]) -> io::Result<()> {
+    let end = Instant::now() + READY;
+    loop {
+        match request(method, url) {
+            Ok(status) if statuses.contains(&status) => return Ok(()),
+            _ if Instant::now() < end => std::thread::sleep(Duration::from_millis(50)),
+            Ok(status) => return Err(io::Error::other(format!("{method} gave status {status}"))),
+            Err(error) => return Err(error),
+        }
     }
 }
 

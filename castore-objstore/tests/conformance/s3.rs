@@ -113,6 +113,8 @@ impl Running {
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a listener");
             while let Ok((connection, _)) = listener.accept().await {
+                // Small answers wait for nothing.
+                connection.set_nodelay(true).expect("a socket without delay");
                 let service = service.clone();
                 tokio::spawn(async move {
                     let connections = Connections::new(TokioExecutor::new());

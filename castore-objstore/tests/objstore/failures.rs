@@ -4,12 +4,14 @@
 use bytes::Bytes;
 use castore_core::{BlobService, Digest, Error, ErrorKind};
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
+use crate::support::clock::{LATENCY, round_trips};
 use crate::support::data::{MIB, cut, random, tiny};
 use crate::support::probe::{ALWAYS, Effect, Kind, Part, Probe, broken, denied, no_bucket};
 use crate::support::service::{
-    assert_absent, assert_from_store, assert_unavailable, chunk_key, collect_until_error, own, put,
-    read, read_until_error, service, service_with, try_put,
+    assert_absent, assert_from_store, assert_unavailable, builder, chunk_key, collect_until_error,
+    own, put, read, read_until_error, service, service_with, try_put,
 };
 
 const BREAK: Effect = Effect::Fail(broken);
@@ -66,6 +68,18 @@ async fn a_failing_put_of_any_chunk() {
         assert_unavailable(&error);
         assert_eq!(error.operation(), "store chunk");
     }
+}
+
+/// Each request takes its time to fail, as one does that is tried again and again: the first failure
+/// ends the blob, although all memory is taken by chunks that have yet to fail.
+#[tokio::test(start_paused = true)]
+async fn the_first_failure_ends_a_put_that_waits_for_memory() {
+    let probe = Probe::new().with_latency(LATENCY);
+    probe.fault(Kind::Head, Part::Chunks, ALWAYS, BREAK);
+    let service = builder(&probe).requests(1).memory(8 * MIB).build().unwrap();
+    let start = Instant::now();
+    assert_unavailable(&try_put(&service, &random("failing", 32 * MIB)).await.unwrap_err());
+    assert_eq!(round_trips(start), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
