@@ -47,7 +47,10 @@ pub(crate) struct Minio {
 enum Way {
     Given(Endpoint),
     Program(PathBuf),
-    Container,
+    Container {
+        /// Somebody wants this one, and no other.
+        asked_for: bool,
+    },
 }
 
 impl Minio {
@@ -113,10 +116,10 @@ fn way() -> Result<Way, Missing> {
         env::split_paths(&directories).map(|path| path.join(&name)).find(|path| path.is_file())
     };
     match variable("CASTORE_TEST_MINIO") {
-        Some(container) if container == "container" => Ok(Way::Container),
+        Some(container) if container == "container" => Ok(Way::Container { asked_for: true }),
         Some(path) if PathBuf::from(&path).is_file() => Ok(Way::Program(path.into())),
         Some(path) => Err(asked(format!("CASTORE_TEST_MINIO is {path:?}, which is no file"))),
-        None => Ok(on_path().map_or(Way::Container, Way::Program)),
+        None => Ok(on_path().map_or(Way::Container { asked_for: false }, Way::Program)),
     }
 }
 
@@ -149,7 +152,7 @@ impl std::fmt::Display for Server {
         match &self.way {
             Way::Given(_) => write!(f, "the server at {url} that CASTORE_TEST_S3_ENDPOINT names"),
             Way::Program(program) => write!(f, "the program {}, at {url}", program.display()),
-            Way::Container => write!(f, "a container of {}, at {url}", container::IMAGE),
+            Way::Container { .. } => write!(f, "a container of {}, at {url}", container::IMAGE),
         }
     }
 }
@@ -165,8 +168,12 @@ impl Server {
                     return Err(Missing { reason, is_failure: true });
                 }
             },
-            Way::Container => match container::Container::start() {
+            Way::Container { asked_for } => match container::Container::start() {
                 Ok(container) => Running::Container(Box::new(container)),
+                Err(error) if *asked_for => {
+                    let reason = format!("the container does not start: {error}");
+                    return Err(Missing { reason, is_failure: true });
+                }
                 Err(error) => {
                     let reason = format!(
                         "there is no endpoint, no program, and no container ({error}); {THREE_WAYS}"
@@ -295,7 +302,7 @@ impl Bucket {
                 return Err(Missing { reason, is_failure: false });
             }
             Way::Program(program) => Way::Program(program.clone()),
-            Way::Container => Way::Container,
+            Way::Container { asked_for } => Way::Container { asked_for: *asked_for },
         };
         Ok(Bucket { server: Arc::new(Server::start(way)?), base_path: self.base_path })
     }
