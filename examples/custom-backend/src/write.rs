@@ -1,0 +1,163 @@
+//! Writing a blob: its chunks, batch by batch as the bytes come, and at the end its index.
+
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use castore_chunker::{ChunkParams, Cutter};
+use castore_core::{BlobIndex, BlobSink, ChunkMeta, Digest, Error, ErrorKind, Result};
+use redb::{Database, ReadableTable, WriteTransaction};
+
+use crate::storage::{BLOBS, CHUNKS, Storage, Table, begin_write};
+
+const WRITE: &str = "write a blob";
+
+/// How many bytes of a blob make a transaction. Each takes two flushes of the disk, some
+/// milliseconds, which hardly count beside 4 MiB; and so much is what a writer holds in memory.
+const BATCH_SIZE: usize = 4 * 1024 * 1024;
+
+/// What writes one blob.
+#[derive(Debug)]
+pub struct Sink {
+    storage: Arc<Storage>,
+    progress: Progress,
+}
+
+impl Sink {
+    /// A sink for a new blob in `storage`.
+    pub fn new(storage: Arc<Storage>) -> Sink {
+        Sink { storage, progress: Progress::default() }
+    }
+}
+
+#[async_trait]
+impl BlobSink for Sink {
+    async fn write(&mut self, mut data: Bytes) -> Result<()> {
+        while !data.is_empty() {
+            let batch = data.split_to(data.len().min(BATCH_SIZE));
+            // It is lost if this fails or is dropped, but nobody calls the sink any more then.
+            let mut progress = mem::take(&mut self.progress);
+            let work = move |storage: &Storage| progress.push(storage, batch).map(|()| progress);
+            self.progress = self.storage.run(WRITE, work).await?;
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<Digest> {
+        let progress = mem::take(&mut self.progress);
+        self.storage.run(WRITE, move |storage| progress.finish(storage)).await
+    }
+
+    fn preferred_write_size(&self) -> usize {
+        BATCH_SIZE
+    }
+}
+
+/// What is known of a blob so far.
+pub struct Progress {
+    cutter: Cutter,
+    hasher: blake3::Hasher,
+    /// Those that are stored.
+    chunks: Vec<ChunkMeta>,
+}
+
+impl Progress {
+    /// Takes the next bytes of the blob, and stores the chunks that they complete.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub fn push(&mut self, storage: &Storage, batch: Bytes) -> Result<()> {
+        self.hasher.update(&batch);
+        let mut complete = Vec::new();
+        self.cutter.push(batch, |chunk| complete.push(chunk));
+        let rows = self.list(complete);
+        commit(storage, |transaction| put_all(transaction, CHUNKS, &rows))
+    }
+
+    /// Stores the last chunk and the index, both or neither.
+    ///
+    /// # Errors
+    /// Those of the storage; `InvalidInput` where the blob has too many chunks.
+    pub fn finish(mut self, storage: &Storage) -> Result<Digest> {
+        let digest = Digest::from(self.hasher.finalize());
+        if digest == Digest::EMPTY {
+            // It is always there.
+            return Ok(digest);
+        }
+        let last = self.cutter.finish();
+        let rows = self.list(last);
+        let index = BlobIndex::new(digest, self.chunks).map_err(|error| {
+            let message = "the blob has too many chunks";
+            Error::new(ErrorKind::InvalidInput, WRITE, message).with_source(error)
+        })?;
+        let index = [(digest, castore_proto::encode(&index))];
+        commit(storage, |transaction| {
+            let is_new = put_all(transaction, CHUNKS, &rows)?;
+            Ok(put_all(transaction, BLOBS, &index)? || is_new)
+        })?;
+        Ok(digest)
+    }
+
+    /// Names `chunks`, and lists them as the next ones of the blob.
+    fn list(&mut self, chunks: impl IntoIterator<Item = Bytes>) -> Vec<(Digest, Bytes)> {
+        let named = chunks.into_iter().map(|chunk| (Digest::of(&chunk), chunk));
+        named
+            .inspect(|(digest, chunk)| {
+                self.chunks.push(ChunkMeta { digest: *digest, size: chunk.len() as u64 });
+            })
+            .collect()
+    }
+}
+
+impl Default for Progress {
+    fn default() -> Progress {
+        let cutter = Cutter::new(ChunkParams::default());
+        Progress { cutter, hasher: blake3::Hasher::new(), chunks: Vec::new() }
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress").field("chunks", &self.chunks.len()).finish_non_exhaustive()
+    }
+}
+
+/// Does `change` in a transaction, which is there to stay once this returns. `change` tells whether
+/// there was anything to do.
+fn commit(
+    storage: &Storage,
+    change: impl Fn(&WriteTransaction) -> Result<bool, redb::Error>,
+) -> Result<()> {
+    storage.with(WRITE, |database: &Database| {
+        let transaction = begin_write(database)?;
+        if change(&transaction)? {
+            transaction.commit()?;
+        } else {
+            transaction.abort()?;
+        }
+        Ok(())
+    })
+}
+
+/// Puts into `table` what is not in there yet, and tells whether that was anything.
+///
+/// What is there counts only if its bytes are the right ones, or else a blob would be published
+/// that cannot be read. So storing a damaged blob again repairs it.
+fn put_all(
+    transaction: &WriteTransaction,
+    table: Table,
+    rows: &[(Digest, Bytes)],
+) -> Result<bool, redb::Error> {
+    let mut table = transaction.open_table(table)?;
+    let mut is_new = false;
+    for (digest, bytes) in rows {
+        let stored = table.get(digest.as_bytes())?;
+        if stored.is_none_or(|stored| stored.value() != &**bytes) {
+            table.insert(digest.as_bytes(), &**bytes)?;
+            is_new = true;
+        }
+    }
+    Ok(is_new)
+}
