@@ -1,9 +1,12 @@
 //! MinIO in a container.
 
+use std::net::TcpListener;
 use testcontainers_modules::minio::MinIO;
+
+use testcontainers_modules::testcontainers::core::IntoContainerPort;
 use testcontainers_modules::testcontainers::core::error::Result;
 use testcontainers_modules::testcontainers::runners::AsyncRunner;
-use testcontainers_modules::testcontainers::{ContainerAsync, ImageExt};
+use testcontainers_modules::testcontainers::{ContainerAsync, ImageExt, TestcontainersError};
 use tokio::runtime::Runtime;
 
 use super::{PASSWORD, USER, runtime};
@@ -25,17 +28,18 @@ impl Container {
     pub(super) fn start() -> Result<Container> {
         std::thread::spawn(|| {
             let runtime = runtime();
+            // The same port when it is started again.
+            let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
             let (container, url) = runtime.block_on(async {
                 let image = MinIO::default()
                     .with_name(NAME)
+                    .with_mapped_port(port, PORT.tcp())
                     .with_env_var("MINIO_ROOT_USER", USER)
                     .with_env_var("MINIO_ROOT_PASSWORD", PASSWORD)
                     .with_env_var("MINIO_UPDATE", "off");
                 let container = image.start().await?;
-                let url = url(&container).await?;
-                Ok::<_, testcontainers_modules::testcontainers::TestcontainersError>((
-                    container, url,
-                ))
+                let url = format!("http://{}:{port}", container.get_host().await?);
+                Ok::<_, TestcontainersError>((container, url))
             })?;
             Ok(Container { runtime: Some(runtime), container: Some(container), url })
         })
@@ -55,19 +59,8 @@ impl Container {
 
     pub(super) fn start_again(&mut self) {
         let (Some(runtime), Some(container)) = (&self.runtime, &self.container) else { return };
-        let url = runtime.block_on(async {
-            container.start().await?;
-            url(container).await
-        });
-        self.url = url.expect("the container starts again");
+        runtime.block_on(container.start()).expect("the container starts again");
     }
-}
-
-/// Another port each time it is started.
-async fn url(container: &ContainerAsync<MinIO>) -> Result<String> {
-    let host = container.get_host().await?;
-    let port = container.get_host_port_ipv4(PORT).await?;
-    Ok(format!("http://{host}:{port}"))
 }
 
 impl Drop for Container {
