@@ -9,6 +9,7 @@ mod failures;
 mod interoperability;
 mod latency;
 mod limits;
+mod probe;
 mod random_access;
 mod repair;
 mod requests;
