@@ -47,6 +47,9 @@ pub trait Tamper: Harness {
 }
 
 /// Storage of which single operations can be made to fail: the hook of the group `faults`.
+///
+/// Put it as deep as can be, where real errors come from. It has to strike: a service that is
+/// opened anew reads from the storage, and not from a cache above the hook.
 #[async_trait]
 pub trait Faults: Harness {
     /// Lets operations on the storage fail from now on, as `fault` says, for every service of this

@@ -45,14 +45,23 @@
 //! }
 //! ```
 //!
+//! With the feature `bench`, `benchmarks!` measures a backend by the same harness.
+//!
 //! [`BlobService`]: castore_core::BlobService
 
+#[cfg(feature = "bench")]
+mod bench;
 pub mod cases;
 mod data;
 mod harness;
 mod list;
 mod run;
 
+#[cfg(feature = "bench")]
+pub use bench::bench;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub use criterion as __criterion;
 pub use harness::{Fault, Faults, Harness, Operation, Restart, Tamper};
 pub use list::{CONTRACT, FAULTS, RESTART, TAMPER};
 #[doc(hidden)]

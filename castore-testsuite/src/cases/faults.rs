@@ -37,6 +37,7 @@ async fn expect_result(
         Ok(digest) => assert_eq!(*digest, Digest::of(data), "{what}"),
         Err(error) => {
             expect_failure(error, what);
+            let what = &format!("{what}, and the writer said: {error}");
             let fresh = harness.open().await;
             if fresh.has(&Digest::of(data)).await.expect("has") {
                 expect_blob(&fresh, data, what).await;

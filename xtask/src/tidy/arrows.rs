@@ -93,13 +93,21 @@ const RULES: [Rule; 7] = [
     },
     Rule {
         name: "castore-testsuite",
-        normal: &["async-trait", "blake3", "bytes", "castore-core", "futures-util", "tokio"],
+        normal: &[
+            "async-trait",
+            "blake3",
+            "bytes",
+            "castore-core",
+            // With the feature `bench` alone; clap comes with it.
+            "criterion",
+            "futures-util",
+            "tokio",
+        ],
         featureless: &[],
         never: &[
             "castore-chunker",
             "castore-objstore",
             "castore-proto",
-            "clap",
             "object_store",
             "prost",
             "zstd",
