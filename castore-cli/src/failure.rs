@@ -129,6 +129,11 @@ fn line(error: &anyhow::Error) -> String {
         // Ours may end with a list of schemes, each with its colon.
         line.push_str(message.trim_end_matches(':'));
     }
+    // Some errors tell their source's message as a part of their own, and so tell it twice.
+    let twice = |at: &usize| line[..*at].ends_with(&line[at + 2..]);
+    if let Some(at) = line.match_indices(": ").map(|(at, _)| at).find(twice) {
+        line.truncate(at);
+    }
     if let Some(advice) = error.chain().find_map(advice) {
         line.push_str("; ");
         line.push_str(advice);
@@ -192,6 +197,15 @@ mod tests {
         let line = line(failure.error.as_ref().unwrap());
         assert_eq!(line, "a.txt: cannot test: the store failed: two lines");
         assert_eq!(failure.code(), FAILED);
+    }
+
+    #[test]
+    fn what_one_message_says_twice_is_said_once() {
+        let source = io::Error::other("no right to x: HEAD x in 1 ms: 403: HEAD x in 1 ms: 403");
+        let error = Error::new(ErrorKind::PermissionDenied, "test", "refused").with_source(source);
+        let failure = Failure::from(error);
+        let line = line(failure.error.as_ref().unwrap());
+        assert_eq!(line, "cannot test: refused: no right to x: HEAD x in 1 ms: 403");
     }
 
     #[test]
