@@ -123,20 +123,26 @@ pub async fn dropped_close_can_be_called_again(harness: Arc<dyn Harness>) {
     }
 }
 
-/// An `abort` that is given up publishes nothing and leaves the service usable.
+/// An `abort` that is given up publishes nothing and leaves the service usable, whether the writes
+/// before it were still under way or not.
 pub async fn dropped_abort_leaves_the_service_usable(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
-    for polls in 0..MOST_POLLS {
-        let data = random(&format!("dropped abort {polls}"), 1_500_000);
-        let mut writer = service.open_write().await.expect("open_write");
-        writer.write_all(&data).await.expect("write_all");
-        let aborted = give_up_after(polls, writer.abort()).await;
-        drop(writer);
-        expect_absent(&service, &Digest::of(&data), "its abort was dropped").await;
-        put(&service, &data).await;
-        expect_blob(&service, &data, "stored after its abort was dropped").await;
-        if aborted.is_some() {
-            break;
+    for flushed in [false, true] {
+        for polls in 0..MOST_POLLS {
+            let data = random(&format!("dropped abort {flushed} {polls}"), 1_500_000);
+            let mut writer = service.open_write().await.expect("open_write");
+            writer.write_bytes(data.clone()).await.expect("write_bytes");
+            if flushed {
+                writer.flush().await.expect("flush");
+            }
+            let aborted = give_up_after(polls, writer.abort()).await;
+            drop(writer);
+            expect_absent(&service, &Digest::of(&data), "its abort was dropped").await;
+            put(&service, &data).await;
+            expect_blob(&service, &data, "stored after its abort was dropped").await;
+            if aborted.is_some() {
+                break;
+            }
         }
     }
 }

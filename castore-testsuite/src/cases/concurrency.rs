@@ -162,7 +162,24 @@ pub async fn idle_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
 pub async fn readers_during_writes(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("read during writes", 2 << 20);
-    put(&service, &data).await;
+    let digest = put(&service, &data).await;
+    // Each of these reads is during a write for certain, those further down as it happens.
+    for end in ["closed", "aborted", "dropped"] {
+        let mut reader = open(&service, &digest).await;
+        let mut read = vec![0; 500_000];
+        reader.read_exact(&mut read).await.expect("read_exact");
+        let mut writer = service.open_write().await.expect("open_write");
+        writer.write_all(&random(end, 1 << 20)).await.expect("write_all");
+        expect_blob(&service, &data, "read while another is written").await;
+        match end {
+            "closed" => drop(writer.close().await.expect("close")),
+            "aborted" => writer.abort().await,
+            _ => drop(writer),
+        }
+        reader.read_to_end(&mut read).await.expect("read_to_end");
+        assert!(read == data, "{}: another was {end}", difference(&read, &data));
+    }
+
     let writes = {
         let service = Arc::clone(&service);
         tokio::spawn(async move {

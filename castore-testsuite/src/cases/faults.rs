@@ -37,6 +37,7 @@ async fn expect_result(
         Err(error) => {
             expect_failure(error, what);
             expect_absent(&harness.open().await, &Digest::of(data), what).await;
+            expect_absent(service, &Digest::of(data), what).await;
             put(service, data).await;
         }
     }
@@ -88,7 +89,10 @@ pub async fn failed_reads_reach_close(harness: Arc<dyn Faults>) {
         let struck = harness.heal().await;
         match result {
             Ok(digest) => assert_eq!(digest, Digest::of(&data), "{what}"),
-            Err(error) => expect_failure(&error, &what),
+            Err(error) => {
+                assert!(struck, "nothing failed, but close did: {error}: {what}");
+                expect_failure(&error, &what);
+            }
         }
         expect_blob(&service, &data, &what).await;
         if !struck {

@@ -70,15 +70,24 @@ pub async fn read_sizes(harness: Arc<dyn Harness>) {
     }
 }
 
-/// At the end there is nothing to read, as often as one asks.
+/// At the end there is nothing to read, as often as one asks, whether one has read up to there or
+/// not.
 pub async fn reading_at_the_end_gives_nothing(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for size in [0, 1, SIZE] {
-        let digest = put(&service, &random("the end", size)).await;
-        let mut reader = open(&service, &digest).await;
-        reader.seek(SeekFrom::End(0)).await.expect("seek");
-        for _ in 0..3 {
-            assert_eq!(reader.read(&mut [0; 10]).await.expect("read"), 0, "of {size} bytes");
+        let data = random("the end", size);
+        let digest = put(&service, &data).await;
+        for before in [0, 1000, SIZE] {
+            let start = size.saturating_sub(before);
+            let mut reader = open(&service, &digest).await;
+            reader.seek(SeekFrom::Start(start as u64)).await.expect("seek");
+            let mut read = vec![0; size - start];
+            reader.read_exact(&mut read).await.expect("read_exact");
+            assert!(read == data[start..], "{}", difference(&read, &data[start..]));
+            for _ in 0..3 {
+                let count = reader.read(&mut [0; 10]).await.expect("read");
+                assert_eq!(count, 0, "after byte {start} to the end of {size} bytes");
+            }
         }
     }
 }
