@@ -222,3 +222,26 @@ pub async fn one_failure_among_many_writers(harness: Arc<dyn Faults>) {
         }
     }
 }
+
+/// Where one change fails while two writers store the same blob, it is there if one succeeds.
+pub async fn one_failure_among_writers_of_one_blob(harness: Arc<dyn Faults>) {
+    for size in SIZES {
+        for after in 0..MOST_OPERATIONS {
+            let what = format!("change {after} failed while {size} bytes were stored twice");
+            let data = random(&what, size);
+            let service = harness.open().await;
+            harness.fail(Fault { operation: Operation::Write, after, lasting: false }).await;
+            let results = tokio::join!(try_put(&service, &data), try_put(&service, &data));
+            let struck = harness.heal().await;
+            for result in [&results.0, &results.1] {
+                assert!(struck || result.is_ok(), "nothing failed, but close did: {what}");
+                let _ = result.as_ref().inspect_err(|error| expect_failure(error, &what));
+            }
+            let result = results.0.or(results.1);
+            expect_result(&*harness, &service, &data, &result, &what).await;
+            if !struck {
+                break;
+            }
+        }
+    }
+}

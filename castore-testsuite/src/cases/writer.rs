@@ -195,3 +195,14 @@ pub async fn write_after_abort_fails(harness: Arc<dyn Harness>) {
     writer.close().await.expect_err("close");
     expect_absent(&service, &Digest::of(b"before"), "its writer was aborted").await;
 }
+
+/// A writer goes on when the service that opened it is gone.
+pub async fn writers_outlive_their_service(harness: Arc<dyn Harness>) {
+    for size in [1000, 2 << 20] {
+        let data = random("a writer without its service", size);
+        let mut writer = harness.open().await.open_write().await.expect("open_write");
+        writer.write_all(&data).await.expect("write_all");
+        assert_eq!(writer.close().await.expect("close"), Digest::of(&data));
+        expect_blob(&harness.open().await, &data, "closed without its service").await;
+    }
+}
