@@ -45,6 +45,9 @@
 //! }
 //! ```
 //!
+//! The suite has tests of its own, in `tests/teeth`: services with one flaw each, and for each the
+//! cases that find it.
+//!
 //! [`BlobService`]: castore_core::BlobService
 
 pub mod cases;
