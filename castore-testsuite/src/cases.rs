@@ -3,7 +3,8 @@
 use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::pin::Pin;
-use std::task::Poll;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use castore_core::{BlobReader, BlobService, BlobWriter, Digest, Error};
@@ -95,18 +96,45 @@ async fn write_split(writer: &mut BlobWriter, data: &[u8], split: usize) {
 
 /// Polls `future`, each time when it has asked for it, until it is ready or was polled `polls`
 /// times.
+///
+/// Its waker wakes nobody after that: whoever goes on with the same work has another one, as in
+/// another task.
 async fn poll_times<F: Future>(mut future: Pin<&mut F>, polls: usize) -> Option<F::Output> {
     if polls == 0 {
         return None;
     }
     let mut polled = 0;
-    poll_fn(|cx| {
+    let waiting = Arc::new(Waiting::default());
+    let waker = Waker::from(Arc::clone(&waiting));
+    let result = poll_fn(|cx| {
         polled += 1;
-        match future.as_mut().poll(cx) {
+        waiting.set(Some(cx.waker().clone()));
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(value) => Poll::Ready(Some(value)),
             Poll::Pending if polled >= polls => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     })
-    .await
+    .await;
+    waiting.set(None);
+    result
+}
+
+/// Wakes the task that waits, if any does.
+#[derive(Default)]
+struct Waiting(Mutex<Option<Waker>>);
+
+impl Waiting {
+    fn set(&self, task: Option<Waker>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = task;
+    }
+}
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        let task = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
 }

@@ -47,6 +47,9 @@
 //!
 //! With the feature `bench`, `benchmarks!` measures a backend by the same harness.
 //!
+//! The suite has tests of its own, in `tests/teeth`: services with one flaw each, and for each the
+//! cases that find it.
+//!
 //! [`BlobService`]: castore_core::BlobService
 
 #[cfg(feature = "bench")]

@@ -28,6 +28,7 @@ macro_rules! __cases_of {
                 shutdown_is_close,
                 write_after_close_is_invalid_input,
                 write_after_abort_fails,
+                writers_outlive_their_service,
             }
             reader {
                 absent_is_none_everywhere,
@@ -47,6 +48,8 @@ macro_rules! __cases_of {
                 seeks_before_the_start_are_invalid_input,
                 seeks_past_the_end_are_invalid_input,
                 seeks_within_what_was_read,
+                readers_outlive_their_service,
+                ranges_outlive_their_reader,
             }
             storage {
                 closed_blobs_survive_reopening,
@@ -60,10 +63,13 @@ macro_rules! __cases_of {
                 same_blob_by_two_services,
                 sixteen_writers_at_once,
                 idle_writers_hold_nobody_up,
+                abandoned_writers_hold_nobody_up,
                 two_readers_at_once,
+                two_blobs_read_at_once,
                 sixteen_readers_at_once,
                 ranges_at_once,
                 idle_readers_hold_nobody_up,
+                abandoned_readers_hold_nobody_up,
                 readers_during_writes,
             }
             cancellation {
@@ -71,9 +77,11 @@ macro_rules! __cases_of {
                 dropped_write_takes_nothing,
                 dropped_close_leaves_the_service_usable,
                 dropped_close_can_be_called_again,
+                dropped_close_leaves_its_twin_alone,
                 dropped_abort_leaves_the_service_usable,
                 dropped_read_loses_no_byte,
                 dropped_range_leaves_the_reader_usable,
+                dropped_range_leaves_its_twin_alone,
             }
             model {
                 random_operations,
@@ -109,6 +117,7 @@ macro_rules! __cases_of {
                 failed_reads_are_errors,
                 lasting_failures_reach_every_writer,
                 one_failure_among_many_writers,
+                one_failure_among_writers_of_one_blob,
             }
         }
     };

@@ -123,20 +123,49 @@ pub async fn dropped_close_can_be_called_again(harness: Arc<dyn Harness>) {
     }
 }
 
-/// An `abort` that is given up publishes nothing and leaves the service usable.
+/// A `close` that is given up does not hold up another one of the same blob, which may have waited
+/// for what the first had begun.
+pub async fn dropped_close_leaves_its_twin_alone(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    for size in [1000, 600_000] {
+        for polls in 0..MOST_POLLS {
+            let data = random(&format!("twins {polls}"), size);
+            let mut first = service.open_write().await.expect("open_write");
+            let mut second = service.open_write().await.expect("open_write");
+            first.write_bytes(data.clone()).await.expect("write_bytes");
+            second.write_bytes(data.clone()).await.expect("write_bytes");
+            let closed = give_up_after(polls, first.close()).await;
+            let _ = give_up_after(polls, second.close()).await;
+            drop(first);
+            assert_eq!(second.close().await.expect("close"), Digest::of(&data));
+            expect_blob(&service, &data, "the close of its twin was dropped").await;
+            if closed.is_some() {
+                break;
+            }
+        }
+    }
+}
+
+/// An `abort` that is given up publishes nothing and leaves the service usable, whether the writes
+/// before it were still under way or not.
 pub async fn dropped_abort_leaves_the_service_usable(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
-    for polls in 0..MOST_POLLS {
-        let data = random(&format!("dropped abort {polls}"), 1_500_000);
-        let mut writer = service.open_write().await.expect("open_write");
-        writer.write_all(&data).await.expect("write_all");
-        let aborted = give_up_after(polls, writer.abort()).await;
-        drop(writer);
-        expect_absent(&service, &Digest::of(&data), "its abort was dropped").await;
-        put(&service, &data).await;
-        expect_blob(&service, &data, "stored after its abort was dropped").await;
-        if aborted.is_some() {
-            break;
+    for flushed in [false, true] {
+        for polls in 0..MOST_POLLS {
+            let data = random(&format!("dropped abort {flushed} {polls}"), 1_500_000);
+            let mut writer = service.open_write().await.expect("open_write");
+            writer.write_bytes(data.clone()).await.expect("write_bytes");
+            if flushed {
+                writer.flush().await.expect("flush");
+            }
+            let aborted = give_up_after(polls, writer.abort()).await;
+            drop(writer);
+            expect_absent(&service, &Digest::of(&data), "its abort was dropped").await;
+            put(&service, &data).await;
+            expect_blob(&service, &data, "stored after its abort was dropped").await;
+            if aborted.is_some() {
+                break;
+            }
         }
     }
 }
@@ -188,4 +217,30 @@ pub async fn dropped_range_leaves_the_reader_usable(harness: Arc<dyn Harness>) {
         expect_blob(&service, &data, "after a range was dropped").await;
     }
     expect_usable(&harness.open().await, "after ranges were dropped").await;
+}
+
+/// A range that is given up does not hold up another one of the same bytes, which may have waited
+/// for what the first had begun.
+pub async fn dropped_range_leaves_its_twin_alone(harness: Arc<dyn Harness>) {
+    let data = random("twin ranges", 1_000_000);
+    let digest = put(&harness.open().await, &data).await;
+    for polls in 0..MOST_POLLS {
+        let service = harness.open().await;
+        let reader = open(&service, &digest).await;
+        let mut first = reader.read_range(0..reader.size());
+        let mut second = reader.read_range(0..reader.size());
+        let begun = give_up_after(polls, first.next()).await;
+        let mut read = match give_up_after(polls, second.next()).await {
+            Some(piece) => piece.expect("there is more").expect("read_range").to_vec(),
+            None => Vec::new(),
+        };
+        drop(first);
+        while let Some(piece) = second.next().await {
+            read.extend_from_slice(&piece.expect("read_range"));
+        }
+        assert!(read == data, "its twin was dropped: {}", difference(&read, &data));
+        if begun.is_some() {
+            break;
+        }
+    }
 }

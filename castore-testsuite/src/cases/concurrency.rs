@@ -1,13 +1,17 @@
 //! What is promised to many at once.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use castore_core::{BlobReader, Digest};
+use futures_util::TryStreamExt;
 use futures_util::future::{join_all, try_join_all};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
-use super::{difference, expect_blob, expect_range, open, put, read_range, write_split};
+use super::{
+    difference, expect_blob, expect_range, open, poll_times, put, read_range, write_split,
+};
 use crate::Harness;
 use crate::data::{Numbers, random};
 
@@ -78,6 +82,30 @@ pub async fn idle_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
     }
 }
 
+/// How many writers or readers are given up: more than a service can leave behind unnoticed.
+const ABANDONED: usize = 150;
+
+/// Writers that were given up, in whatever way, keep nothing that others need.
+pub async fn abandoned_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("abandoned writers", 250_000);
+    for number in 0..ABANDONED {
+        let mut writer = service.open_write().await.expect("open_write");
+        writer.write_bytes(data.slice(number..)).await.expect("write_bytes");
+        match number % 4 {
+            0 => writer.flush().await.expect("flush"),
+            1 => writer.abort().await,
+            2 => {
+                let closed = poll_times(pin!(writer.close()), 1).await;
+                closed.map(|closed| closed.expect("close"));
+            }
+            _ => {}
+        }
+    }
+    put(&service, &data).await;
+    expect_blob(&service, &data, "stored after many writers were given up").await;
+}
+
 /// Two readers of one blob do not disturb each other.
 pub async fn two_readers_at_once(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
@@ -95,6 +123,24 @@ pub async fn two_readers_at_once(harness: Arc<dyn Harness>) {
         assert!(buffers.0 == data[start..start + 1000], "the first reader at {start}");
         let start = start + 1_000_000;
         assert!(buffers.1 == data[start..start + 1000], "the second reader at {start}");
+    }
+}
+
+/// Readers of two blobs, which read in turn, each read their own.
+pub async fn two_blobs_read_at_once(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let (one, other) = (random("read at once 1", 2_000_003), random("read at once 2", 1_500_000));
+    let digests = (put(&service, &one).await, put(&service, &other).await);
+    let mut readers = (open(&service, &digests.0).await, open(&service, &digests.1).await);
+    let mut read = (vec![0; 100_000], vec![0; 100_000]);
+    for start in (0..1_500_000).step_by(100_000) {
+        let (first, second) =
+            tokio::join!(readers.0.read_exact(&mut read.0), readers.1.read_exact(&mut read.1));
+        first.expect("read_exact");
+        second.expect("read_exact");
+        let expected = start..start + 100_000;
+        assert!(read.0 == one[expected.clone()], "the first blob from byte {start}");
+        assert!(read.1 == other[expected], "the second blob from byte {start}");
     }
 }
 
@@ -158,11 +204,51 @@ pub async fn idle_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
     assert!(read == data[100..], "{}", difference(&read, &data[100..]));
 }
 
+/// Readers and ranges that were given up keep nothing that others need.
+pub async fn abandoned_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("abandoned readers", 1_000_000);
+    let digest = put(&service, &data).await;
+    for number in 0..ABANDONED {
+        let mut reader = open(&service, &digest).await;
+        let mut range = reader.read_range(0..reader.size());
+        match number % 3 {
+            0 => drop(range.try_next().await.expect("read_range")),
+            1 => {
+                let read = poll_times(pin!(range.try_next()), 1).await;
+                read.map(|read| read.expect("read_range"));
+            }
+            _ => reader.read_exact(&mut [0; 100]).await.map(drop).expect("read_exact"),
+        }
+    }
+    expect_blob(&service, &data, "read after many readers were given up").await;
+    let other = random("after abandoned readers", 1_000_000);
+    put(&service, &other).await;
+    expect_blob(&service, &other, "stored after many readers were given up").await;
+}
+
 /// Blobs are read right while others are stored, aborted and dropped.
 pub async fn readers_during_writes(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("read during writes", 2 << 20);
-    put(&service, &data).await;
+    let digest = put(&service, &data).await;
+    // Each of these reads is during a write for certain, those further down as it happens.
+    for end in ["closed", "aborted", "dropped"] {
+        let mut reader = open(&service, &digest).await;
+        let mut read = vec![0; 500_000];
+        reader.read_exact(&mut read).await.expect("read_exact");
+        let mut writer = service.open_write().await.expect("open_write");
+        writer.write_all(&random(end, 1 << 20)).await.expect("write_all");
+        expect_blob(&service, &data, "read while another is written").await;
+        match end {
+            "closed" => drop(writer.close().await.expect("close")),
+            "aborted" => writer.abort().await,
+            _ => drop(writer),
+        }
+        reader.read_to_end(&mut read).await.expect("read_to_end");
+        assert!(read == data, "{}: another was {end}", difference(&read, &data));
+    }
+
     let writes = {
         let service = Arc::clone(&service);
         tokio::spawn(async move {

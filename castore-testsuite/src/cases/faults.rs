@@ -38,17 +38,25 @@ async fn expect_result(
         Err(error) => {
             expect_failure(error, what);
             let what = &format!("{what}, and the writer said: {error}");
-            let fresh = harness.open().await;
-            if fresh.has(&Digest::of(data)).await.expect("has") {
-                expect_blob(&fresh, data, what).await;
-            } else {
-                expect_absent(&fresh, &Digest::of(data), what).await;
-            }
+            let here = is_whole(service, data, what).await;
+            let elsewhere = is_whole(&harness.open().await, data, what).await;
+            assert!(elsewhere || !here, "only the service that failed has it: {what}");
             put(service, data).await;
         }
     }
     expect_blob(&harness.open().await, data, what).await;
     expect_blob(service, data, what).await;
+}
+
+/// Whether the blob is there; checks that it is whole, then, and altogether absent otherwise.
+async fn is_whole(service: &dyn BlobService, data: &Bytes, what: &str) -> bool {
+    let has = service.has(&Digest::of(data)).await.expect("has");
+    if has {
+        expect_blob(service, data, what).await;
+    } else {
+        expect_absent(service, &Digest::of(data), what).await;
+    }
+    has
 }
 
 /// Stores blobs while each of the operations that takes fails in turn; returns how many there were.
@@ -95,7 +103,10 @@ pub async fn failed_reads_reach_close(harness: Arc<dyn Faults>) {
         let struck = harness.heal().await;
         match result {
             Ok(digest) => assert_eq!(digest, Digest::of(&data), "{what}"),
-            Err(error) => expect_failure(&error, &what),
+            Err(error) => {
+                assert!(struck, "nothing failed, but close did: {error}: {what}");
+                expect_failure(&error, &what);
+            }
         }
         expect_blob(&service, &data, &what).await;
         if !struck {
@@ -222,6 +233,29 @@ pub async fn one_failure_among_many_writers(harness: Arc<dyn Faults>) {
         for (blob, result) in blobs.iter().zip(&results) {
             let what = format!("change {after} of all failed");
             expect_result(&*harness, &service, blob, result, &what).await;
+        }
+    }
+}
+
+/// Where one change fails while two writers store the same blob, it is there if one succeeds.
+pub async fn one_failure_among_writers_of_one_blob(harness: Arc<dyn Faults>) {
+    for size in SIZES {
+        for after in 0..MOST_OPERATIONS {
+            let what = format!("change {after} failed while {size} bytes were stored twice");
+            let data = random(&what, size);
+            let service = harness.open().await;
+            harness.fail(Fault { operation: Operation::Write, after, lasting: false }).await;
+            let results = tokio::join!(try_put(&service, &data), try_put(&service, &data));
+            let struck = harness.heal().await;
+            for result in [&results.0, &results.1] {
+                assert!(struck || result.is_ok(), "nothing failed, but close did: {what}");
+                let _ = result.as_ref().inspect_err(|error| expect_failure(error, &what));
+            }
+            let result = results.0.or(results.1);
+            expect_result(&*harness, &service, &data, &result, &what).await;
+            if !struck {
+                break;
+            }
         }
     }
 }

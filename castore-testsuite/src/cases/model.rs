@@ -1,6 +1,6 @@
 //! Random sequences of operations, against a model: a map from digest to bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::SeekFrom;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +17,7 @@ use crate::data::{Numbers, random};
 
 /// How many sequences are tried, and of how many operations each.
 const SEQUENCES: usize = 24;
-const OPERATIONS: usize = 60;
+const OPERATIONS: usize = 240;
 
 /// How often a failing sequence is tried again with an operation less, to make it short.
 const MOST_TRIES: usize = 300;
@@ -150,8 +150,10 @@ async fn attempt(
 struct State {
     service: Arc<dyn BlobService>,
     /// Where written bytes come from: few sources, so that blobs share much.
-    sources: Vec<Bytes>,
+    sources: [Bytes; 2],
     blobs: BTreeMap<Digest, Bytes>,
+    /// What was written and given up: absent, unless it is among the blobs as well.
+    abandoned: BTreeSet<Digest>,
     writers: Vec<(BlobWriter, Vec<u8>)>,
     readers: Vec<(BlobReader, Bytes, u64)>,
 }
@@ -163,8 +165,9 @@ impl State {
         repeated.extend_from_slice(&random(1)[..200_000]);
         State {
             service: harness.open().await,
-            sources: vec![random(0), random(1), repeated.into()],
+            sources: [random(0), repeated.into()],
             blobs: BTreeMap::from([(Digest::EMPTY, Bytes::new())]),
+            abandoned: BTreeSet::new(),
             writers: Vec::new(),
             readers: Vec::new(),
         }
@@ -201,7 +204,7 @@ impl State {
             Kind::Write | Kind::WriteBytes => {
                 let source = &self.sources[(a >> 8) as usize % self.sources.len()];
                 // As many small pieces as large ones, from a few places.
-                let start = (b >> 32) as usize % 4 * 150_000;
+                let start = (b >> 32) as usize % 2 * 300_000;
                 let len = (b as usize & 0xffff_ffff)
                     % [10, 5000, 100_000, 500_000][(a >> 16) as usize % 4];
                 let piece = source.slice(start..start + len);
@@ -218,11 +221,13 @@ impl State {
                 equal("the digest from close", &digest, &Digest::of(&written))?;
                 self.blobs.insert(digest, written.into());
             }
-            Kind::Abort => {
-                let (mut writer, _) = self.writers.swap_remove(number);
-                writer.abort().await;
+            _ => {
+                let (mut writer, written) = self.writers.swap_remove(number);
+                self.abandoned.insert(Digest::of(&written));
+                if let Kind::Abort = kind {
+                    writer.abort().await;
+                }
             }
-            _ => drop(self.writers.swap_remove(number)),
         }
         Ok(())
     }
@@ -279,9 +284,10 @@ impl State {
         Ok(())
     }
 
-    /// Asks for a blob that is stored, or for what one of the writers has been given so far.
+    /// Asks for a blob that is stored, for one that was given up, or for what one of the writers
+    /// has been given so far.
     async fn ask(&mut self, a: u64) -> Result<(), String> {
-        let digests = self.blobs.keys().copied();
+        let digests = self.blobs.keys().chain(&self.abandoned).copied();
         let unclosed = self.writers.iter().map(|(_, written)| Digest::of(written));
         let digests: Vec<Digest> = digests.chain(unclosed).collect();
         let digest = digests[a as usize % digests.len()];
@@ -301,6 +307,10 @@ impl State {
             let mut read = Vec::new();
             reader.read_to_end(&mut read).await.map_err(failed)?;
             same_bytes("a blob, at the end", &read, data)?;
+        }
+        for digest in self.abandoned.iter().filter(|digest| !self.blobs.contains_key(digest)) {
+            let has = self.service.has(digest).await.map_err(failed)?;
+            equal("has, at the end, for what was given up", &has, &false)?;
         }
         Ok(())
     }

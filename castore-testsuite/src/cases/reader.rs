@@ -4,7 +4,7 @@ use std::io::SeekFrom;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use castore_core::{BlobIndex, BlobReader, Digest, ErrorKind};
+use castore_core::{BlobIndex, BlobReader, BlobService, Digest, ErrorKind};
 use futures_util::TryStreamExt;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -70,32 +70,41 @@ pub async fn read_sizes(harness: Arc<dyn Harness>) {
     }
 }
 
-/// At the end there is nothing to read, as often as one asks.
+/// At the end there is nothing to read, as often as one asks, whether one has read up to there or
+/// not.
 pub async fn reading_at_the_end_gives_nothing(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for size in [0, 1, SIZE] {
-        let digest = put(&service, &random("the end", size)).await;
-        let mut reader = open(&service, &digest).await;
-        reader.seek(SeekFrom::End(0)).await.expect("seek");
-        for _ in 0..3 {
-            assert_eq!(reader.read(&mut [0; 10]).await.expect("read"), 0, "of {size} bytes");
+        let data = random("the end", size);
+        let digest = put(&service, &data).await;
+        for before in [0, 1000, SIZE] {
+            let start = size.saturating_sub(before);
+            let mut reader = open(&service, &digest).await;
+            reader.seek(SeekFrom::Start(start as u64)).await.expect("seek");
+            let mut read = vec![0; size - start];
+            reader.read_exact(&mut read).await.expect("read_exact");
+            assert!(read == data[start..], "{}", difference(&read, &data[start..]));
+            for _ in 0..3 {
+                let count = reader.read(&mut [0; 10]).await.expect("read");
+                assert_eq!(count, 0, "after byte {start} to the end of {size} bytes");
+            }
         }
     }
 }
 
 /// A reader of a blob of [`SIZE`] bytes, the bytes, and where its chunks end.
-async fn reader_of(harness: &dyn Harness, name: &str) -> (BlobReader, Bytes, Vec<u64>) {
-    let service = harness.open().await;
+async fn reader_of(service: &dyn BlobService, name: &str) -> (BlobReader, Bytes, Vec<u64>) {
     let data = random(name, SIZE);
-    let digest = put(&service, &data).await;
+    let digest = put(service, &data).await;
     let index = service.chunks(&digest).await.expect("chunks").expect("the blob is absent");
     let ends = (0..index.len()).filter_map(|number| Some(index.chunk_range(number)?.end));
-    (open(&service, &digest).await, data, ends.collect())
+    (open(service, &digest).await, data, ends.collect())
 }
 
 /// A range of no bytes gives none.
 pub async fn empty_ranges(harness: Arc<dyn Harness>) {
-    let (reader, data, ends) = reader_of(&*harness, "empty ranges").await;
+    let service = harness.open().await;
+    let (reader, data, ends) = reader_of(&service, "empty ranges").await;
     for at in [0, 1, ends[0], SIZE as u64] {
         expect_range(&reader, &data, at..at).await;
     }
@@ -103,7 +112,8 @@ pub async fn empty_ranges(harness: Arc<dyn Harness>) {
 
 /// A range of one byte gives that byte, wherever it is.
 pub async fn ranges_of_one_byte(harness: Arc<dyn Harness>) {
-    let (reader, data, ends) = reader_of(&*harness, "ranges of one byte").await;
+    let service = harness.open().await;
+    let (reader, data, ends) = reader_of(&service, "ranges of one byte").await;
     expect_range(&reader, &data, 0..1).await;
     for end in ends {
         for start in [end - 1, end.min(SIZE as u64 - 1)] {
@@ -114,7 +124,8 @@ pub async fn ranges_of_one_byte(harness: Arc<dyn Harness>) {
 
 /// Ranges that begin and end at, before and after the ends of chunks give their bytes.
 pub async fn ranges_across_chunks(harness: Arc<dyn Harness>) {
-    let (reader, data, ends) = reader_of(&*harness, "ranges across chunks").await;
+    let service = harness.open().await;
+    let (reader, data, ends) = reader_of(&service, "ranges across chunks").await;
     let mut start = 0;
     for end in ends {
         let after = (end + 1).min(SIZE as u64);
@@ -128,7 +139,8 @@ pub async fn ranges_across_chunks(harness: Arc<dyn Harness>) {
 
 /// Ranges up to the end give all bytes from their start.
 pub async fn ranges_to_the_end(harness: Arc<dyn Harness>) {
-    let (reader, data, _) = reader_of(&*harness, "ranges to the end").await;
+    let service = harness.open().await;
+    let (reader, data, _) = reader_of(&service, "ranges to the end").await;
     let size = SIZE as u64;
     for start in [0, 1, 1000, 1_000_000, size - 1000, size - 1, size] {
         expect_range(&reader, &data, start..size).await;
@@ -137,7 +149,8 @@ pub async fn ranges_to_the_end(harness: Arc<dyn Harness>) {
 
 /// Ranges from anywhere to anywhere give their bytes.
 pub async fn random_ranges(harness: Arc<dyn Harness>) {
-    let (reader, data, _) = reader_of(&*harness, "random ranges").await;
+    let service = harness.open().await;
+    let (reader, data, _) = reader_of(&service, "random ranges").await;
     let size = SIZE as u64;
     let mut numbers = Numbers::new("random ranges");
     for _ in 0..50 {
@@ -169,7 +182,8 @@ async fn expect_seek(reader: &mut BlobReader, data: &[u8], to: SeekFrom, target:
 
 /// Seeks from the start lead to their bytes, forward and backward.
 pub async fn seeks_from_the_start(harness: Arc<dyn Harness>) {
-    let (mut reader, data, _) = reader_of(&*harness, "seeks from the start").await;
+    let service = harness.open().await;
+    let (mut reader, data, _) = reader_of(&service, "seeks from the start").await;
     let mut numbers = Numbers::new("seeks from the start");
     for _ in 0..60 {
         let target = numbers.below(SIZE as u64 + 1);
@@ -180,7 +194,8 @@ pub async fn seeks_from_the_start(harness: Arc<dyn Harness>) {
 
 /// Seeks from the end lead to their bytes.
 pub async fn seeks_from_the_end(harness: Arc<dyn Harness>) {
-    let (mut reader, data, _) = reader_of(&*harness, "seeks from the end").await;
+    let service = harness.open().await;
+    let (mut reader, data, _) = reader_of(&service, "seeks from the end").await;
     let mut numbers = Numbers::new("seeks from the end");
     for _ in 0..60 {
         let target = numbers.below(SIZE as u64 + 1);
@@ -191,7 +206,8 @@ pub async fn seeks_from_the_end(harness: Arc<dyn Harness>) {
 
 /// Seeks from where one is lead to their bytes.
 pub async fn seeks_from_the_position(harness: Arc<dyn Harness>) {
-    let (mut reader, data, _) = reader_of(&*harness, "seeks from the position").await;
+    let service = harness.open().await;
+    let (mut reader, data, _) = reader_of(&service, "seeks from the position").await;
     let mut numbers = Numbers::new("seeks from the position");
     let mut position = 0;
     for _ in 0..60 {
@@ -237,7 +253,8 @@ async fn seeks_are_invalid_input(harness: &dyn Harness, outside: &[SeekFrom]) {
 
 /// Seeks to and fro over what was just read lead to their bytes.
 pub async fn seeks_within_what_was_read(harness: Arc<dyn Harness>) {
-    let (mut reader, data, _) = reader_of(&*harness, "seeks within what was read").await;
+    let service = harness.open().await;
+    let (mut reader, data, _) = reader_of(&service, "seeks within what was read").await;
     for start in [0, 1_000_000] {
         expect_seek(&mut reader, &data, SeekFrom::Start(start), start, 5000).await;
         let mut position = start + 5000;
@@ -248,4 +265,29 @@ pub async fn seeks_within_what_was_read(harness: Arc<dyn Harness>) {
             position = target + 1;
         }
     }
+}
+
+/// A reader goes on when the service that opened it is gone.
+pub async fn readers_outlive_their_service(harness: Arc<dyn Harness>) {
+    let data = random("a reader without its service", SIZE);
+    let digest = put(&harness.open().await, &data).await;
+    let mut reader = open(&harness.open().await, &digest).await;
+    let mut read = vec![0; 1000];
+    reader.read_exact(&mut read).await.expect("read_exact");
+    reader.read_to_end(&mut read).await.expect("read_to_end");
+    assert!(read == data, "{}", difference(&read, &data));
+}
+
+/// A range goes on when the reader that began it is gone.
+pub async fn ranges_outlive_their_reader(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let (reader, data, _) = reader_of(&service, "a range without its reader").await;
+    let (unread, mut begun) = (reader.read_range(1..1_000_000), reader.read_range(0..SIZE as u64));
+    let first = begun.try_next().await.expect("read_range").expect("there is more");
+    drop(reader);
+    let rest = begun.try_collect::<Vec<Bytes>>().await.expect("read_range").concat();
+    let read = [&first[..], &rest].concat();
+    assert!(read == data, "begun before: {}", difference(&read, &data));
+    let read = unread.try_collect::<Vec<Bytes>>().await.expect("read_range").concat();
+    assert!(read == data[1..1_000_000], "begun after: {}", difference(&read, &data[1..1_000_000]));
 }

@@ -79,14 +79,17 @@ pub async fn chunk_edges_round_trip(harness: Arc<dyn Harness>) {
 /// Bytes given whole, copied and in small pieces may be mixed.
 pub async fn large_writes_round_trip(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
-    let data = random("large writes", 5 << 20);
+    let data = random("large writes", 7 << 20);
     let mut writer = service.open_write().await.expect("open_write");
     writer.write_bytes(data.slice(..3_000_000)).await.expect("write_bytes");
     writer.write_all(&data[3_000_000..3_000_100]).await.expect("write_all");
     writer.flush().await.expect("flush");
     writer.write_bytes(data.slice(3_000_100..3_000_101)).await.expect("write_bytes");
     writer.write_bytes(Bytes::new()).await.expect("write_bytes of nothing");
-    writer.write_all(&data[3_000_101..]).await.expect("write_all");
+    writer.write_all(&data[3_000_101..4_000_000]).await.expect("write_all");
+    // A large one with something before it that is no whole chunk, and may still be gathered.
+    writer.write_bytes(data.slice(4_000_000..7_000_000)).await.expect("write_bytes");
+    writer.write_all(&data[7_000_000..]).await.expect("write_all");
     assert_eq!(writer.close().await.expect("close"), Digest::of(&data));
     expect_blob(&service, &data, "written in mixed ways").await;
 }
@@ -117,14 +120,19 @@ pub async fn drop_publishes_nothing(harness: Arc<dyn Harness>) {
 /// A writer that is aborted publishes nothing, and the blob can be stored afterwards.
 pub async fn abort_publishes_nothing(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
-    let data = random("aborted", 3 << 20);
-    let mut writer = service.open_write().await.expect("open_write");
-    writer.write_all(&data).await.expect("write_all");
-    writer.abort().await;
-    expect_absent(&service, &Digest::of(&data), "its writer was aborted").await;
-    drop(writer);
-    put(&service, &data).await;
-    expect_blob(&service, &data, "stored after it was aborted").await;
+    for size in [1, 1000, 3 << 20] {
+        let data = random("aborted", size);
+        let mut writer = service.open_write().await.expect("open_write");
+        writer.write_all(&data).await.expect("write_all");
+        // The backend has all the bytes, and could publish them.
+        writer.flush().await.expect("flush");
+        writer.abort().await;
+        expect_absent(&service, &Digest::of(&data), "its writer was aborted").await;
+        drop(writer);
+        expect_absent(&service, &Digest::of(&data), "its aborted writer was dropped").await;
+        put(&service, &data).await;
+        expect_blob(&service, &data, "stored after it was aborted").await;
+    }
 }
 
 /// A blob is absent until its writer is closed.
@@ -181,8 +189,20 @@ pub async fn write_after_abort_fails(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let mut writer = service.open_write().await.expect("open_write");
     writer.write_all(b"before").await.expect("write_all");
+    writer.flush().await.expect("flush");
     writer.abort().await;
     writer.write_all(b"after").await.expect_err("write_all");
     writer.close().await.expect_err("close");
     expect_absent(&service, &Digest::of(b"before"), "its writer was aborted").await;
+}
+
+/// A writer goes on when the service that opened it is gone.
+pub async fn writers_outlive_their_service(harness: Arc<dyn Harness>) {
+    for size in [1000, 2 << 20] {
+        let data = random("a writer without its service", size);
+        let mut writer = harness.open().await.open_write().await.expect("open_write");
+        writer.write_all(&data).await.expect("write_all");
+        assert_eq!(writer.close().await.expect("close"), Digest::of(&data));
+        expect_blob(&harness.open().await, &data, "closed without its service").await;
+    }
 }

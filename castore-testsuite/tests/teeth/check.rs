@@ -1,0 +1,103 @@
+//! Running the whole suite on a flaw, and comparing what failed with what should.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use castore_testsuite::{CONTRACT, FAULTS, Failure, RESTART, TAMPER, TIME_LIMIT};
+
+use crate::expected;
+use crate::flaw::Flaw;
+use crate::harness::Subject;
+use crate::records::locked;
+
+/// How long a case may take that is expected to hang. No other has this limit, so that a slow
+/// machine cannot make a healthy case fail.
+const SHORT_LIMIT: Duration = Duration::from_secs(2);
+
+/// How many cases of one flaw run at the same time.
+const THREADS: usize = 4;
+
+type Job = (&'static str, Box<dyn FnOnce(Duration) -> Result<(), Failure> + Send>);
+
+/// Every case of every group, each for a storage of its own.
+fn jobs(flaw: Option<Flaw>) -> Vec<Job> {
+    let mut jobs: Vec<Job> = Vec::new();
+    macro_rules! add {
+        ($($group:ident)*) => {
+            $(for case in $group {
+                let run = move |limit| case.run(Arc::new(Subject::new(flaw)), limit);
+                jobs.push((case.name(), Box::new(run)));
+            })*
+        };
+    }
+    add!(CONTRACT TAMPER FAULTS RESTART);
+    jobs
+}
+
+/// The names of all cases.
+pub(crate) fn all_cases() -> BTreeSet<&'static str> {
+    jobs(None).into_iter().map(|(name, _)| name).collect()
+}
+
+/// Runs all cases, those with the short limit first, and returns which ones failed, and how.
+fn failures(flaw: Option<Flaw>, short: &BTreeSet<&str>) -> BTreeMap<&'static str, String> {
+    let mut jobs = jobs(flaw);
+    jobs.sort_by_key(|(name, _)| !short.contains(name));
+    let jobs = Mutex::new(jobs.into_iter());
+    let failures = Mutex::new(BTreeMap::new());
+    let work = || {
+        loop {
+            let job = locked(&jobs).next();
+            let Some((name, run)) = job else { break };
+            let limit = if short.contains(name) { SHORT_LIMIT } else { TIME_LIMIT };
+            if let Err(failure) = run(limit) {
+                locked(&failures).insert(name, failure.to_string());
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(work);
+        }
+    });
+    failures.into_inner().expect("no case panics on these threads")
+}
+
+/// Checks that a service without a flaw passes every case.
+pub(crate) fn check_sound() {
+    let failures = failures(None, &BTreeSet::new());
+    assert!(failures.is_empty(), "a sound service fails:{}", listed(&failures));
+}
+
+/// Checks that a service with the flaw fails in the cases that are listed for it, and in no other.
+pub(crate) fn check(flaw: Flaw) {
+    let teeth = expected::all().find(|teeth| teeth.flaw == flaw).expect("every flaw has a list");
+    let expected = teeth.cases();
+    let short = if teeth.hangs { expected.clone() } else { BTreeSet::new() };
+    let mut failures = failures(Some(flaw), &short);
+    let mut missing = Vec::new();
+    for case in expected {
+        match failures.remove(case) {
+            Some(failure) if teeth.hangs && !failure.starts_with("the case did not end") => {
+                failures.insert(case, format!("this is no hanging: {failure}"));
+            }
+            Some(_) => {}
+            None => missing.push(case),
+        }
+    }
+    assert!(
+        missing.is_empty() && failures.is_empty(),
+        "{flaw:?}\nexpected to fail, and did not: {missing:#?}\nfailed unexpectedly:{}",
+        listed(&failures)
+    );
+}
+
+fn listed(failures: &BTreeMap<&str, String>) -> String {
+    failures.iter().fold(String::new(), |mut list, (case, failure)| {
+        let _ = write!(list, "\n    {case}: {failure}");
+        list
+    })
+}

@@ -1,0 +1,85 @@
+//! Giving up: a future that is dropped leaves nothing behind that others stumble over.
+
+use super::teeth;
+
+teeth! {
+    dropped_question_keeps_the_lock: DroppedQuestionKeepsTheLock (hangs) {
+        meant: {
+            cancellation { dropped_questions_leave_the_service_usable }
+        }
+    }
+
+    dropped_close_keeps_the_lock: DroppedCloseKeepsTheLock (hangs) {
+        meant: {
+            cancellation {
+                dropped_close_leaves_the_service_usable, dropped_close_leaves_its_twin_alone,
+            }
+        }
+    }
+
+    dropped_abort_keeps_the_lock: DroppedAbortKeepsTheLock (hangs) {
+        meant: {
+            cancellation { dropped_abort_leaves_the_service_usable }
+        }
+    }
+
+    dropped_read_keeps_the_lock: DroppedReadKeepsTheLock (hangs) {
+        meant: {
+            cancellation {
+                dropped_range_leaves_the_reader_usable, dropped_range_leaves_its_twin_alone,
+            }
+        }
+        besides: {
+            concurrency { abandoned_readers_hold_nobody_up }
+        }
+    }
+
+    wakes_the_first_poller: WakesTheFirstPoller (hangs) {
+        meant: {
+            cancellation {
+                dropped_write_takes_nothing, dropped_close_can_be_called_again,
+                dropped_read_loses_no_byte,
+            }
+        }
+        besides: {
+            cancellation {
+                dropped_close_leaves_its_twin_alone, dropped_range_leaves_its_twin_alone,
+            }
+        }
+    }
+
+    waits_for_dropped_writers: WaitsForDroppedWriters (hangs) {
+        meant: {
+            cancellation { dropped_close_leaves_its_twin_alone }
+        }
+    }
+
+    waits_for_dropped_reads: WaitsForDroppedReads (hangs) {
+        meant: {
+            cancellation { dropped_range_leaves_its_twin_alone }
+        }
+    }
+
+    trusts_the_leader: TrustsTheLeader {
+        meant: {
+            cancellation { dropped_close_leaves_its_twin_alone }
+            faults { one_failure_among_writers_of_one_blob }
+        }
+    }
+
+    knows_chunks_too_early: KnowsChunksTooEarly {
+        meant: {
+            cancellation {
+                dropped_close_leaves_the_service_usable, dropped_abort_leaves_the_service_usable,
+            }
+            faults { failed_writes_reach_close }
+        }
+        besides: {
+            cancellation { dropped_close_leaves_its_twin_alone }
+            faults {
+                failed_reads_reach_close, lasting_failures_reach_every_writer,
+                one_failure_among_many_writers, one_failure_among_writers_of_one_blob,
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Asking and reading: what is absent is absent, and a range is its bytes.
+
+use super::teeth;
+
+teeth! {
+    empty_blob_only_where_written: EmptyBlobOnlyWhereWritten {
+        meant: {
+            reader { empty_blob_is_always_there }
+        }
+        besides: {
+            model { random_operations }
+        }
+    }
+
+    panics_on_absent: PanicsOnAbsent {
+        meant: {
+            reader { absent_is_none_everywhere }
+        }
+        besides: {
+            writer {
+                drop_publishes_nothing, abort_publishes_nothing, unclosed_is_absent,
+                write_after_close_is_invalid_input, write_after_abort_fails,
+            }
+            storage { unclosed_blobs_do_not_survive, blobs_are_seen_by_other_services }
+            cancellation {
+                dropped_questions_leave_the_service_usable, dropped_abort_leaves_the_service_usable,
+            }
+            model { random_operations }
+            tamper { removed_records }
+            faults {
+                failed_writes_reach_close, failed_reads_reach_close,
+                close_again_returns_the_same_error, lasting_failures_reach_every_writer,
+                one_failure_among_many_writers,
+            }
+            restart { unclosed_blobs_do_not_survive, interrupted_blobs_are_whole_or_absent }
+        }
+    }
+
+    fails_where_nothing_is_stored: FailsWhereNothingIsStored {
+        meant: {
+            reader { absent_is_none_everywhere }
+        }
+        besides: {
+            writer {
+                drop_publishes_nothing, abort_publishes_nothing, unclosed_is_absent,
+                write_after_abort_fails,
+            }
+            storage { blobs_are_seen_by_other_services }
+            cancellation { dropped_abort_leaves_the_service_usable }
+            tamper { removed_records }
+            faults {
+                failed_writes_reach_close, failed_reads_reach_close,
+                close_again_returns_the_same_error, lasting_failures_reach_every_writer,
+            }
+        }
+    }
+
+    lists_wrong_digests: ListsWrongDigests {
+        meant: {
+            reader { index_sums_to_size }
+        }
+    }
+
+    rounds_small_sizes_up: RoundsSmallSizesUp {
+        meant: {
+            writer { sizes_round_trip }
+            reader {
+                ranges_outside_are_invalid_input, seeks_before_the_start_are_invalid_input,
+                seeks_past_the_end_are_invalid_input,
+            }
+        }
+        besides: {
+            writer {
+                write_splits_round_trip, chunk_edges_round_trip, abort_publishes_nothing,
+                unclosed_is_absent, shutdown_is_close, write_after_close_is_invalid_input,
+                writers_outlive_their_service,
+            }
+            reader { reading_at_the_end_gives_nothing }
+            storage { closed_blobs_survive_reopening, storing_again_changes_nothing }
+            concurrency { same_blob_by_two_services }
+            cancellation {
+                dropped_close_leaves_the_service_usable, dropped_close_can_be_called_again,
+                dropped_close_leaves_its_twin_alone,
+            }
+            model { random_operations }
+            tamper {
+                flipped_bits, truncated_records, extended_records, emptied_records, removed_records,
+                swapped_records, records_of_garbage, undone_damage_is_gone,
+            }
+            faults {
+                failed_writes_reach_close, failed_reads_reach_close, failed_questions_are_errors,
+                failed_reads_are_errors, lasting_failures_reach_every_writer,
+                one_failure_among_many_writers, one_failure_among_writers_of_one_blob,
+            }
+            restart {
+                closed_blobs_survive, interrupted_blobs_are_whole_or_absent,
+                interrupted_blobs_can_be_stored_again,
+            }
+        }
+    }
+
+    skips_the_last_byte_of_a_chunk: SkipsTheLastByteOfAChunk {
+        meant: {
+            reader { ranges_of_one_byte, ranges_across_chunks }
+        }
+    }
+
+    keeps_offsets_in_17_bits: KeepsOffsetsIn17Bits {
+        meant: {
+            reader {
+                ranges_of_one_byte, random_ranges, seeks_from_the_start, seeks_from_the_end,
+                seeks_from_the_position,
+            }
+        }
+        besides: {
+            reader { ranges_across_chunks }
+            concurrency { ranges_at_once }
+            model { random_operations }
+        }
+    }
+
+    ignores_the_end_of_a_range: IgnoresTheEndOfARange {
+        meant: {
+            reader { ranges_of_one_byte, ranges_across_chunks, random_ranges }
+        }
+        besides: {
+            reader { ranges_outlive_their_reader }
+            concurrency { ranges_at_once }
+            cancellation { dropped_range_leaves_the_reader_usable }
+            model { random_operations }
+            tamper {
+                flipped_bits, truncated_records, extended_records, emptied_records, removed_records,
+                swapped_records, records_of_garbage, undone_damage_is_gone,
+            }
+        }
+    }
+
+    takes_tails_for_wholes: TakesTailsForWholes {
+        meant: {
+            reader { reading_at_the_end_gives_nothing, ranges_to_the_end }
+        }
+        besides: {
+            reader {
+                ranges_of_one_byte, ranges_across_chunks, seeks_from_the_start,
+                seeks_from_the_position,
+            }
+            concurrency { two_readers_at_once }
+            model { random_operations }
+        }
+    }
+
+    readers_die_with_their_service: ReadersDieWithTheirService {
+        meant: {
+            reader { readers_outlive_their_service }
+        }
+        besides: {
+            model { random_operations }
+        }
+    }
+
+    ranges_die_with_their_reader: RangesDieWithTheirReader {
+        meant: {
+            reader { ranges_outlive_their_reader }
+        }
+    }
+
+    goes_back_to_the_page_start: GoesBackToThePageStart {
+        meant: {
+            reader { seeks_within_what_was_read }
+        }
+        besides: {
+            reader { seeks_from_the_end }
+            model { random_operations }
+        }
+    }
+}

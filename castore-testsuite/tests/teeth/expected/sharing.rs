@@ -1,0 +1,169 @@
+//! Sharing: between blobs, between services, and between many at once.
+
+use super::teeth;
+
+teeth! {
+    knows_chunks_by_their_start: KnowsChunksByTheirStart {
+        meant: {
+            storage { deduplication_is_invisible }
+        }
+        besides: {
+            model { random_operations }
+        }
+    }
+
+    conflicts_with_the_same_blob: ConflictsWithTheSameBlob {
+        meant: {
+            storage { storing_again_changes_nothing }
+        }
+        besides: {
+            concurrency { idle_writers_hold_nobody_up }
+            cancellation {
+                dropped_close_leaves_the_service_usable, dropped_close_leaves_its_twin_alone,
+            }
+            model { random_operations }
+            faults { failed_reads_reach_close }
+            restart { interrupted_blobs_can_be_stored_again }
+        }
+    }
+
+    abort_deletes_shared_chunks: AbortDeletesSharedChunks {
+        meant: {
+            storage { storing_again_changes_nothing }
+        }
+        besides: {
+            model { random_operations }
+        }
+    }
+
+    writes_indexes_behind: WritesIndexesBehind {
+        meant: {
+            storage { closed_blobs_survive_reopening, blobs_are_seen_by_other_services }
+            restart { closed_blobs_survive }
+        }
+        besides: {
+            writer { writers_outlive_their_service }
+            reader { readers_outlive_their_service }
+            cancellation {
+                dropped_questions_leave_the_service_usable, dropped_read_loses_no_byte,
+                dropped_range_leaves_the_reader_usable, dropped_range_leaves_its_twin_alone,
+            }
+            model { random_operations }
+            tamper {
+                flipped_bits, truncated_records, extended_records, emptied_records, swapped_records,
+                records_of_garbage, damage_stays_where_it_is, undone_damage_is_gone,
+            }
+            faults {
+                failed_writes_reach_close, failed_reads_reach_close, failed_questions_are_errors,
+                failed_reads_are_errors, lasting_failures_reach_every_writer,
+                one_failure_among_many_writers, one_failure_among_writers_of_one_blob,
+            }
+            restart { interrupted_blobs_are_whole_or_absent, interrupted_blobs_can_be_stored_again }
+        }
+    }
+
+    remembers_absence: RemembersAbsence {
+        meant: {
+            storage { blobs_are_seen_by_other_services }
+        }
+        besides: {
+            model { random_operations }
+        }
+    }
+
+    conflicts_with_its_twin: ConflictsWithItsTwin {
+        meant: {
+            concurrency { same_blob_by_two_writers, same_blob_by_two_services }
+        }
+        besides: {
+            cancellation { dropped_close_leaves_its_twin_alone }
+            faults { one_failure_among_writers_of_one_blob }
+        }
+    }
+
+    mixes_writers: MixesWriters {
+        meant: {
+            concurrency { sixteen_writers_at_once }
+        }
+        besides: {
+            concurrency { idle_writers_hold_nobody_up }
+        }
+    }
+
+    abort_clears_all_buffers: AbortClearsAllBuffers {
+        meant: {
+            model { random_operations }
+        }
+    }
+
+    writers_hold_places: WritersHoldPlaces (hangs) {
+        meant: {
+            concurrency { sixteen_writers_at_once, idle_writers_hold_nobody_up }
+        }
+    }
+
+    readers_share_a_position: ReadersShareAPosition {
+        meant: {
+            concurrency { two_readers_at_once, ranges_at_once }
+        }
+        besides: {
+            reader { ranges_outlive_their_reader }
+            concurrency { idle_readers_hold_nobody_up, readers_during_writes }
+            cancellation { dropped_range_leaves_its_twin_alone }
+            model { random_operations }
+        }
+    }
+
+    reads_the_blob_opened_last: ReadsTheBlobOpenedLast {
+        meant: {
+            concurrency { two_blobs_read_at_once }
+        }
+        besides: {
+            model { random_operations }
+        }
+    }
+
+    one_range_per_reader: OneRangePerReader {
+        meant: {
+            concurrency { ranges_at_once }
+        }
+        besides: {
+            reader { ranges_outlive_their_reader }
+            model { random_operations }
+        }
+    }
+
+    reads_hold_places: ReadsHoldPlaces (hangs) {
+        meant: {
+            concurrency { idle_readers_hold_nobody_up }
+        }
+    }
+
+    dropped_writer_keeps_its_place: DroppedWriterKeepsItsPlace (hangs) {
+        meant: {
+            concurrency { abandoned_writers_hold_nobody_up }
+        }
+    }
+
+    dropped_read_keeps_its_place: DroppedReadKeepsItsPlace (hangs) {
+        meant: {
+            concurrency { abandoned_readers_hold_nobody_up }
+        }
+    }
+
+    bound_to_its_thread: BoundToItsThread {
+        meant: {
+            concurrency { sixteen_readers_at_once }
+        }
+    }
+
+    writers_lock_readers_out: WritersLockReadersOut {
+        meant: {
+            concurrency { idle_writers_hold_nobody_up, readers_during_writes }
+        }
+        besides: {
+            cancellation { dropped_questions_leave_the_service_usable }
+            model { random_operations }
+        }
+    }
+}

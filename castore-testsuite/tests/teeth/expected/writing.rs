@@ -1,0 +1,143 @@
+//! Writing: what is given to a writer is stored, and only by `close`.
+
+use super::teeth;
+
+teeth! {
+    digests_short_blobs_padded: DigestsShortBlobsPadded {
+        meant: {
+            writer { digest_is_blake3 }
+        }
+        besides: {
+            writer {
+                sizes_round_trip, write_splits_round_trip, abort_publishes_nothing,
+                close_twice_returns_the_same, shutdown_is_close, write_after_close_is_invalid_input,
+            }
+            reader {
+                absent_is_none_everywhere, index_sums_to_size, reading_at_the_end_gives_nothing,
+            }
+            storage { storing_again_changes_nothing }
+            concurrency { same_blob_by_two_services }
+            model { random_operations }
+        }
+    }
+
+    loses_last_whole_chunk: LosesLastWholeChunk {
+        meant: {
+            writer { sizes_round_trip, chunk_edges_round_trip }
+        }
+        besides: {
+            writer { write_splits_round_trip, abort_publishes_nothing, unclosed_is_absent }
+            reader { index_sums_to_size }
+            storage { deduplication_is_invisible }
+            concurrency { idle_readers_hold_nobody_up }
+        }
+    }
+
+    drops_lone_last_byte: DropsLoneLastByte {
+        meant: {
+            writer { chunk_edges_round_trip }
+        }
+    }
+
+    loses_what_crosses_an_edge: LosesWhatCrossesAnEdge {
+        meant: {
+            writer { write_splits_round_trip, chunk_edges_round_trip, large_writes_round_trip }
+        }
+        besides: {
+            writer { unclosed_is_absent, writers_outlive_their_service }
+            concurrency { same_blob_by_two_writers, sixteen_writers_at_once }
+            cancellation {
+                dropped_write_takes_nothing, dropped_close_leaves_the_service_usable,
+                dropped_close_can_be_called_again,
+            }
+            model { random_operations }
+        }
+    }
+
+    loses_byte_after_an_edge: LosesByteAfterAnEdge {
+        meant: {
+            writer { chunk_edges_round_trip }
+        }
+    }
+
+    large_writes_overtake: LargeWritesOvertake {
+        meant: {
+            writer { large_writes_round_trip }
+        }
+    }
+
+    refuses_empty_blob: RefusesEmptyBlob {
+        meant: {
+            writer { empty_blob }
+        }
+        besides: {
+            writer { sizes_round_trip }
+            reader { index_sums_to_size, reading_at_the_end_gives_nothing }
+            storage { storing_again_changes_nothing }
+            model { random_operations }
+        }
+    }
+
+    publishes_on_drop: PublishesOnDrop {
+        meant: {
+            writer { drop_publishes_nothing }
+            storage { unclosed_blobs_do_not_survive }
+        }
+        besides: {
+            cancellation { dropped_abort_leaves_the_service_usable }
+            model { random_operations }
+        }
+    }
+
+    publishes_on_abort: PublishesOnAbort {
+        meant: {
+            writer { abort_publishes_nothing, write_after_abort_fails }
+            cancellation { dropped_abort_leaves_the_service_usable }
+        }
+        besides: {
+            model { random_operations }
+        }
+    }
+
+    publishes_on_write: PublishesOnWrite {
+        meant: {
+            writer { unclosed_is_absent }
+            storage { unclosed_blobs_do_not_survive }
+            restart { unclosed_blobs_do_not_survive }
+        }
+        besides: {
+            writer { drop_publishes_nothing, abort_publishes_nothing, write_after_abort_fails }
+            cancellation { dropped_abort_leaves_the_service_usable }
+            model { random_operations }
+            faults { close_again_returns_the_same_error }
+        }
+    }
+
+    shows_unclosed: ShowsUnclosed {
+        meant: {
+            writer { unclosed_is_absent }
+        }
+        besides: {
+            model { random_operations }
+        }
+    }
+
+    recovers_unclosed: RecoversUnclosed {
+        meant: {
+            storage { unclosed_blobs_do_not_survive }
+            restart { unclosed_blobs_do_not_survive }
+        }
+        besides: {
+            model { random_operations }
+        }
+    }
+
+    writers_die_with_their_service: WritersDieWithTheirService {
+        meant: {
+            writer { writers_outlive_their_service }
+        }
+        besides: {
+            model { random_operations }
+        }
+    }
+}

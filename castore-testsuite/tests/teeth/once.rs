@@ -1,0 +1,50 @@
+//! One does what several want to be done, and the others wait: for the flaws of waiting.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use castore_core::Digest;
+use tokio::sync::Semaphore;
+
+use crate::flaw::Flaw;
+use crate::records::locked;
+use crate::store::Store;
+
+impl Store {
+    /// Does `work`, or waits for who is doing the same for `digest`, and returns `None`.
+    pub(crate) async fn once<T>(&self, digest: Digest, work: impl Future<Output = T>) -> Option<T> {
+        let done = Arc::new(Semaphore::new(0));
+        let before = {
+            let mut under_way = locked(&self.memory.under_way);
+            let before = under_way.get(&digest).cloned();
+            under_way.entry(digest).or_insert_with(|| Arc::clone(&done));
+            before
+        };
+        if let Some(before) = before {
+            // It has no permits: this ends with an error, when it is closed.
+            let _ = before.acquire().await;
+            return None;
+        }
+        let mut leader = Leader { store: self, digest, done, has_ended: false };
+        let result = work.await;
+        leader.has_ended = true;
+        Some(result)
+    }
+}
+
+/// Tells those who wait, in the end.
+struct Leader<'a> {
+    store: &'a Store,
+    digest: Digest,
+    done: Arc<Semaphore>,
+    has_ended: bool,
+}
+
+impl Drop for Leader<'_> {
+    fn drop(&mut self) {
+        locked(&self.store.memory.under_way).remove(&self.digest);
+        if self.has_ended || self.store.is(Flaw::TrustsTheLeader) {
+            self.done.close();
+        }
+    }
+}

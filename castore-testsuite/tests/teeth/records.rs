@@ -1,0 +1,139 @@
+//! The storage: records by name, of which single operations can be made to fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use castore_core::{Digest, Error, ErrorKind, Result};
+use castore_testsuite::{Fault, Operation};
+
+/// The name of the record that holds the index of a blob.
+pub(crate) fn blob_name(digest: &Digest) -> String {
+    format!("blob/{digest}")
+}
+
+/// The name of the record that holds a chunk.
+pub(crate) fn chunk_name(digest: &Digest) -> String {
+    format!("chunk/{digest}")
+}
+
+/// Locks, also after a panic: those of a flaw are the cases' business.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The records of one harness, between two crashes.
+#[derive(Debug, Default)]
+pub(crate) struct Records(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    records: BTreeMap<String, Bytes>,
+    fault: Option<Armed>,
+    /// The record that a crash takes along, for `AcknowledgesTooEarly`.
+    unsafe_record: Option<String>,
+    /// The blobs that are being published, for `ConflictsWithItsTwin`.
+    publishing: BTreeSet<Digest>,
+}
+
+#[derive(Debug)]
+struct Armed {
+    fault: Fault,
+    /// How many operations of the fault's kind there were since it was set.
+    seen: usize,
+    struck: bool,
+}
+
+impl Records {
+    /// The record `name`: an operation, which can fail.
+    pub(crate) fn get(&self, name: &str) -> Result<Option<Bytes>> {
+        let mut state = locked(&self.0);
+        state.operation(Operation::Read)?;
+        Ok(state.records.get(name).cloned())
+    }
+
+    /// Writes the record `name`: an operation, which can fail.
+    pub(crate) fn put(&self, name: &str, data: Bytes) -> Result<()> {
+        let mut state = locked(&self.0);
+        state.operation(Operation::Write)?;
+        state.records.insert(name.to_owned(), data);
+        Ok(())
+    }
+
+    /// What the storage would be after a crash.
+    pub(crate) fn after_crash(&self) -> Records {
+        let state = locked(&self.0);
+        let mut records = state.records.clone();
+        if let Some(name) = &state.unsafe_record {
+            records.remove(name);
+        }
+        Records(Mutex::new(State { records, ..State::default() }))
+    }
+
+    /// All records, behind the back of services.
+    pub(crate) fn all(&self) -> BTreeMap<String, Bytes> {
+        locked(&self.0).records.clone()
+    }
+
+    /// Writes or removes a record, behind the back of services.
+    pub(crate) fn replace(&self, name: &str, data: Option<Bytes>) {
+        let records = &mut locked(&self.0).records;
+        match data {
+            Some(data) => records.insert(name.to_owned(), data),
+            None => records.remove(name),
+        };
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        locked(&self.0).records.contains_key(name)
+    }
+
+    pub(crate) fn fail(&self, fault: Fault) {
+        locked(&self.0).fault = Some(Armed { fault, seen: 0, struck: false });
+    }
+
+    pub(crate) fn heal(&self) -> bool {
+        locked(&self.0).fault.take().is_some_and(|armed| armed.struck)
+    }
+
+    /// Lets a crash take this record along, until another one takes its place.
+    pub(crate) fn make_unsafe(&self, name: String) {
+        locked(&self.0).unsafe_record = Some(name);
+    }
+
+    /// Claims a blob for one writer at a time, until the claim is dropped.
+    pub(crate) fn claim(self: &Arc<Self>, digest: Digest) -> Result<Claim> {
+        if locked(&self.0).publishing.insert(digest) {
+            return Ok(Claim { records: Arc::clone(self), digest });
+        }
+        Err(Error::new(ErrorKind::Other, "close", "another writer is publishing this blob"))
+    }
+}
+
+impl State {
+    fn operation(&mut self, operation: Operation) -> Result<()> {
+        let Some(armed) = self.fault.as_mut().filter(|armed| armed.fault.operation == operation)
+        else {
+            return Ok(());
+        };
+        let seen = armed.seen;
+        armed.seen += 1;
+        if seen == armed.fault.after || (seen > armed.fault.after && armed.fault.lasting) {
+            armed.struck = true;
+            return Err(Error::new(ErrorKind::Unavailable, "reach the storage", "a fault is set"));
+        }
+        Ok(())
+    }
+}
+
+/// See [`Records::claim`].
+pub(crate) struct Claim {
+    records: Arc<Records>,
+    digest: Digest,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        locked(&self.records.0).publishing.remove(&self.digest);
+    }
+}

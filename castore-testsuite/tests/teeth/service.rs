@@ -1,0 +1,158 @@
+//! The blob service: it asks for the index of a blob, and opens readers and writers.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use async_trait::async_trait;
+use castore_core::{
+    BlobIndex, BlobReader, BlobService, BlobWriter, ChunkMeta, Digest, Error, ErrorKind, Result,
+};
+
+use crate::chunk::Blob;
+use crate::flaw::Flaw;
+use crate::index::{ENTRY_SIZE, decode};
+use crate::records::{Records, blob_name, locked};
+use crate::sink::Sink;
+use crate::source::Source;
+use crate::store::Store;
+
+/// Its readers and writers work without it, by its [`Store`].
+#[derive(Debug)]
+pub(crate) struct Service {
+    store: Store,
+    /// Gone with the service, for `WritersDieWithTheirService` and `ReadersDieWithTheirService`.
+    handle: Arc<()>,
+}
+
+impl Service {
+    pub(crate) fn open(flaw: Option<Flaw>, records: Arc<Records>) -> Service {
+        let store = Store::new(flaw, records);
+        if store.is(Flaw::RecoversUnclosed) {
+            for (name, record) in store.records.all() {
+                if let Some(digest) = name.strip_prefix("unclosed/") {
+                    store.records.replace(&format!("blob/{digest}"), Some(record));
+                }
+            }
+        }
+        Service { store, handle: Arc::new(()) }
+    }
+}
+
+#[async_trait]
+impl BlobService for Service {
+    async fn has(&self, digest: &Digest) -> Result<bool> {
+        let store = &self.store;
+        if store.is(Flaw::ShowsUnclosed) && locked(&store.memory.digests).contains(digest) {
+            return Ok(true);
+        }
+        Ok(store.index(digest).await?.is_some())
+    }
+
+    async fn chunks(&self, digest: &Digest) -> Result<Option<BlobIndex>> {
+        let index = self.store.index(digest).await?;
+        if self.store.is(Flaw::PanicsOnAbsent) {
+            assert!(index.is_some(), "the blob {digest} is absent");
+        }
+        match index {
+            Some(index) if self.store.is(Flaw::ListsWrongDigests) && index.len() > 1 => {
+                let wrong = index.iter().map(|chunk| {
+                    let digest = Digest::of(chunk.digest.as_bytes());
+                    ChunkMeta { digest, ..chunk }
+                });
+                Ok(BlobIndex::new(*digest, wrong).ok())
+            }
+            index => Ok(index),
+        }
+    }
+
+    async fn open_read(&self, digest: &Digest) -> Result<Option<BlobReader>> {
+        let Some(index) = self.store.index(digest).await? else {
+            if self.store.is(Flaw::FailsWhereNothingIsStored) && self.store.records.all().is_empty()
+            {
+                return Err(Error::new(ErrorKind::Other, "open a blob", "nothing is stored"));
+            }
+            return Ok(None);
+        };
+        let index = Arc::new(index);
+        let mut opened_last = locked(&self.store.memory.opened_last);
+        opened_last.insert(thread::current().id(), Arc::clone(&index));
+        let service = Arc::downgrade(&self.handle);
+        let blob = Blob { store: self.store.clone(), service, index };
+        Ok(Some(BlobReader::new(Source::new(blob))))
+    }
+
+    async fn open_write(&self) -> Result<BlobWriter> {
+        let store = &self.store;
+        store.turn().await;
+        if store.is(Flaw::DroppedAbortKeepsTheLock) {
+            drop(store.memory.permits.acquire().await);
+        }
+        let place = match store.flaw {
+            Some(Flaw::WritersHoldPlaces | Flaw::DroppedWriterKeepsItsPlace) => {
+                Arc::clone(&store.memory.permits).acquire_owned().await.ok()
+            }
+            _ => None,
+        };
+        let number = store.memory.writers.fetch_add(1, Ordering::Relaxed);
+        let service = Arc::downgrade(&self.handle);
+        Ok(BlobWriter::new(Sink::new(store.clone(), service, number, place)))
+    }
+}
+
+impl Store {
+    /// The index of a blob, as it is stored.
+    async fn index(&self, digest: &Digest) -> Result<Option<BlobIndex>> {
+        if *digest == Digest::EMPTY && !self.is(Flaw::EmptyBlobOnlyWhereWritten) {
+            return Ok(Some(BlobIndex::empty()));
+        }
+        if self.is(Flaw::BoundToItsThread) && thread::current().id() != self.memory.opened_on {
+            return Ok(None);
+        }
+        if self.is(Flaw::WritesIndexesBehind) || self.is(Flaw::HasBlobsTooEarly) {
+            let index = locked(&self.memory.indexes).get(digest).cloned();
+            if index.is_some() {
+                return Ok(index);
+            }
+        }
+        if self.is(Flaw::RemembersAbsence) && locked(&self.memory.digests).contains(digest) {
+            return Ok(None);
+        }
+        if self.is(Flaw::OneDamageStopsAll) {
+            self.decode_all()?;
+        }
+        let name = blob_name(digest);
+        let fetch = self.fetch(&name);
+        let record = match self.locking(Flaw::DroppedQuestionKeepsTheLock, fetch).await {
+            Err(_) if self.is(Flaw::SaysAbsentOnFailure) => None,
+            fetched => fetched?,
+        };
+        let Some(record) = record else {
+            if self.is(Flaw::RemembersAbsence) {
+                locked(&self.memory.digests).insert(*digest);
+            }
+            return Ok(None);
+        };
+        if self.is(Flaw::TakesEmptyRecordsForAbsent) && record.is_empty() {
+            return Ok(None);
+        }
+        if self.is(Flaw::PanicsOnHalfAnEntry) {
+            assert!(record.len().is_multiple_of(ENTRY_SIZE), "the index has half an entry");
+        }
+        match decode(*digest, &record) {
+            Err(_) if self.is(Flaw::SaysAbsentForDamage) => Ok(None),
+            decoded => decoded.map(Some),
+        }
+    }
+
+    /// Fails where any index of the storage is damaged, for `OneDamageStopsAll`.
+    fn decode_all(&self) -> Result<()> {
+        for (name, record) in self.records.all() {
+            let digest = name.strip_prefix("blob/").and_then(|digest| digest.parse().ok());
+            if let Some(digest) = digest {
+                decode(digest, &record)?;
+            }
+        }
+        Ok(())
+    }
+}
