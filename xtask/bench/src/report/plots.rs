@@ -193,7 +193,6 @@ where
     Ok(())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn failed<E: std::fmt::Display>(error: E) -> anyhow::Error {
     anyhow!("cannot draw: {error}")
 }
