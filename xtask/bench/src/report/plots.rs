@@ -51,7 +51,7 @@ where
     X::CoordDescType: ValueFormatter<f64> + Ranged<ValueType = f64>,
 {
     let bar = 1.0 / (series.len() as f64 + 0.8);
-    let height = 90 + (groups.len() * series.len()) as u32 * 17 + groups.len() as u32 * 10;
+    let height = 106 + (groups.len() * series.len()) as u32 * 17 + groups.len() as u32 * 10;
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
@@ -60,6 +60,7 @@ where
         let mut chart = ChartBuilder::on(&root)
             .caption(title, ("sans-serif", 18))
             .margin(8)
+            .margin_top(24)
             .x_label_area_size(28)
             .y_label_area_size(230)
             .build_cartesian_2d(range, -count..0.0)
