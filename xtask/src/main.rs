@@ -1,5 +1,6 @@
 //! `cargo xtask`: the project's own chores.
 
+mod bench;
 mod codegen;
 mod memory;
 mod test;
@@ -15,6 +16,7 @@ const USAGE: &str = "\
 Usage: cargo xtask <COMMAND>
 
 Commands:
+  bench [ARGS] measure castore beside the obvious implementation and others; ARGS: --help
   codegen      generate the Rust code of castore-proto's messages
   memory [GIB] check the peak memory of putting and reading a blob of that size (4)
   test [ARGS]  run all tests; ARGS go to `cargo test`
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> Result<ExitCode> {
     match arguments {
+        ["bench", rest @ ..] => bench::run(&root()?, rest),
         ["codegen"] => codegen::run(&root()?).map(|()| ExitCode::SUCCESS),
         ["memory"] => memory::run(&root()?, None),
         ["memory", gib] => memory::run(&root()?, Some(gib)),

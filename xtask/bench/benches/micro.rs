@@ -1,0 +1,133 @@
+//! The parts of the work by size: cutting, digests, compression, and the index.
+//!
+//! `cargo bench -p castore-bench`. Text compresses about as well as sources do; every part's answer
+//! is checked before it is measured.
+
+use std::hint::black_box;
+
+use castore_chunker::{ChunkParams, cut_points};
+use castore_core::{BlobIndex, ChunkMeta, Digest};
+use criterion::{BenchmarkId, Criterion, Throughput};
+
+const LEVEL: i32 = 3;
+
+/// From a small chunk to many.
+const SIZES: [(usize, &str); 4] =
+    [(16 << 10, "16KiB"), (256 << 10, "256KiB"), (4 << 20, "4MiB"), (64 << 20, "64MiB")];
+
+/// The largest size that is compressed at once: no chunk is larger by default than 512 KiB.
+const LARGEST_CHUNK: usize = 512 << 10;
+
+/// Lines of numbers: few byte values, much alike, and no two lines the same.
+fn text(size: usize) -> Vec<u8> {
+    let mut text = String::with_capacity(size + 64);
+    for number in 0_u64.. {
+        if text.len() >= size {
+            break;
+        }
+        let hash = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        text.push_str(&format!("line {number} of the log: took {hash} us\n"));
+    }
+    text.truncate(size);
+    text.into_bytes()
+}
+
+fn cut(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("cut");
+    for (size, name) in SIZES {
+        let data = text(size);
+        let count = || cut_points(black_box(&data), ChunkParams::default()).count();
+        let expected = count();
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter(|| assert_eq!(count(), expected));
+        });
+    }
+}
+
+fn digest(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("digest");
+    for (size, name) in SIZES {
+        let data = text(size);
+        let expected = Digest::of(&data);
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter(|| assert_eq!(Digest::of(black_box(&data)), expected));
+        });
+    }
+}
+
+fn compress(criterion: &mut Criterion) {
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL).expect("a compressor");
+    let mut decompressor = zstd::bulk::Decompressor::new().expect("a decompressor");
+    for (size, name) in SIZES.into_iter().filter(|(size, _)| *size <= LARGEST_CHUNK) {
+        let data = text(size);
+        let stored = compressor.compress(&data).expect("text compresses");
+        assert_eq!(decompressor.decompress(&stored, size).expect("what was compressed"), data);
+
+        let mut group = criterion.benchmark_group("compress");
+        group.throughput(Throughput::Bytes(size as u64));
+        let mut buffer = Vec::with_capacity(2 * size + 1024);
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter(|| {
+                let length = compressor.compress_to_buffer(black_box(&data), &mut buffer);
+                assert_eq!(length.expect("text compresses"), stored.len());
+            });
+        });
+        group.finish();
+
+        let mut group = criterion.benchmark_group("decompress");
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter(|| {
+                let length = decompressor.decompress_to_buffer(black_box(&stored), &mut buffer);
+                assert_eq!(length.expect("what was compressed"), size);
+            });
+        });
+        group.finish();
+    }
+}
+
+fn index(criterion: &mut Criterion) {
+    for entries in [100, 10_000, 1_000_000] {
+        let chunk = |number: u64| ChunkMeta {
+            digest: Digest::of(&number.to_le_bytes()),
+            size: 131_072 + number * 7919 % 393_216,
+        };
+        let blob = Digest::of(b"index");
+        let index = BlobIndex::new(blob, (0..entries).map(chunk)).expect("an index");
+        let stored = castore_proto::encode(&index);
+        let decoded = castore_proto::decode(&blob, &stored).expect("it is well-formed");
+        assert_eq!(decoded.as_ref(), Some(&index));
+
+        let mut group = criterion.benchmark_group("index_encode");
+        group.throughput(Throughput::Elements(entries));
+        group.bench_function(BenchmarkId::from_parameter(entries), |bencher| {
+            bencher
+                .iter(|| assert_eq!(castore_proto::encode(black_box(&index)).len(), stored.len()));
+        });
+        group.finish();
+
+        let mut group = criterion.benchmark_group("index_decode");
+        group.throughput(Throughput::Elements(entries));
+        group.bench_function(BenchmarkId::from_parameter(entries), |bencher| {
+            bencher.iter(|| {
+                let decoded = castore_proto::decode(&blob, black_box(&stored));
+                assert_eq!(
+                    decoded.expect("it is well-formed").map(|index| index.len()),
+                    Some(entries as usize)
+                );
+            });
+        });
+        group.finish();
+    }
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    cut(&mut criterion);
+    digest(&mut criterion);
+    compress(&mut criterion);
+    index(&mut criterion);
+    criterion.final_summary();
+}
