@@ -47,6 +47,7 @@
 mod builder;
 mod codec;
 mod counters;
+mod cutting;
 mod durability;
 mod error;
 mod known;

@@ -1,25 +1,24 @@
 //! Writing a blob: the sink that takes bytes, and the task that turns them into chunks.
 //!
-//! Bytes gather in the sink up to a batch and go to the blob's task. It waits for memory, has the
-//! batch cut and digested off the async threads, starts a task for each chunk that is not
-//! known to be stored (`store.rs`), and writes the index when all of them have ended well. The task
-//! goes on while the caller prepares more bytes, and ends when the sink is dropped.
+//! Bytes gather in the sink up to a batch. A task waits for memory, and has the batch cut and
+//! digested off the async threads (`cutting.rs`). The blob's own task takes the chunks, starts a task
+//! for each that is not known to be stored (`store.rs`), and writes the index when all of them have
+//! ended well. They go on while the caller prepares more bytes, and end when the sink is dropped.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use castore_chunker::Cutter;
 use castore_core::{
     BlobIndex, BlobSink, BlobWriter, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNKS, Result,
 };
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::cutting::{Batch, Chunk, Cut, cut_all};
 use crate::error::task_error;
-use crate::limits::{Permit, Task, off_thread};
+use crate::limits::{Permit, Task};
 use crate::service::Shared;
 
 const OPERATION: &str = "write blob";
@@ -55,14 +54,6 @@ impl Drop for Sink {
     fn drop(&mut self) {
         self.shared.writers.fetch_sub(1, Relaxed);
     }
-}
-
-/// Bytes of a blob on their way to being cut.
-#[derive(Default)]
-struct Batch {
-    pieces: Vec<Bytes>,
-    bytes: usize,
-    last: bool,
 }
 
 /// The blob's task, and the way to it.
@@ -140,33 +131,28 @@ impl BlobSink for Sink {
 }
 
 /// The blob's task.
-async fn write_blob(shared: Arc<Shared>, mut batches: mpsc::Receiver<Batch>) -> Result<Digest> {
-    let mut digesting = Digesting::new(&shared);
+async fn write_blob(shared: Arc<Shared>, batches: mpsc::Receiver<Batch>) -> Result<Digest> {
+    // One batch is taken up while the next one is being cut.
+    let (cut, mut incoming) = mpsc::channel(1);
+    // It waits for memory, which chunks of this very blob may hold: they are seen to here meanwhile.
+    let mut cutting = Task::spawn(cut_all(Arc::clone(&shared), batches, cut));
     let mut blob =
         Blob { shared, chunks: Vec::new(), only: None, storing: JoinSet::new(), any_new: false };
     loop {
-        let batch = tokio::select! {
+        tokio::select! {
             // A chunk that cannot be stored ends the blob at once, and not with the next batch.
-            Some(stored) = blob.storing.join_next() => {
-                blob.stored(stored)?;
-                continue;
-            }
-            batch = batches.recv() => batch,
-        };
-        let Some(Batch { pieces, bytes, last }) = batch else {
-            return Err(Error::new(ErrorKind::InvalidInput, OPERATION, "the writer was dropped"));
-        };
-        // The bytes as they are, once more compressed, and the chunk that began in an earlier batch.
-        let memory = 2 * bytes + digesting.cutter.buffered();
-        let permit = Arc::new(blob.wait_for_memory(memory).await?);
-        blob.shared.requests.counters.bytes_written.add(bytes as u64);
-        let chunks;
-        (digesting, chunks) = digesting.digest(pieces, last).await?;
-        blob.add(chunks, digesting.cutter.buffered() > 0, &permit)?;
-        if last {
-            let whole = digesting.hasher.finalize().into();
-            return blob.commit(whole).await;
+            Some(stored) = blob.storing.join_next() => blob.stored(stored)?,
+            batch = incoming.recv() => match batch {
+                Some(Cut { chunks, more, permit }) => {
+                    blob.add(chunks.digested().await?, more, &permit)?;
+                }
+                None => break,
+            },
         }
+    }
+    match cutting.join().await.map_err(|error| task_error(OPERATION, error))?? {
+        Some(whole) => blob.commit(whole).await,
+        None => Err(Error::new(ErrorKind::InvalidInput, OPERATION, "the writer was dropped")),
     }
 }
 
@@ -226,19 +212,6 @@ impl Blob {
         });
     }
 
-    /// Waits until `bytes` are free. They may be taken by chunks of this very blob, so that the first
-    /// of them which cannot be stored has to be heard of here.
-    async fn wait_for_memory(&mut self, bytes: usize) -> Result<Permit> {
-        let shared = Arc::clone(&self.shared);
-        let mut memory = pin!(shared.limits.writing(bytes));
-        loop {
-            tokio::select! {
-                Some(stored) = self.storing.join_next() => self.stored(stored)?,
-                permit = &mut memory => return Ok(permit),
-            }
-        }
-    }
-
     fn stored(&mut self, stored: Result<Result<bool>, JoinError>) -> Result<()> {
         self.any_new |= stored.map_err(|error| task_error(OPERATION, error))??;
         Ok(())
@@ -263,58 +236,5 @@ impl Blob {
         }
         self.shared.commit(&index, self.only, self.any_new).await?;
         Ok(digest)
-    }
-}
-
-type Chunk = (Digest, Bytes);
-
-/// What goes through a blob's bytes in order: where it is cut, and the digest of the whole.
-struct Digesting {
-    cutter: Cutter,
-    /// The digest of the whole, unless that is one chunk from the start: then it is the chunk's.
-    hasher: blake3::Hasher,
-    /// The largest blob that is certainly one chunk, in bytes.
-    min_size: usize,
-}
-
-impl Digesting {
-    fn new(shared: &Shared) -> Digesting {
-        let min_size = shared.params.min_size();
-        let (cutter, hasher) = (Cutter::new(shared.params), blake3::Hasher::new());
-        Digesting { cutter, hasher, min_size }
-    }
-
-    /// Cuts `pieces` and digests the chunks; beside it, on another thread, digests the whole.
-    async fn digest(self, pieces: Vec<Bytes>, last: bool) -> Result<(Digesting, Vec<Chunk>)> {
-        let Digesting { mut cutter, mut hasher, min_size } = self;
-        let begins = hasher.count() == 0;
-        let bytes: usize = pieces.iter().map(Bytes::len).sum();
-        let one_chunk = begins && last && bytes <= min_size;
-        let whole = pieces.clone();
-        let whole = async {
-            if one_chunk {
-                return Ok(hasher);
-            }
-            off_thread(OPERATION, move || {
-                for piece in &whole {
-                    hasher.update(piece);
-                }
-                hasher
-            })
-            .await
-        };
-        let chunks = off_thread(OPERATION, move || {
-            let mut chunks = Vec::new();
-            let mut add = |chunk: Bytes| chunks.push((Digest::of(&chunk), chunk));
-            for piece in pieces {
-                cutter.push(piece, &mut add);
-            }
-            if last {
-                cutter.finish().into_iter().for_each(add);
-            }
-            (cutter, chunks)
-        });
-        let (hasher, (cutter, chunks)) = tokio::try_join!(whole, chunks)?;
-        Ok((Digesting { cutter, hasher, min_size }, chunks))
     }
 }
