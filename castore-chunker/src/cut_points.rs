@@ -3,8 +3,8 @@
 use std::iter::FusedIterator;
 use std::ops::Range;
 
-use crate::ChunkParams;
 use crate::scanner::Scanner;
+use crate::{ChunkParams, Kernel};
 
 /// The ranges of `data`, in bytes, that are the chunks of the blob `data`, in order.
 ///
@@ -29,6 +29,14 @@ pub struct CutPoints<'a> {
     /// Where the next chunk starts.
     start: usize,
     scanner: Scanner,
+}
+
+impl CutPoints<'_> {
+    /// The same, found by `kernel`, to compare kernels.
+    #[must_use]
+    pub fn with_kernel(self, kernel: Kernel) -> Self {
+        CutPoints { scanner: self.scanner.with_kernel(kernel), ..self }
+    }
 }
 
 impl Iterator for CutPoints<'_> {

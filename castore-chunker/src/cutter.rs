@@ -1,10 +1,12 @@
 //! The chunks of a blob that arrives piece by piece.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 
 use crate::ChunkParams;
+use crate::parallel;
 use crate::rope::Rope;
 use crate::scanner::Scanner;
 
@@ -39,16 +41,48 @@ impl Cutter {
         if data.is_empty() {
             return;
         }
-        if self.scanner.resume() {
-            let next = self.held.pop();
-            out(self.held.take());
-            self.held.push(next.unwrap_or_default());
-        }
+        self.resume(&mut out);
         while let Some(end) = self.scanner.find_end(&data) {
             self.held.push(data.split_to(end));
             out(self.held.take());
         }
         self.held.push(data);
+    }
+
+    /// The same as [`Cutter::push`], by `threads` threads, of which the calling one is one.
+    ///
+    /// It gains where `data` is many chunks long: see
+    /// [`cut_points_parallel`](crate::cut_points_parallel).
+    pub fn push_parallel(
+        &mut self,
+        mut data: Bytes,
+        threads: NonZeroUsize,
+        mut out: impl FnMut(Bytes),
+    ) {
+        if threads.get() > 1 && !data.is_empty() {
+            self.resume(&mut out);
+            let Some(end) = self.scanner.find_end(&data) else { return self.held.push(data) };
+            self.held.push(data.split_to(end));
+            out(self.held.take());
+            let ends = parallel::ends(&data, &self.scanner, threads.get());
+            // The last of them is the end of the data, and may not be that of a chunk.
+            let mut start = 0;
+            for end in ends.into_iter().filter(|end| *end < data.len()) {
+                out(data.slice(start..end));
+                start = end;
+            }
+            data = data.split_off(start);
+        }
+        self.push(data, out);
+    }
+
+    /// Goes on after bytes at whose end it was open whether a chunk ends there.
+    fn resume(&mut self, out: &mut impl FnMut(Bytes)) {
+        if self.scanner.resume() {
+            let next = self.held.pop();
+            out(self.held.take());
+            self.held.push(next.unwrap_or_default());
+        }
     }
 
     /// Ends the blob, and returns its last chunk, or `None` if no bytes are held: the blob is empty,

@@ -7,8 +7,10 @@
 //!
 //! - [`ChunkParams`] are the minimum, average and maximum chunk size, checked.
 //! - [`cut_points()`] cuts a whole blob that is in memory.
+//! - [`cut_points_parallel()`] does that on several threads.
 //! - [`Cutter`] cuts a blob that arrives piece by piece, and copies no chunk that lies within one
 //!   piece.
+//! - [`Kernel`] names the ways in which cut points are searched for, to compare them.
 //!
 //! This crate is pure computation: it knows no digest, no I/O and no runtime.
 //!
@@ -36,10 +38,15 @@
 
 mod cut_points;
 mod cutter;
+mod gear;
+mod kernel;
+mod parallel;
 mod params;
 mod rope;
 mod scanner;
 
 pub use cut_points::{CutPoints, cut_points};
 pub use cutter::Cutter;
-pub use params::{ChunkParams, ParamsError};
+pub use kernel::Kernel;
+pub use parallel::cut_points_parallel;
+pub use params::{ChunkParams, Normalization, ParamsError};

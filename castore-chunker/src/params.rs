@@ -1,11 +1,15 @@
-//! The sizes that decide where a blob is cut.
+//! What decides where a blob is cut, besides its bytes.
 
-use fastcdc::v2020::{
-    AVERAGE_MAX, AVERAGE_MIN, MAXIMUM_MAX, MAXIMUM_MIN, MINIMUM_MAX, MINIMUM_MIN, Normalization,
-    select_masks,
-};
+use crate::gear;
 
-/// The minimum, average and maximum size of a chunk, in bytes.
+const MINIMUM_MIN: usize = 64;
+const MINIMUM_MAX: usize = 1024 * 1024;
+const AVERAGE_MIN: usize = 256;
+const AVERAGE_MAX: usize = 4 * 1024 * 1024;
+const MAXIMUM_MIN: usize = 1024;
+const MAXIMUM_MAX: usize = 16 * 1024 * 1024;
+
+/// The minimum, average and maximum size of a chunk, in bytes; normalization and seed.
 ///
 /// Only valid ones exist:
 /// - the average is 256 B to 4 MiB, and a power of two, because releases of `fastcdc` disagree on
@@ -24,10 +28,26 @@ pub struct ChunkParams {
     min_size: usize,
     avg_size: usize,
     max_size: usize,
-    /// Before the average: one bit more than the average has, so that a cut is rarer.
-    strict_mask: u64,
-    /// From the average on: one bit less, so that a cut is more frequent.
-    loose_mask: u64,
+    normalization: Normalization,
+    seed: u64,
+}
+
+/// How strongly the sizes of chunks are drawn to the average: how much rarer than on average cuts are
+/// before it, and how much more frequent after it.
+///
+/// The storage format has level 1. Higher levels make sizes more alike, and so fewer chunks of the
+/// maximum; with lower ones the content alone decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Normalization {
+    /// Cuts are as likely before the average as after it.
+    Level0,
+    /// Half and twice as likely.
+    #[default]
+    Level1,
+    /// A quarter and four times as likely.
+    Level2,
+    /// An eighth and eight times as likely.
+    Level3,
 }
 
 /// Which rule of [`ChunkParams`] is broken. All sizes are in bytes.
@@ -120,8 +140,21 @@ impl ChunkParams {
     }
 
     fn of_valid(min_size: usize, avg_size: usize, max_size: usize) -> ChunkParams {
-        let (strict_mask, loose_mask) = select_masks(avg_size, Normalization::Level1);
-        ChunkParams { min_size, avg_size, max_size, strict_mask, loose_mask }
+        ChunkParams { min_size, avg_size, max_size, normalization: Normalization::Level1, seed: 0 }
+    }
+
+    /// The same sizes with another normalization; the default is level 1, the storage format's.
+    #[must_use]
+    pub fn with_normalization(self, normalization: Normalization) -> ChunkParams {
+        ChunkParams { normalization, ..self }
+    }
+
+    /// The same sizes with another seed; the default is 0, the storage format's.
+    ///
+    /// Who does not know the seed cannot tell from the sizes of chunks what their content may be.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> ChunkParams {
+        ChunkParams { seed, ..self }
     }
 
     /// The size in bytes that every chunk but a blob's last has at least.
@@ -139,9 +172,21 @@ impl ChunkParams {
         self.max_size
     }
 
+    /// How strongly sizes are drawn to the average.
+    pub fn normalization(&self) -> Normalization {
+        self.normalization
+    }
+
+    /// What the table of the hash is varied with.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Where each mask applies: up to which size in bytes, and the mask.
     pub(crate) fn masks(&self) -> [(usize, u64); 2] {
-        [(self.avg_size, self.strict_mask), (self.max_size, self.loose_mask)]
+        let bits = self.avg_size.ilog2();
+        let level = self.normalization as u32;
+        [(self.avg_size, gear::mask(bits + level)), (self.max_size, gear::mask(bits - level))]
     }
 }
 

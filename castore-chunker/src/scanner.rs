@@ -1,17 +1,9 @@
 //! The search for the end of one chunk, over bytes that come in pieces.
 
-use std::sync::LazyLock;
-
-use fastcdc::v2020::get_gear_with_seed;
-use gearhash::{Hasher, Table};
+use std::sync::Arc;
 
 use crate::ChunkParams;
-
-/// The gear table of FastCDC, which is not the one that `gearhash` has by default.
-static GEAR: LazyLock<Table> = LazyLock::new(|| {
-    let (gear, _) = get_gear_with_seed(0);
-    std::array::from_fn(|byte| gear[byte])
-});
+use crate::kernel::{Kernel, Tables};
 
 /// Finds the ends of a blob's chunks, one after the other.
 ///
@@ -24,10 +16,13 @@ static GEAR: LazyLock<Table> = LazyLock::new(|| {
 /// - Bytes are taken in pairs, and so the last byte of a blob is not looked at if its position is
 ///   even. A scanner that does not know yet whether more bytes follow leaves that open: see
 ///   [`Scanner::resume`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Scanner {
     params: ChunkParams,
-    hasher: Hasher<'static>,
+    tables: Arc<Tables>,
+    kernel: Kernel,
+    /// The hash of the last byte seen.
+    hash: u64,
     /// How many bytes of the chunk were scanned or skipped.
     seen: usize,
     /// Whether the chunk ends before the last byte seen, provided that any byte follows that one.
@@ -37,7 +32,24 @@ pub(crate) struct Scanner {
 impl Scanner {
     /// A scanner at the start of a chunk.
     pub(crate) fn new(params: ChunkParams) -> Scanner {
-        Scanner { params, hasher: Hasher::new(&GEAR), seen: 0, open: false }
+        Scanner {
+            params,
+            tables: Tables::of(params.seed()),
+            kernel: Kernel::best(),
+            hash: 0,
+            seen: 0,
+            open: false,
+        }
+    }
+
+    /// The same with another kernel.
+    pub(crate) fn with_kernel(self, kernel: Kernel) -> Scanner {
+        Scanner { kernel, ..self }
+    }
+
+    /// What it was made with.
+    pub(crate) fn params(&self) -> &ChunkParams {
+        &self.params
     }
 
     /// Where in `data`, the bytes after those seen, the chunk ends. The scanner then is at the start
@@ -49,8 +61,9 @@ impl Scanner {
         let mut at = index_of(self.params.min_size());
         for (limit, mask) in self.params.masks() {
             let until = index_of(limit);
-            if let Some(count) = self.hasher.next_match(&data[at..until], mask) {
-                let end = at + count - 1;
+            let part = &data[at..until];
+            if let Some(index) = self.kernel.find(&self.tables, &mut self.hash, part, mask) {
+                let end = at + index;
                 if end + 1 == data.len() && (self.seen + end).is_multiple_of(2) {
                     self.open = true;
                     break;
@@ -83,7 +96,7 @@ impl Scanner {
 
     /// Goes to the start of the next chunk.
     pub(crate) fn restart(&mut self) {
-        self.hasher.set_hash(0);
+        self.hash = 0;
         self.seen = 0;
         self.open = false;
     }

@@ -1,5 +1,7 @@
 //! `castore`: deduplicating blob storage on any object store, from the command line.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod commands;
 mod failure;

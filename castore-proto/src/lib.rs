@@ -30,6 +30,8 @@
 //!
 //! [`BlobIndex`]: castore_core::BlobIndex
 
+#![forbid(unsafe_code)]
+
 mod decode;
 mod encode;
 mod error;

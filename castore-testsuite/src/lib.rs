@@ -52,6 +52,8 @@
 //!
 //! [`BlobService`]: castore_core::BlobService
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "bench")]
 mod bench;
 pub mod cases;

@@ -1,5 +1,7 @@
 //! `cargo xtask`: the project's own chores.
 
+#![forbid(unsafe_code)]
+
 mod bench;
 mod codegen;
 mod memory;

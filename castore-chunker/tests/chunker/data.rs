@@ -1,6 +1,6 @@
 //! Data to cut, all of which anyone can make again.
 
-use castore_chunker::ChunkParams;
+use castore_chunker::{ChunkParams, Normalization};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -16,8 +16,22 @@ pub(crate) fn tiny() -> ChunkParams {
     ChunkParams::new(64, 256, 1024).unwrap()
 }
 
-/// Parameters that are usual, tiny, or have equal sizes.
+/// Parameters that are usual, tiny, or have equal sizes; half of them with the format's normalization
+/// and seed.
 pub(crate) fn params() -> impl Strategy<Value = ChunkParams> {
+    let level = prop::sample::select(vec![
+        Normalization::Level0,
+        Normalization::Level1,
+        Normalization::Level2,
+        Normalization::Level3,
+    ]);
+    let usual = (Just(Normalization::Level1), Just(0));
+    let level_and_seed = prop_oneof![usual, (level, any::<u64>())];
+    (sizes(), level_and_seed)
+        .prop_map(|(params, (level, seed))| params.with_normalization(level).with_seed(seed))
+}
+
+fn sizes() -> impl Strategy<Value = ChunkParams> {
     prop::sample::select(vec![
         (64, 256, 1024),
         (66, 256, 1026),

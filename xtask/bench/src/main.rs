@@ -2,6 +2,8 @@
 //!
 //! docs/benchmarks.md says what is measured and how.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod cases;
 mod children;
