@@ -1,5 +1,6 @@
 //! Building a service: which store, and how it is used.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -46,6 +47,7 @@ pub struct Builder {
     memory: usize,
     requests: usize,
     durable: Option<bool>,
+    cutting_threads: Option<NonZeroUsize>,
 }
 
 #[derive(Debug, Clone)]
@@ -72,6 +74,7 @@ impl Builder {
             memory: DEFAULT_MEMORY,
             requests: DEFAULT_REQUESTS,
             durable: None,
+            cutting_threads: None,
         }
     }
 
@@ -120,6 +123,15 @@ impl Builder {
         self
     }
 
+    /// How many threads look for the cut points of one blob, where it is the only one that is being
+    /// written; by default 2 where there are four processors or more, and 1 where there are fewer.
+    ///
+    /// Where cuts are made does not depend on it.
+    pub fn cutting_threads(mut self, threads: NonZeroUsize) -> Builder {
+        self.cutting_threads = Some(threads);
+        self
+    }
+
     /// Whether closing a writer waits until its blob would survive a power cut; on by default.
     ///
     /// Only for a local store: others are as durable as they are.
@@ -158,9 +170,18 @@ impl Builder {
                 return Err(wrong("durability is a setting of local stores only".to_owned()));
             }
         };
-        // Two largest chunks are enough to keep cutting busy; a quarter of the memory leaves room
-        // for other work to be under way meanwhile.
-        let batch_size = (2 * self.params.max_size()).min(self.memory / 8);
+        // A blob's digest and the digests of its chunks take two processors; others are to spare.
+        let cutting_threads = self.cutting_threads.unwrap_or(match processors {
+            0..=3 => NonZeroUsize::MIN,
+            _ => NonZeroUsize::MIN.saturating_add(1),
+        });
+        // Two largest chunks are enough to keep cutting busy, and several threads need more; a quarter
+        // of the memory leaves room for other work to be under way meanwhile.
+        let wanted = match cutting_threads.get() {
+            1 => 2 * self.params.max_size(),
+            threads => 4 * threads * self.params.max_size(),
+        };
+        let batch_size = wanted.min(self.memory / 8);
         Ok(ObjectStoreBlobService::new(Shared {
             requests: Requests::new(store, Arc::clone(&limits)),
             limits,
@@ -169,6 +190,7 @@ impl Builder {
             known: Known::new(),
             barrier,
             params: self.params,
+            cutting_threads,
             batch_size,
             writers: AtomicUsize::new(0),
         }))

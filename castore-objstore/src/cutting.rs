@@ -4,7 +4,9 @@
 //! and it goes into the digest of the whole. The first and the last need what the batch before has
 //! left; so the next batch is cut while the chunks of this one are digested.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use castore_chunker::Cutter;
@@ -71,11 +73,14 @@ pub(crate) async fn cut_all(
         if !small {
             whole.update(pieces.clone()).await?;
         }
+        // Other writers keep the other processors busy, if there are any.
+        let alone = shared.writers.load(Relaxed) <= 1;
+        let threads = if alone { shared.cutting_threads } else { NonZeroUsize::MIN };
         let chunks;
         (cutter, chunks) = off_thread(OPERATION, move || {
             let mut chunks = Vec::new();
             for piece in pieces {
-                cutter.push(piece, |chunk| chunks.push(chunk));
+                cutter.push_parallel(piece, threads, |chunk| chunks.push(chunk));
             }
             if last {
                 chunks.extend(cutter.finish());

@@ -1,5 +1,6 @@
 //! The blob service over an object store.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) known: Known,
     pub(crate) barrier: Option<Barrier>,
     pub(crate) params: ChunkParams,
+    /// How many threads cut a blob that is the only one being written.
+    pub(crate) cutting_threads: NonZeroUsize,
     /// How many bytes a writer cuts at a time, unless there are many writers.
     pub(crate) batch_size: usize,
     /// How many writers are open.

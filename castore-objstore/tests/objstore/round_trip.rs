@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::data::{self, KIB, MIB, cut, random, tiny};
 use crate::support::probe::Probe;
-use crate::support::service::{put, read, service, service_with};
+use crate::support::service::{builder, put, read, service, service_with};
 
 /// The sizes around which something changes, and one of many chunks.
 fn sizes(params: ChunkParams) -> Vec<usize> {
@@ -247,6 +247,22 @@ async fn ranges_outside_of_the_blob_are_invalid_input() {
             let (read, error) = crate::support::service::collect_until_error(pieces).await;
             assert!(read.is_empty());
             assert_eq!(error.unwrap().kind(), castore_core::ErrorKind::InvalidInput);
+        }
+    }
+}
+
+/// Cutting on several threads makes the same chunks, whatever the writes.
+#[tokio::test]
+async fn several_threads_cut_as_one_does() {
+    let params = ChunkParams::with_average(16 * KIB).unwrap();
+    let data = random("threads", 9 * MIB + 1);
+    for threads in [1, 2, 5] {
+        let threads = std::num::NonZeroUsize::new(threads).unwrap();
+        let builder = builder(&Probe::new()).chunk_params(params);
+        let service = builder.cutting_threads(threads).build().unwrap();
+        for sizes in [&[MIB, 3, 70_000][..], &[20 * MIB]] {
+            let digest = write(&service, &data, sizes, Calls::WriteBytes).await;
+            assert_stored(&service, &digest, &data, params).await;
         }
     }
 }
