@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand};
@@ -106,6 +107,9 @@ pub(crate) enum Command {
         /// List every chunk: offset, size, digest
         #[arg(long)]
         list: bool,
+        /// Cut and digest on so many threads; by default on all processors
+        #[arg(long, value_name = "N")]
+        threads: Option<NonZeroUsize>,
     },
     /// Print the digests of files, as b3sum does
     Hash {

@@ -7,12 +7,13 @@ use std::path::Path;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-/// How much is read at once, in bytes: several chunks, most of which need not be copied then.
+/// How much is read at once by default, in bytes: several chunks, most of which need not be copied then.
 const PIECE: usize = 1024 * 1024;
 
 /// A file or standard input.
 pub(crate) enum Input {
-    File(Option<File>),
+    /// How many bytes are read at once, and what is read.
+    File(usize, Option<File>),
     /// What may keep a read waiting for ever: read on a thread of its own, which nobody waits for
     /// when the program is to end.
     Stream(mpsc::Receiver<io::Result<Bytes>>),
@@ -21,8 +22,13 @@ pub(crate) enum Input {
 impl Input {
     /// Opens `path`; `-` is standard input.
     pub(crate) async fn open(path: &Path) -> io::Result<Input> {
+        Input::in_pieces(path, PIECE).await
+    }
+
+    /// The same, with `size` bytes at once.
+    pub(crate) async fn in_pieces(path: &Path, size: usize) -> io::Result<Input> {
         if path.as_os_str() == "-" {
-            return Input::stream(io::stdin());
+            return Input::stream(io::stdin(), size);
         }
         let path = path.to_owned();
         let file = blocking(move || {
@@ -37,15 +43,15 @@ impl Input {
             Ok((file, regular))
         });
         match file.await? {
-            (file, true) => Ok(Input::File(Some(file))),
-            (file, false) => Input::stream(file),
+            (file, true) => Ok(Input::File(size, Some(file))),
+            (file, false) => Input::stream(file, size),
         }
     }
 
-    fn stream(mut reader: impl Read + Send + 'static) -> io::Result<Input> {
+    fn stream(mut reader: impl Read + Send + 'static, size: usize) -> io::Result<Input> {
         let (pieces, receiver) = mpsc::channel(1);
         let read = move || loop {
-            let piece = read_piece(&mut reader);
+            let piece = read_piece(&mut reader, size);
             let last = !matches!(&piece, Ok(piece) if !piece.is_empty());
             if pieces.blocking_send(piece).is_err() || last {
                 return;
@@ -58,10 +64,11 @@ impl Input {
     /// The next piece: as much as one read after another gives, `None` at the end.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
         let piece = match self {
-            Input::File(file) => {
+            Input::File(size, file) => {
+                let size = *size;
                 let Some(mut open) = file.take() else { return Ok(None) };
                 let (open, piece) = blocking(move || {
-                    let piece = read_piece(&mut open)?;
+                    let piece = read_piece(&mut open, size)?;
                     Ok((open, piece))
                 })
                 .await?;
@@ -77,9 +84,9 @@ impl Input {
     }
 }
 
-fn read_piece(reader: &mut impl Read) -> io::Result<Bytes> {
-    let mut piece = Vec::with_capacity(PIECE);
-    reader.take(PIECE as u64).read_to_end(&mut piece)?;
+fn read_piece(reader: &mut impl Read, size: usize) -> io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(size);
+    reader.take(size as u64).read_to_end(&mut piece)?;
     Ok(piece.into())
 }
 

@@ -1,8 +1,11 @@
 //! `castore chunk`
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
 
+use bytes::Bytes;
 use castore_chunker::{ChunkParams, Cutter};
 use castore_core::Digest;
 use castore_objstore::ObjectStoreBlobService;
@@ -16,6 +19,11 @@ use crate::output;
 use crate::size::iec;
 use crate::store::Location;
 
+/// How much is read at once, in bytes: by one thread, by each of several, and at most.
+const PIECE: usize = 1024 * 1024;
+const PIECE_PER_THREAD: usize = 4 * 1024 * 1024;
+const LARGEST_PIECE: usize = 64 * 1024 * 1024;
+
 /// How many chunks the store is asked for at once.
 const AT_ONCE: usize = 64;
 
@@ -24,7 +32,9 @@ pub(crate) async fn run(
     location: &Location,
     files: &[PathBuf],
     list: bool,
+    threads: Option<NonZeroUsize>,
 ) -> Result<()> {
+    let threads = threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let service = match location.open() {
         Ok(service) => Some(service),
         Err(failure) if failure.code() == NO_STORE => None,
@@ -34,7 +44,7 @@ pub(crate) async fn run(
     let mut found = Found::default();
     let mut failed = false;
     for file in files {
-        let cut = cut(file, params, |offset, chunk| {
+        let cut = cut(file, params, threads, |offset, chunk| {
             found.add(chunk);
             let Chunk { digest, size } = chunk;
             match (list, mode.json) {
@@ -73,39 +83,64 @@ struct Chunk {
     size: u64,
 }
 
-/// Cuts a file, and digests its chunks, off the async threads.
+/// Cuts a file, and digests its chunks, off the async threads, while more of it is read.
 async fn cut(
     file: &Path,
     params: ChunkParams,
+    threads: NonZeroUsize,
     mut each: impl FnMut(u64, Chunk) -> Result<()>,
 ) -> Result<()> {
-    let mut input = Input::open(file).await?;
+    // With several threads enough for each of them to be worth its start.
+    let size = match threads.get() {
+        1 => PIECE,
+        threads => threads.saturating_mul(PIECE_PER_THREAD).min(LARGEST_PIECE),
+    };
+    let mut input = Input::in_pieces(file, size).await?;
     let mut cutter = Cutter::new(params);
     let mut offset = 0;
+    let mut piece = input.next().await?;
     loop {
-        let piece = input.next().await?;
         let last = piece.is_none();
         let work = tokio::task::spawn_blocking(move || {
             let mut chunks = Vec::new();
-            let mut add = |chunk: bytes::Bytes| {
-                chunks.push(Chunk { digest: Digest::of(&chunk), size: chunk.len() as u64 });
-            };
             match piece {
-                Some(piece) => cutter.push(piece, &mut add),
-                None => cutter.finish().into_iter().for_each(add),
+                Some(piece) => cutter.push_parallel(piece, threads, |chunk| chunks.push(chunk)),
+                None => chunks.extend(cutter.finish()),
             }
             (cutter, chunks)
         });
+        let next = if last { None } else { input.next().await? };
         let chunks;
         (cutter, chunks) = work.await.map_err(anyhow::Error::new)?;
-        for chunk in chunks {
+        for chunk in digested(chunks, threads).await? {
             each(offset, chunk)?;
             offset += chunk.size;
         }
         if last {
             return Ok(());
         }
+        piece = next;
     }
+}
+
+/// The chunks with their digests, which `threads` threads make.
+async fn digested(mut chunks: Vec<Bytes>, threads: NonZeroUsize) -> Result<Vec<Chunk>> {
+    let share = chunks.len().div_ceil(threads.get()).max(1);
+    let mut work = Vec::new();
+    while !chunks.is_empty() {
+        let rest = chunks.split_off(share.min(chunks.len()));
+        let part = std::mem::replace(&mut chunks, rest);
+        work.push(tokio::task::spawn_blocking(move || {
+            let chunk =
+                |chunk: &Bytes| Chunk { digest: Digest::of(chunk), size: chunk.len() as u64 };
+            part.iter().map(chunk).collect::<Vec<_>>()
+        }));
+    }
+    let mut digested = Vec::new();
+    for part in work {
+        digested.extend(part.await.map_err(anyhow::Error::new)?);
+    }
+    Ok(digested)
 }
 
 #[derive(Default)]

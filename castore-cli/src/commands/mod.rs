@@ -43,7 +43,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         Command::Stat { digest, chunks } => stat::run(mode, &location()?, &digest, chunks).await,
         Command::Ls { long } => ls::run(mode, &location()?, long).await,
         Command::Rm { digests } => rm::run(mode, &location()?, &digests).await,
-        Command::Chunk { files, list } => chunk::run(mode, &location()?, &files, list).await,
+        Command::Chunk { files, list, threads } => {
+            chunk::run(mode, &location()?, &files, list, threads).await
+        }
         Command::Hash { files } => hash::run(mode, files).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -49,3 +49,16 @@ fn the_list_covers_the_file_and_a_bad_file_hides_no_other() {
     }
     assert_eq!(end, 3_000_000);
 }
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let place = Place::new();
+    place.write("a", &noise(30_000_000, 7));
+    let one = place.ok(&["-q", "chunk", "--list", "--threads", "1", "a"]);
+    assert!(one.lines().count() > 60);
+    for threads in ["2", "3", "1000"] {
+        assert_eq!(place.ok(&["-q", "chunk", "--list", "--threads", threads, "a"]), one);
+    }
+    let run = place.run(&["chunk", "--threads", "0", "a"]);
+    assert!(run.code == 2 && run.stderr.contains("'0'"), "{run:?}");
+}
