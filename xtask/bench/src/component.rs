@@ -1,11 +1,14 @@
 //! The parts that the work consists of, each by itself on one thread: what nobody can be faster than.
 
 use std::hint::black_box;
+use std::num::NonZeroUsize;
+use std::ops::Range;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use castore_chunker::{ChunkParams, Cutter, cut_points};
+use castore_chunker::{ChunkParams, Cutter, Kernel, cut_points, cut_points_parallel};
 use castore_core::{BlobIndex, ChunkMeta, Digest};
+use fastcdc::v2020::{FastCDC, Normalization, get_gear_with_seed, select_masks};
 
 use crate::job::{Component, ComponentJob, Outcome};
 use crate::scenario::load;
@@ -22,6 +25,22 @@ pub(crate) fn run(job: &ComponentJob) -> Result<Outcome> {
     let data = load(&job.corpus, job.limit)?;
     match job.component {
         Component::Cut => cut(&data),
+        Component::CutFastcdc => cut_at_once(&data, fastcdc),
+        Component::CutGearhash => cut_at_once(&data, gearhash),
+        Component::CutLanes | Component::CutVbmi => {
+            let kernel =
+                Kernel::available().find(|kernel| Some(kernel.name()) == job.component.kernel());
+            let kernel = kernel.context("this processor does not have what the kernel needs")?;
+            let ends =
+                |data: &[u8]| cut_points(data, params()).with_kernel(kernel).map(end).collect();
+            cut_at_once(&data, ends)
+        }
+        Component::CutTwoThreads => {
+            let threads = NonZeroUsize::MIN.saturating_add(1);
+            cut_at_once(&data, |data| {
+                cut_points_parallel(data, params(), threads).into_iter().map(end).collect()
+            })
+        }
         Component::Digest => digest(&data),
         Component::Compress => compress(&data),
         Component::Decompress => decompress(&data),
@@ -54,6 +73,59 @@ fn cut(data: &Bytes) -> Result<Outcome> {
     ensure!(count == chunks(data).len() as u64, "cutting by pieces gave other chunks");
     outcome.chunks = Some(count);
     Ok(outcome)
+}
+
+fn params() -> ChunkParams {
+    ChunkParams::default()
+}
+
+fn end(range: Range<usize>) -> usize {
+    range.end
+}
+
+/// Cuts what is in memory as a whole; `ends` gives the ends of all chunks.
+fn cut_at_once(data: &Bytes, ends: impl Fn(&[u8]) -> Vec<usize>) -> Result<Outcome> {
+    let clock = Clock::start(false);
+    let found = ends(data);
+    let mut outcome = outcome(clock, data.len());
+    ensure!(cut_points(data, params()).map(end).eq(found.iter().copied()), "it gave other chunks");
+    outcome.chunks = Some(found.len() as u64);
+    Ok(outcome)
+}
+
+fn fastcdc(data: &[u8]) -> Vec<usize> {
+    let params = params();
+    FastCDC::new(data, params.min_size(), params.avg_size(), params.max_size())
+        .map(|chunk| chunk.offset + chunk.length)
+        .collect()
+}
+
+/// The rules of FastCDC over a crate that scans the gear hash.
+fn gearhash(data: &[u8]) -> Vec<usize> {
+    let (gear, _) = get_gear_with_seed(0);
+    let table = std::array::from_fn(|byte| gear[byte]);
+    let (strict, loose) = select_masks(params().avg_size(), Normalization::Level1);
+    let mut ends = Vec::new();
+    let mut start = 0;
+    while start < data.len() {
+        let chunk = &data[start..data.len().min(start + params().max_size())];
+        // The last byte of an odd rest has no partner to be looked at with.
+        let whole_pairs = chunk.len() & !1;
+        let mut hasher = gearhash::Hasher::new(&table);
+        let mut from = params().min_size().min(whole_pairs);
+        let mut len = chunk.len();
+        for (limit, mask) in [(params().avg_size(), strict), (params().max_size(), loose)] {
+            let to = limit.min(whole_pairs);
+            if let Some(count) = hasher.next_match(&chunk[from..to], mask) {
+                len = from + count - 1;
+                break;
+            }
+            from = to;
+        }
+        start += len;
+        ends.push(start);
+    }
+    ends
 }
 
 fn digest(data: &Bytes) -> Result<Outcome> {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use castore_chunker::Kernel;
 use serde::{Deserialize, Serialize};
 
 /// Who does the work that is measured.
@@ -124,7 +125,19 @@ pub(crate) struct ComponentJob {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Component {
+    /// As a writer cuts: what arrives in pieces, with the kernel that is chosen.
     Cut,
+    /// By the `fastcdc` crate.
+    CutFastcdc,
+    /// By the `gearhash` crate with FastCDC's table.
+    CutGearhash,
+    /// By the kernel for every processor.
+    CutLanes,
+    /// By the kernel for AVX-512 VBMI.
+    CutVbmi,
+    /// On two threads.
+    #[serde(rename = "cut_2_threads")]
+    CutTwoThreads,
     Digest,
     Compress,
     Decompress,
@@ -134,8 +147,13 @@ pub(crate) enum Component {
 }
 
 impl Component {
-    pub(crate) const ALL: [Component; 7] = [
+    pub(crate) const ALL: [Component; 12] = [
         Component::Cut,
+        Component::CutFastcdc,
+        Component::CutGearhash,
+        Component::CutLanes,
+        Component::CutVbmi,
+        Component::CutTwoThreads,
         Component::Digest,
         Component::Compress,
         Component::Decompress,
@@ -147,12 +165,31 @@ impl Component {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Component::Cut => "cut",
+            Component::CutFastcdc => "cut_fastcdc",
+            Component::CutGearhash => "cut_gearhash",
+            Component::CutLanes => "cut_lanes",
+            Component::CutVbmi => "cut_avx512_vbmi",
+            Component::CutTwoThreads => "cut_2_threads",
             Component::Digest => "digest",
             Component::Compress => "compress",
             Component::Decompress => "decompress",
             Component::IndexEncode => "index_encode",
             Component::IndexDecode => "index_decode",
             Component::Memcpy => "memcpy",
+        }
+    }
+
+    /// Whether this processor has what it takes.
+    pub(crate) fn can_run(self) -> bool {
+        self.kernel().is_none_or(|name| Kernel::available().any(|kernel| kernel.name() == name))
+    }
+
+    /// The name of the kernel that it is about.
+    pub(crate) fn kernel(self) -> Option<&'static str> {
+        match self {
+            Component::CutLanes => Some("lanes"),
+            Component::CutVbmi => Some("avx512-vbmi"),
+            _ => None,
         }
     }
 }

@@ -116,6 +116,20 @@ fn date(time: SystemTime) -> String {
     format!("{year}-{month:02}-{:02}", days + 1)
 }
 
+/// The free bytes of the filesystem that `path` is on, where the system tells.
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let found = rustix::fs::statvfs(path).ok()?;
+        Some(found.f_bavail * found.f_frsize)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

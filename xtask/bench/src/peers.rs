@@ -92,7 +92,7 @@ pub(crate) fn measure(runner: &mut Runner<'_>) -> Result<()> {
                 let directory = runner.directory()?;
                 let plan = program.plan(&path, &directory, &made.path, &digest);
                 let outcomes = steps(&plan, &directory, made.size, &digest)?;
-                fs::remove_dir_all(&directory)?;
+                runner.remove(&directory)?;
                 for (step, outcome) in outcomes.into_iter().enumerate() {
                     let measurement = first + STEPS.len() * number + step;
                     runner.run.measurements[measurement].outcomes.push(outcome);

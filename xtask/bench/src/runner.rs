@@ -11,9 +11,13 @@ use crate::cases::{self, Case, StoreKind};
 use crate::children::{self, Server};
 use crate::corpus::{self, Corpus, Made};
 use crate::job::{Component, ComponentJob, Job, Outcome, Place, Scenario, ScenarioJob, Who};
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
 use crate::results::{Measurement, Run};
 use crate::{peers, table};
+
+/// With less room than this on the filesystem, in bytes, stores are removed as soon as they were
+/// measured.
+const ROOM: u64 = 20_000_000_000;
 
 /// What a run has at hand.
 pub(crate) struct Runner<'a> {
@@ -202,11 +206,11 @@ impl<'a> Runner<'a> {
                 if self.stores_kept(case, &place) {
                     kept[number] = Some(place);
                 } else {
-                    remove(&place)?;
+                    self.done_with(&place)?;
                 }
             }
         }
-        kept.iter().flatten().try_for_each(remove)?;
+        kept.iter().flatten().try_for_each(|place| self.done_with(place))?;
         let [castore, reference] = outcomes;
         let mut castore = measurement("castore", case, name, castore);
         let mut reference = measurement("reference", case, name, reference);
@@ -230,6 +234,10 @@ impl<'a> Runner<'a> {
                 let name = if is_index { "-" } else { corpus.name() };
                 let names = [component.name(), "component", name];
                 if !self.options.wants(&names) || (is_index && corpus != Corpus::Libraries) {
+                    continue;
+                }
+                if !component.can_run() {
+                    self.note(format!("this processor cannot run {}", component.name()));
                     continue;
                 }
                 let Some(made) = self.corpus(corpus)? else { continue };
@@ -259,6 +267,24 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
+    /// Removes a store, unless there is room to leave that to the end: for minutes after files were
+    /// deleted, some filesystems make new ones slowly.
+    fn done_with(&self, place: &Place) -> Result<()> {
+        match place {
+            Place::Local { directory, .. } => self.remove(directory),
+            // What is on a server goes with it, and what is in memory with the child.
+            Place::S3 { .. } | Place::Memory { .. } => Ok(()),
+        }
+    }
+
+    /// Removes a directory, now or in the end.
+    pub(crate) fn remove(&self, directory: &Path) -> Result<()> {
+        match machine::free_bytes(self.work.path()) {
+            Some(free) if free >= ROOM => Ok(()),
+            _ => Ok(std::fs::remove_dir_all(directory)?),
+        }
+    }
+
     /// A directory of its own that is removed in the end.
     pub(crate) fn directory(&mut self) -> Result<PathBuf> {
         self.stores += 1;
@@ -286,14 +312,6 @@ fn prepare(job: &ScenarioJob) -> Result<()> {
     match outcome.wrong {
         None => Ok(()),
         Some(wrong) => Err(anyhow::anyhow!("the preparation failed: {wrong}")),
-    }
-}
-
-fn remove(place: &Place) -> Result<()> {
-    match place {
-        Place::Local { directory, .. } => Ok(std::fs::remove_dir_all(directory)?),
-        // What is on a server goes with it.
-        Place::Memory { .. } | Place::S3 { .. } => Ok(()),
     }
 }
 
