@@ -64,6 +64,12 @@ impl BlobWriter {
         BlobWriter { state: State::Open(Box::new(sink)), gathered: BytesMut::new(), capacity }
     }
 
+    /// How many bytes the sink behind it likes to be given at once: a good size for what is read
+    /// from elsewhere to be written here.
+    pub fn preferred_write_size(&self) -> usize {
+        self.capacity
+    }
+
     /// Writes all of `data` without copying it (small pieces are gathered).
     ///
     /// Cancel safe: where the future is dropped before it is ready, nothing of `data` was taken.

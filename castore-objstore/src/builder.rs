@@ -175,13 +175,14 @@ impl Builder {
             0..=3 => NonZeroUsize::MIN,
             _ => NonZeroUsize::MIN.saturating_add(1),
         });
-        // Two largest chunks are enough to keep cutting busy, and several threads need more; a quarter
-        // of the memory leaves room for other work to be under way meanwhile.
-        let wanted = match cutting_threads.get() {
-            1 => 2 * self.params.max_size(),
-            threads => 4 * threads * self.params.max_size(),
+        // Two largest chunks are enough to keep cutting busy; a quarter of the memory leaves room
+        // for other work to be under way meanwhile.
+        let batch_size = (2 * self.params.max_size()).min(self.memory / 8);
+        // Several threads gain where each has a few chunks to itself.
+        let large_batch_size = match cutting_threads.get() {
+            1 => batch_size,
+            threads => threads.saturating_mul(4 * self.params.max_size()).min(self.memory / 8),
         };
-        let batch_size = wanted.min(self.memory / 8);
         Ok(ObjectStoreBlobService::new(Shared {
             requests: Requests::new(store, Arc::clone(&limits)),
             limits,
@@ -192,6 +193,7 @@ impl Builder {
             params: self.params,
             cutting_threads,
             batch_size,
+            large_batch_size,
             writers: AtomicUsize::new(0),
         }))
     }

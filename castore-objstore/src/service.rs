@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) cutting_threads: NonZeroUsize,
     /// How many bytes a writer cuts at a time, unless there are many writers.
     pub(crate) batch_size: usize,
+    /// The same for a writer that is opened while there is no other.
+    pub(crate) large_batch_size: usize,
     /// How many writers are open.
     pub(crate) writers: AtomicUsize,
 }

@@ -32,7 +32,10 @@ const MIN_BATCH: usize = 64 * 1024;
 
 pub(crate) fn open(shared: &Arc<Shared>) -> BlobWriter {
     let writers = 1 + shared.writers.fetch_add(1, Relaxed);
-    let batch_size = shared.batch_size * FEW_WRITERS / writers.max(FEW_WRITERS);
+    let batch_size = match writers {
+        1 => shared.large_batch_size,
+        _ => shared.batch_size * FEW_WRITERS / writers.max(FEW_WRITERS),
+    };
     BlobWriter::new(Sink {
         shared: Arc::clone(shared),
         batch_size: batch_size.max(MIN_BATCH),

@@ -75,13 +75,17 @@ const STEP: usize = 4;
 
 /// How far into its lane, in bytes, some lane has the first match, rounded down to a step; without
 /// one, `hashes` become those of the last bytes.
-#[inline(always)]
+///
+/// Not inlined: with what goes on around it there are more values than registers, and the masks
+/// would be loaded for each byte. Loads are what bounds the speed, two for each byte without that.
+#[inline(never)]
 fn hit_of<const LEN: usize>(
     tables: &Tables,
     hashes: &mut [u64; LANES],
     window: &[[u8; LEN]; LANES],
     masks: [u64; STEP],
 ) -> Option<usize> {
+    let mut own = *hashes;
     for line in 0..LEN / LINE {
         // The processor foresees one or two streams of data, not four that end soon.
         if LEN >= LONG {
@@ -92,12 +96,13 @@ fn hit_of<const LEN: usize>(
         for step in line * LINE / STEP..(line + 1) * LINE / STEP {
             for lane in 0..LANES {
                 let bytes = &window[lane].as_chunks::<STEP>().0[step];
-                if !misses(tables, &mut hashes[lane], bytes, masks) {
+                if !misses(tables, &mut own[lane], bytes, masks) {
                     return Some(step * STEP);
                 }
             }
         }
     }
+    *hashes = own;
     None
 }
 

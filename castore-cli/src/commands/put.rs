@@ -103,8 +103,8 @@ fn closed(printed: Result<()>) -> Result<bool> {
 
 /// Stores a file; returns its digest and its size in bytes.
 async fn put(service: &ObjectStoreBlobService, file: &Path) -> Result<(Digest, u64)> {
-    let mut input = Input::open(file).await?;
     let mut writer = service.open_write().await?;
+    let mut input = Input::in_pieces(file, writer.preferred_write_size()).await?;
     let mut size = 0;
     while let Some(piece) = input.next().await? {
         size += piece.len() as u64;
