@@ -2,7 +2,13 @@
 //!
 //! Everything in here works on a store that others write to meanwhile.
 
+mod copy;
+mod difference;
 mod objects;
 mod observer;
+mod usage;
 
+pub use copy::{BlobCopy, CopiedBlob, CopyOptions, CopyOutcome};
+pub use difference::{Difference, Extent};
 pub use observer::{Observer, Progress};
+pub use usage::{Estimate, EstimateLine, Histogram, Prices, SizeClass, Usage};
