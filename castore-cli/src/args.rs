@@ -126,6 +126,9 @@ pub(crate) enum Command {
         /// Every blob
         #[arg(short, long, conflicts_with_all = ["list", "digests"])]
         all: bool,
+        /// Read each blob back and check its digest before it counts as copied
+        #[arg(long)]
+        verify: bool,
     },
     /// Show what is in the store: blobs, chunks, sizes, ratios, and what it costs
     #[command(

@@ -78,6 +78,15 @@ pub(crate) async fn open(shared: &Arc<Shared>, digest: &Digest) -> Result<Option
     Ok(blob.and_then(|(index, only)| reader(index, Some(only))))
 }
 
+/// All bytes of the blob that `index` lists, verified as those of any reader are, and as a whole.
+pub(crate) fn whole(
+    shared: &Arc<Shared>,
+    index: &Arc<BlobIndex>,
+) -> BoxStream<'static, Result<Bytes>> {
+    let source = Source { shared: Arc::clone(shared), index: Arc::clone(index), only: None };
+    source.read_range(0..index.size())
+}
+
 impl Shared {
     /// What the index of a blob says. `Corrupt` where it is malformed.
     pub(crate) async fn fetch_index(&self, digest: &Digest) -> Result<Listed> {

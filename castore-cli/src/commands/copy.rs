@@ -32,6 +32,7 @@ pub(crate) async fn run(
     location: &Location,
     target: &Location,
     which: Which,
+    verify: bool,
 ) -> Result<()> {
     if let Which::These { lists, .. } = &which {
         digests::check_lists(lists)?;
@@ -42,6 +43,7 @@ pub(crate) async fn run(
     let phases = Phases::start(mode.progress());
     let mut options = CopyOptions::default();
     options.list_target = matches!(which, Which::All);
+    options.verify = verify;
 
     let failures = Failures::default();
     let mut counts = Counts::default();

@@ -46,13 +46,13 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         Command::Stat { digest, chunks } => stat::run(mode, &location()?, &digest, chunks).await,
         Command::Ls { long } => ls::run(mode, &location()?, long).await,
         Command::Rm { digests, list } => rm::run(mode, &location()?, digests, list).await,
-        Command::Copy { to, to_options, digests, list, all } => {
+        Command::Copy { to, to_options, digests, list, all, verify } => {
             let target = Location::new(Some(to), to_options)?;
             let which = match all {
                 true => copy::Which::All,
                 false => copy::Which::These { digests, lists: list },
             };
-            copy::run(mode, &location()?, &target, which).await
+            copy::run(mode, &location()?, &target, which, verify).await
         }
         Command::Stats { prices } => stats::run(mode, &location()?, &prices).await,
         Command::Diff { first, second } => diff::run(mode, &location()?, &first, &second).await,

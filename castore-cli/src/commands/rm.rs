@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Mode;
 use crate::digests;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, say};
 use crate::output;
 use crate::store::{Location, absent, resolve};
 
@@ -50,6 +50,9 @@ pub(crate) async fn run(
                 failure.report(mode.verbose);
                 failed.get_or_insert(failure.code());
                 if failure.is_of_store() {
+                    if removed.next().await.is_some() {
+                        say("castore: gave up, as the store failed; not all was removed");
+                    }
                     break;
                 }
             }

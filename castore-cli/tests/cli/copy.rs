@@ -99,6 +99,18 @@ fn what_is_absent_or_damaged_stops_no_other() {
     assert_eq!(sorted(&place.ok(&["-s", "third", "ls"])), sorted(&copy.text()));
     assert_eq!(copy.text().lines().count(), 2);
 
+    // What is at the target is looked at only where it is asked for.
+    let there =
+        place.path("fifth/chunks").join(chunk.strip_prefix(place.path("store/chunks")).unwrap());
+    std::fs::create_dir_all(there.parent().unwrap()).unwrap();
+    std::fs::write(&there, b"garbage").unwrap();
+    std::fs::write(&chunk, &bytes).unwrap();
+    let copy = place.run(&["-q", "copy", "-t", "fifth", "--verify", &large]);
+    assert_eq!((copy.code, copy.text().as_str()), (3, ""), "{copy:?}");
+    assert!(copy.stderr.contains("at the target"), "{copy:?}");
+    assert_eq!(place.run(&["-q", "copy", "-t", "fifth", &large]).code, 0);
+    std::fs::write(&chunk, &bytes[..bytes.len() / 2]).unwrap();
+
     // Damage is the worse of the two, whichever comes first.
     let copy = place.run(&["-q", "copy", "-t", "fourth", &absent, &large]);
     assert_eq!(copy.code, 3, "{copy:?}");

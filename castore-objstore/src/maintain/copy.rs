@@ -33,6 +33,11 @@ pub struct CopyOptions {
     /// each of them. That is cheaper where most of a store is copied, and dearer where a few blobs
     /// go to a large store.
     pub list_target: bool,
+    /// Read each blob from the target, and verify its digest, before its index is written there.
+    ///
+    /// It finds what is wrong with an index of the source that lists chunks of another blob, and with
+    /// chunks that the target had; and costs reading all of the blob.
+    pub verify: bool,
 }
 
 /// A blob that was to be copied, and what became of it.
@@ -79,7 +84,8 @@ impl ObjectStoreBlobService {
     ///
     /// Where the target has the index of a blob, and it is well-formed, it has the blob. Otherwise the
     /// chunks that it lacks are copied, then the index. Every chunk that is copied is verified; its
-    /// compressed form is passed on. The digest of the whole blob is not: its reader verifies it.
+    /// compressed form is passed on. The chunks that the target has, and the digest of the whole blob, are
+    /// verified where [`CopyOptions::verify`] says so; otherwise by whoever reads the blob.
     ///
     /// A blob that cannot be copied ends with [`CopyOutcome::Failed`] and stops no other one. What
     /// is stored counts in the target's [`stats`](ObjectStoreBlobService::stats), and what is read
@@ -99,14 +105,14 @@ impl ObjectStoreBlobService {
         observer: &'a dyn Observer,
     ) -> BoxStream<'a, Result<BlobCopy>> {
         let (source, target) = (Arc::clone(self.shared()), Arc::clone(target.shared()));
-        let list_target = options.list_target;
+        let CopyOptions { list_target, verify } = *options;
         let begin = async move {
             let target = match list_target {
                 true => Target::listed(target, observer).await?,
                 false => Target::new(target),
             };
             let phase = Mutex::new(Phase::new(observer, "copy chunks", None));
-            let copying = Arc::new(Copying { source, target: Arc::new(target) });
+            let copying = Arc::new(Copying { source, target: Arc::new(target), verify });
             let context = Arc::new((copying, phase));
             Ok(blobs
                 .map_ok(move |digest| {

@@ -103,7 +103,7 @@ impl ObjectStoreBlobService {
     /// else tells the size of a blob. What others write or remove meanwhile may count or not, but
     /// never as missing.
     ///
-    /// Takes 40 bytes of memory for each chunk of the store, and what up to 32 indexes take while they
+    /// Takes 40 bytes of memory for each chunk of the store, 32 for each blob, and what up to 32 indexes take while they
     /// are read (80 bytes for each of their chunks). Changes nothing, and may be given up at any time.
     ///
     /// # Errors

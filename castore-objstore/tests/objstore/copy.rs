@@ -309,6 +309,56 @@ async fn an_index_that_states_a_wrong_size_is_not_copied() {
     assert_absent(&service(&to), &stored.digest).await;
 }
 
+fn verifying() -> CopyOptions {
+    let mut options = CopyOptions::default();
+    options.verify = true;
+    options
+}
+
+#[tokio::test]
+async fn every_shape_is_verified_where_it_is_asked_for() {
+    for shape in SHAPES {
+        let stored = Stored::new(shape).await;
+        let to = Probe::new();
+        let target = service(&to);
+        let done = copy(&stored.service(), &target, &[stored.digest], &verifying()).await;
+        copied(done[0].clone());
+        // Each byte was read there once.
+        assert_eq!(target.stats().bytes_read, stored.data.len() as u64);
+    }
+    let done =
+        copy(&service(&Probe::new()), &service(&Probe::new()), &[Digest::EMPTY], &verifying());
+    copied(done.await[0].clone());
+}
+
+/// Its chunks are fine, but they are those of another blob.
+#[tokio::test]
+async fn the_index_of_another_blob_is_noticed_where_blobs_are_verified() {
+    let stored = Stored::new(Shape::Many).await;
+    let other = random("another", 5000);
+    put(&stored.service(), &other).await;
+    let chunks = stored.service().chunks(&Digest::of(&other)).await.unwrap().unwrap();
+    let index = castore_core::BlobIndex::new(stored.digest, chunks.iter()).unwrap();
+    stored.probe.overwrite(&stored.index_key(), castore_proto::encode(&index)).await;
+    let to = Probe::new();
+    let done = copy(&stored.service(), &service(&to), &[stored.digest], &verifying()).await;
+    assert_eq!(failed(done[0].clone()).kind(), ErrorKind::Corrupt);
+    assert_absent(&service(&to), &stored.digest).await;
+}
+
+#[tokio::test]
+async fn a_damaged_chunk_of_the_target_is_noticed_where_blobs_are_verified() {
+    for shape in SHAPES {
+        let stored = Stored::new(shape).await;
+        let to = Probe::new();
+        to.overwrite(&stored.bad_key(), Bytes::from_static(b"garbage")).await;
+        let done = copy(&stored.service(), &service(&to), &[stored.digest], &verifying()).await;
+        let error = failed(done[0].clone());
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{shape:?}: {error:?}");
+        assert!(to.objects(Part::Blobs).await.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_index_at_the_target_is_replaced() {
     let stored = Stored::new(Shape::Many).await;

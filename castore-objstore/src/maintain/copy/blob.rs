@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
+use futures_util::StreamExt;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -11,7 +12,7 @@ use super::target::{Target, missing};
 use super::{CopiedBlob, CopyOutcome};
 use crate::error::{corrupt, task_error};
 use crate::limits::{Limits, driven};
-use crate::read::Listed;
+use crate::read::{self, Listed};
 use crate::service::Shared;
 
 const OPERATION: &str = "copy blob";
@@ -32,6 +33,8 @@ const ROUNDS: usize = 3;
 pub(super) struct Copying {
     pub(super) source: Arc<Shared>,
     pub(super) target: Arc<Target>,
+    /// Whether blobs are read from the target before their indexes are written there.
+    pub(super) verify: bool,
 }
 
 /// A chunk that is at the target.
@@ -55,15 +58,47 @@ impl Copying {
             driven(OPERATION, async move { target.flush().await }).await?;
             return Ok(CopyOutcome::AlreadyThere);
         }
-        let mut copied = CopiedBlob::default();
-        let Some(index) = self.chunks(digest, &mut copied, step).await? else {
-            return Ok(CopyOutcome::Absent);
-        };
-        copied.size = index.size();
-        let target = Arc::clone(&self.target.shared);
-        // As new: an index that is there is not this one.
-        driven(OPERATION, async move { target.commit(&index, None, true).await }).await?;
-        Ok(CopyOutcome::Copied(copied))
+        let mut total = CopiedBlob::default();
+        for round in 0..ROUNDS {
+            let begun = Instant::now();
+            let mut copied = CopiedBlob::default();
+            let Some(index) = self.chunks(digest, &mut copied, step).await? else {
+                return Ok(CopyOutcome::Absent);
+            };
+            total.chunks_new += copied.chunks_new;
+            total.bytes_stored += copied.bytes_stored;
+            if round == 0 {
+                total.chunks_reused = copied.chunks_reused;
+                total.size = index.size();
+            }
+            let index = Arc::new(index);
+            if self.verify && round == 0 {
+                self.verify(&index).await?;
+            }
+            // Where a chunk was found hours ago it may not be any more.
+            if begun.elapsed() < FRESH {
+                let target = Arc::clone(&self.target.shared);
+                // As new: an index that is there is not this one.
+                driven(OPERATION, async move { target.commit(&index, None, true).await }).await?;
+                return Ok(CopyOutcome::Copied(total));
+            }
+        }
+        let message = "its chunks take so long that the first may be gone when the last is there";
+        Err(Error::new(ErrorKind::Unavailable, OPERATION, message).with_digest(digest))
+    }
+
+    /// Reads the blob from the target.
+    async fn verify(&self, index: &Arc<BlobIndex>) -> Result<()> {
+        let mut pieces = read::whole(&self.target.shared, index);
+        while let Some(piece) = pieces.next().await {
+            piece.map_err(|error| {
+                let message = "its chunks at the target are not the blob";
+                Error::new(error.kind(), "verify the copy of blob", message)
+                    .with_digest(index.digest())
+                    .with_source(error)
+            })?;
+        }
+        Ok(())
     }
 
     /// Copies the chunks of a blob, and returns its index.
@@ -77,40 +112,26 @@ impl Copying {
         if digest == Digest::EMPTY {
             return Ok(Some(BlobIndex::empty()));
         }
-        let index = match self.source.fetch_index(&digest).await? {
-            Listed::Chunks(index) => index,
-            listed @ (Listed::OneChunk | Listed::Absent) => {
-                let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
-                let copy = driven(OPERATION, copy_chunk(source, target, digest, None));
-                let Some(done) = copy.await? else {
-                    return match listed {
-                        Listed::Absent => Ok(None),
-                        _ => Err(missing(digest)),
-                    };
-                };
-                copied.count(&done);
-                step();
-                let only = ChunkMeta { digest, size: done.size };
-                return BlobIndex::new(digest, [only]).map(Some).map_err(|error| {
-                    corrupt(OPERATION, digest, "it is no chunk").with_source(error)
-                });
-            }
-        };
-        for round in 0..ROUNDS {
-            let begun = Instant::now();
-            let done = self.round(&index, step).await?;
-            copied.chunks_new += done.chunks_new;
-            copied.bytes_stored += done.bytes_stored;
-            if round == 0 {
-                copied.chunks_reused = done.chunks_reused;
-            }
-            if begun.elapsed() < FRESH {
+        let listed = match self.source.fetch_index(&digest).await? {
+            Listed::Chunks(index) => {
+                *copied = self.round(&index, step).await?;
                 return Ok(Some(index));
             }
-            // Where a chunk was found hours ago it may not be any more.
-        }
-        let message = "its chunks take so long that the first may be gone when the last is there";
-        Err(Error::new(ErrorKind::Unavailable, OPERATION, message).with_digest(digest))
+            listed => listed,
+        };
+        let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
+        let copy = driven(OPERATION, copy_chunk(source, target, digest, None));
+        let Some(done) = copy.await? else {
+            return match listed {
+                Listed::Absent => Ok(None),
+                _ => Err(missing(digest)),
+            };
+        };
+        copied.count(&done);
+        step();
+        BlobIndex::new(digest, [ChunkMeta { digest, size: done.size }])
+            .map(Some)
+            .map_err(|error| corrupt(OPERATION, digest, "it is no chunk").with_source(error))
     }
 
     /// Sees to it that every chunk of `index` is at the target; returns what that took.
