@@ -39,8 +39,8 @@ pub(crate) async fn run(
             })
             .buffered(AT_ONCE)
     );
-    while let Some(removed) = removed.next().await {
-        match removed {
+    while let Some(outcome) = removed.next().await {
+        match outcome {
             Ok(digest) if mode.json => {
                 output::json(&json!({ "digest": digest.to_string(), "removed": true }))?;
             }

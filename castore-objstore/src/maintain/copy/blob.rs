@@ -91,11 +91,12 @@ impl Copying {
     async fn verify(&self, index: &Arc<BlobIndex>) -> Result<()> {
         let mut pieces = read::whole(&self.target.shared, index);
         while let Some(piece) = pieces.next().await {
-            piece.map_err(|error| {
-                let message = "its chunks at the target are not the blob";
-                Error::new(error.kind(), "verify the copy of blob", message)
-                    .with_digest(index.digest())
-                    .with_source(error)
+            piece.map_err(|error| match error.kind() {
+                ErrorKind::Corrupt => {
+                    let message = "its chunks at the target are not the blob";
+                    corrupt("verify the copy of blob", index.digest(), message).with_source(error)
+                }
+                _ => error,
             })?;
         }
         Ok(())
