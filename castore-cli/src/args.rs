@@ -94,10 +94,59 @@ pub(crate) enum Command {
         long: bool,
     },
     /// Remove blobs: their indexes, not the chunks, which others may share
+    #[command(after_help = "Example: castore ls | grep ^00 | castore rm --list -")]
     Rm {
         /// The digests, or 8 or more of their first digits
-        #[arg(required = true, value_name = "DIGEST")]
+        #[arg(required_unless_present = "list", value_name = "DIGEST")]
         digests: Vec<String>,
+        /// A file with a digest at the start of each line, as ls and put print them; `-` is standard
+        /// input
+        #[arg(short, long, value_name = "FILE")]
+        list: Vec<PathBuf>,
+    },
+    /// Copy blobs to another store: only the chunks that it lacks; print each digest as soon as it is
+    /// safe there
+    #[command(
+        after_help = "What is there already is not copied again: after an interrupt, run the same command.\n\nExample: castore -s /srv/store copy --to s3://bucket/base --all\n\n--json prints {\"type\":\"blob\",\"digest\",\"outcome\",...} for each blob, with the outcome copied, there, absent or failed, and {\"type\":\"summary\",...} last."
+    )]
+    Copy {
+        /// The store to copy to: a path or a URL; a directory is made where there is none
+        #[arg(short, long, value_name = "URL")]
+        to: String,
+        /// An option of that store, as -o is of the one to copy from
+        #[arg(long = "to-option", value_name = "KEY=VALUE", value_parser = key_value)]
+        to_options: Vec<(String, String)>,
+        /// The digests, or 8 or more of their first digits
+        #[arg(required_unless_present_any = ["list", "all"], value_name = "DIGEST")]
+        digests: Vec<String>,
+        /// A file with a digest at the start of each line, as ls and put print them; `-` is standard
+        /// input
+        #[arg(short, long, value_name = "FILE")]
+        list: Vec<PathBuf>,
+        /// Every blob
+        #[arg(short, long, conflicts_with_all = ["list", "digests"])]
+        all: bool,
+        /// Read each blob back and check its digest before it counts as copied
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Show what is in the store: blobs, chunks, sizes, ratios, and what it costs
+    #[command(
+        after_help = "Prices are yours, in any currency: gib-month (a GiB stored for a month), put, get and list\n(1000 requests each), egress-gib (a GiB read from outside).\n\nExample: castore stats --prices gib-month=0.023,put=0.005,get=0.0004"
+    )]
+    Stats {
+        /// Estimate costs at these prices; further ones may be given with commas or again
+        #[arg(long, value_name = "NAME=PRICE")]
+        prices: Vec<String>,
+    },
+    /// Show what two blobs share: bytes of chunks, each counted once
+    Diff {
+        /// A digest, or 8 or more of its first digits
+        #[arg(value_name = "DIGEST")]
+        first: String,
+        /// Another one
+        #[arg(value_name = "DIGEST")]
+        second: String,
     },
     /// A dry run of put: show what would be shared, and what would be new
     Chunk {

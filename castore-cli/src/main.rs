@@ -4,9 +4,11 @@
 
 mod args;
 mod commands;
+mod digests;
 mod failure;
 mod input;
 mod output;
+mod phases;
 mod progress;
 mod size;
 mod store;

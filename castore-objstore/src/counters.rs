@@ -29,6 +29,10 @@ pub struct Stats {
     pub requests_put: u64,
     /// Requests that delete an object.
     pub requests_delete: u64,
+    /// Listings that were begun; each takes a request per thousand objects or so.
+    pub requests_list: u64,
+    /// Requests that copy an object within the store.
+    pub requests_copy: u64,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +47,8 @@ pub(crate) struct Counters {
     pub(crate) requests_get: Count,
     pub(crate) requests_put: Count,
     pub(crate) requests_delete: Count,
+    pub(crate) requests_list: Count,
+    pub(crate) requests_copy: Count,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +77,8 @@ impl Counters {
             requests_get: self.requests_get.now(),
             requests_put: self.requests_put.now(),
             requests_delete: self.requests_delete.now(),
+            requests_list: self.requests_list.now(),
+            requests_copy: self.requests_copy.now(),
         }
     }
 }

@@ -16,7 +16,7 @@ const REMEMBERED: usize = 64 * 1024;
 ///
 /// Somebody else may remove it from the store; so this has to be much shorter than any time that
 /// a collector of garbage lets pass between marking a chunk and removing it.
-const TRUSTED: Duration = Duration::from_secs(3600);
+pub(crate) const TRUSTED: Duration = Duration::from_secs(3600);
 
 type Turn = Arc<AsyncMutex<()>>;
 

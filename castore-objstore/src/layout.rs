@@ -31,6 +31,11 @@ impl Layout {
         &self.blobs
     }
 
+    /// What all chunks lie under.
+    pub(crate) fn chunks(&self) -> &Path {
+        &self.chunks
+    }
+
     /// What all indexes, and what all chunks, lie under whose digests start with the four
     /// hexadecimal digits `shard`.
     pub(crate) fn shards(&self, shard: &str) -> [Path; 2] {

@@ -55,6 +55,7 @@ mod error;
 mod known;
 mod layout;
 mod limits;
+mod maintain;
 mod read;
 mod requests;
 mod service;
@@ -65,6 +66,10 @@ mod write;
 pub use builder::{Builder, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_ZSTD_LEVEL};
 pub use castore_chunker::ChunkParams;
 pub use counters::Stats;
+pub use maintain::{
+    BlobCopy, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate, EstimateLine, Extent,
+    Histogram, Observer, Prices, Progress, SizeClass, Usage,
+};
 pub use service::ObjectStoreBlobService;
 pub use url::{local_path, parse_url, parse_url_opts};
 

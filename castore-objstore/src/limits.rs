@@ -53,6 +53,23 @@ impl Limits {
         acquire(&self.writing, units).await
     }
 
+    /// The same of two services, for what passes through both.
+    ///
+    /// Whoever takes from two takes from them in the same order, that of their addresses: otherwise
+    /// two who pass in opposite directions could each wait for the other.
+    pub(crate) async fn writing_of_both(
+        a: &Arc<Limits>,
+        b: &Arc<Limits>,
+        bytes: usize,
+    ) -> [Permit; 2] {
+        let (first, second) = if Arc::as_ptr(a) <= Arc::as_ptr(b) { (a, b) } else { (b, a) };
+        let permit = first.writing(bytes).await;
+        match Arc::ptr_eq(first, second) {
+            true => [permit, Permit { _permit: None }],
+            false => [permit, second.writing(bytes).await],
+        }
+    }
+
     /// `bytes` for reading, where they are free now.
     pub(crate) fn try_reading(&self, bytes: u64) -> Option<Permit> {
         let units = u32::try_from(bytes.div_ceil(UNIT as u64)).ok()?;

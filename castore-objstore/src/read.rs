@@ -28,7 +28,7 @@ const BLOB: &str = "read blob";
 const FIRST_WINDOW: u64 = 1024 * 1024;
 
 /// What the object of an index says.
-enum Listed {
+pub(crate) enum Listed {
     /// There is none.
     Absent,
     /// The blob is one chunk, of unknown size.
@@ -78,8 +78,18 @@ pub(crate) async fn open(shared: &Arc<Shared>, digest: &Digest) -> Result<Option
     Ok(blob.and_then(|(index, only)| reader(index, Some(only))))
 }
 
+/// All bytes of the blob that `index` lists, verified as those of any reader are, and as a whole.
+pub(crate) fn whole(
+    shared: &Arc<Shared>,
+    index: &Arc<BlobIndex>,
+) -> BoxStream<'static, Result<Bytes>> {
+    let source = Source { shared: Arc::clone(shared), index: Arc::clone(index), only: None };
+    source.read_range(0..index.size())
+}
+
 impl Shared {
-    async fn fetch_index(&self, digest: &Digest) -> Result<Listed> {
+    /// What the index of a blob says. `Corrupt` where it is malformed.
+    pub(crate) async fn fetch_index(&self, digest: &Digest) -> Result<Listed> {
         let path = self.layout.blob(digest);
         let object = self.requests.get(INDEX, *digest, path, castore_proto::MAX_INDEX_SIZE).await?;
         let Some(object) = object else { return Ok(Listed::Absent) };
@@ -95,7 +105,13 @@ impl Shared {
         }
     }
 
-    async fn fetch_chunk_object(&self, digest: &Digest, max_size: u64) -> Result<Option<Fetched>> {
+    /// The object of a chunk, as it is stored, or `None` where it is absent. `Corrupt` where it has
+    /// more than `max_size` bytes.
+    pub(crate) async fn fetch_chunk_object(
+        &self,
+        digest: &Digest,
+        max_size: u64,
+    ) -> Result<Option<Fetched>> {
         let path = self.layout.chunk(digest);
         self.requests.get(CHUNK, *digest, path, max_size).await
     }
@@ -129,6 +145,28 @@ impl Shared {
         let object = self.fetch_chunk_object(&chunk.digest, max_stored_size(chunk.size)).await?;
         let object = object.ok_or_else(|| corrupt(CHUNK, chunk.digest, "it is missing"))?;
         self.decode(chunk.digest, Some(chunk.size), object).await
+    }
+
+    /// The stored form of a chunk that was verified, and the size of the chunk in bytes; `None` where
+    /// it is absent. Of an unknown `size` any will do.
+    pub(crate) async fn fetch_stored(
+        &self,
+        digest: Digest,
+        size: Option<u64>,
+    ) -> Result<Option<(Bytes, u64)>> {
+        let max_size = max_stored_size(size.unwrap_or(MAX_CHUNK_SIZE));
+        let Some(object) = self.fetch_chunk_object(&digest, max_size).await? else {
+            return Ok(None);
+        };
+        let stored = match object {
+            Fetched::Bytes(stored) => stored,
+            file @ Fetched::File(..) => {
+                let read = self.limits.compute(CHUNK, move || file.read()).await?;
+                read.map_err(|error| unreadable(CHUNK, digest, error))?
+            }
+        };
+        let chunk = self.decode(digest, size, Fetched::Bytes(stored.clone())).await?;
+        Ok(Some((stored, chunk.len() as u64)))
     }
 
     async fn decode(&self, digest: Digest, size: Option<u64>, object: Fetched) -> Result<Bytes> {

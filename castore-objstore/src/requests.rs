@@ -123,12 +123,34 @@ impl Requests {
         .await
     }
 
-    /// All objects under `prefix`, in the order of the store.
+    /// Copies an object within the store; returns whether it was there.
+    ///
+    /// On a local disk the copy has the time of the original, elsewhere one of its own.
+    pub(crate) async fn copy(
+        &self,
+        operation: &'static str,
+        digest: Digest,
+        from: Path,
+        to: Path,
+    ) -> Result<bool> {
+        let this = self.clone();
+        driven(operation, async move {
+            let _permit = this.limits.request().await;
+            this.counters.requests_copy.add(1);
+            let copied = unless_absent(operation, digest, this.store.copy(&from, &to).await)?;
+            Ok(copied.is_some())
+        })
+        .await
+    }
+
+    /// All objects under `prefix`, in the order of the store. Not one of the requests that are limited:
+    /// whoever takes the objects may be slow.
     pub(crate) fn list(
         &self,
         operation: &'static str,
         prefix: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.counters.requests_list.add(1);
         self.store
             .list(Some(prefix))
             .map(move |item| item.map_err(|error| store_error(operation, None, error)))

@@ -90,7 +90,7 @@ impl Shared {
     }
 
     /// Returns once all that was stored so far would survive a power cut.
-    async fn flush(&self) -> Result<()> {
+    pub(crate) async fn flush(&self) -> Result<()> {
         match &self.barrier {
             Some(barrier) => barrier.wait().await,
             None => Ok(()),

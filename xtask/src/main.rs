@@ -3,8 +3,11 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod castore;
 mod codegen;
+mod crash;
 mod memory;
+mod scale;
 mod test;
 mod tidy;
 
@@ -20,7 +23,9 @@ Usage: cargo xtask <COMMAND>
 Commands:
   bench [ARGS] measure castore beside the obvious implementation and others; ARGS: --help
   codegen      generate the Rust code of castore-proto's messages
+  crash [N]    kill castore at so many instants (100), and look whether anything was lost
   memory [GIB] check the peak memory of putting and reading a blob of that size (4)
+  scale [N]    measure operations on stores of so many chunks (1000000): time and memory
   test [ARGS]  run all tests; ARGS go to `cargo test`
   tidy         check what neither the compiler nor clippy does
 ";
@@ -38,8 +43,12 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
     match arguments {
         ["bench", rest @ ..] => bench::run(&root()?, rest),
         ["codegen"] => codegen::run(&root()?).map(|()| ExitCode::SUCCESS),
+        ["crash"] => crash::run(&root()?, None),
+        ["crash", kills] => crash::run(&root()?, Some(kills)),
         ["memory"] => memory::run(&root()?, None),
         ["memory", gib] => memory::run(&root()?, Some(gib)),
+        ["scale"] => scale::run(&root()?, None),
+        ["scale", chunks] => scale::run(&root()?, Some(chunks)),
         ["test", rest @ ..] => test::run(&root()?, rest),
         ["tidy"] => tidy::run(&root()?),
         _ => {

@@ -1,12 +1,13 @@
 //! `cargo xtask memory`: the peak memory of the command line, putting and reading a large blob.
 
-use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::castore;
 
 /// What a blob of any size must be put and read in, in bytes: 128 MiB.
 const LIMIT: u64 = 128 << 20;
@@ -20,7 +21,7 @@ pub(crate) fn run(root: &Path, gib: Option<&str>) -> Result<ExitCode> {
         None => DEFAULT_GIB,
     };
     ensure!(cfg!(target_os = "linux"), "peak memory is read from /proc, which only Linux has");
-    let castore = build(root)?;
+    let castore = castore::build(root)?;
     let store = Store(root.join("target/memory-store"));
     let _ = fs::remove_dir_all(&store.0);
 
@@ -68,19 +69,6 @@ impl Drop for Store {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-fn build(root: &Path) -> Result<PathBuf> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let target = root.join("target");
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--package", "castore-cli", "--target-dir"])
-        .arg(&target)
-        .current_dir(root)
-        .status()
-        .context("cannot run cargo")?;
-    ensure!(status.success(), "castore does not build");
-    Ok(target.join("release/castore"))
 }
 
 /// Reads the output of `child` to its end: each piece goes to `each`, and the first 64 KiB are

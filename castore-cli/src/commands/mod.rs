@@ -2,12 +2,15 @@
 
 mod cat;
 mod chunk;
+mod copy;
+mod diff;
 mod get;
 mod hash;
 mod ls;
 mod put;
 mod rm;
 mod stat;
+mod stats;
 
 use clap::CommandFactory;
 
@@ -42,7 +45,17 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         Command::Cat { digest, range } => cat::run(&location()?, &digest, range.as_deref()).await,
         Command::Stat { digest, chunks } => stat::run(mode, &location()?, &digest, chunks).await,
         Command::Ls { long } => ls::run(mode, &location()?, long).await,
-        Command::Rm { digests } => rm::run(mode, &location()?, &digests).await,
+        Command::Rm { digests, list } => rm::run(mode, &location()?, digests, list).await,
+        Command::Copy { to, to_options, digests, list, all, verify } => {
+            let target = Location::new(Some(to), to_options)?;
+            let which = match all {
+                true => copy::Which::All,
+                false => copy::Which::These { digests, lists: list },
+            };
+            copy::run(mode, &location()?, &target, which, verify).await
+        }
+        Command::Stats { prices } => stats::run(mode, &location()?, &prices).await,
+        Command::Diff { first, second } => diff::run(mode, &location()?, &first, &second).await,
         Command::Chunk { files, list, threads } => {
             chunk::run(mode, &location()?, &files, list, threads).await
         }

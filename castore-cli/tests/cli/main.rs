@@ -1,6 +1,7 @@
 //! The program `castore`, run as its users run it.
 
 mod absence;
+mod copy;
 mod damage;
 mod dry_run;
 mod help;
@@ -8,6 +9,8 @@ mod help;
 mod interrupt;
 mod output;
 mod remote;
+mod remove;
 mod round_trip;
+mod stats;
 mod support;
 mod usage;

@@ -8,6 +8,7 @@ mod backend;
 mod harness;
 mod interrupted;
 mod local;
+mod maintenance;
 mod memory;
 mod minio;
 mod s3;
@@ -37,10 +38,13 @@ fn main() -> ExitCode {
     let mut trials = wrappers::trials();
     trials.extend(suite("memory", || Ok(Memory::default())));
     trials.extend(restarts("memory", || Ok(Memory::default())));
+    trials.extend(maintenance::trials("memory", || Ok(Memory::default())));
     trials.extend(suite("local", || Ok(Local::new())));
     trials.extend(restarts("local", || Ok(Local::new())));
+    trials.extend(maintenance::trials("local", || Ok(Local::new())));
     trials.extend(suite("s3", || Ok(Server::start())));
     trials.extend(restarts("s3", || Ok(Server::start())));
+    trials.extend(maintenance::trials("s3", || Ok(Server::start())));
 
     // MinIO is started only for those that want it.
     let with_minio = minio_trials(None);
@@ -66,6 +70,7 @@ fn minio_trials(minio: Option<Arc<Minio>>) -> Vec<Trial> {
         move || shared()?.another()
     };
     let mut trials = suite("minio", shared.clone());
+    trials.extend(maintenance::trials("minio", shared.clone()));
     trials.extend(restarts("minio", own.clone()));
     trials.extend(interrupted::trials(own));
     trials

@@ -2,6 +2,7 @@
 
 mod cancellation;
 mod concurrency;
+mod copy;
 mod corrupt_chunks;
 mod corrupt_indexes;
 mod deduplication;
@@ -15,4 +16,5 @@ mod repair;
 mod requests;
 mod round_trip;
 mod support;
+mod usage;
 mod writer;

@@ -78,6 +78,12 @@ pub(crate) enum Hidden {
     /// Run MinIO over a directory
     #[command(hide = true)]
     Minio { program: PathBuf, directory: PathBuf },
+    /// Measure operations on stores of so many chunks
+    #[command(hide = true)]
+    Scale { chunks: u64, directory: PathBuf },
+    /// Measure one of them
+    #[command(hide = true)]
+    ScaleOne { operation: usize, chunks: u64, place: Option<PathBuf> },
 }
 
 impl Options {

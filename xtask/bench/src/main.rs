@@ -18,6 +18,7 @@ mod reference;
 mod report;
 mod results;
 mod runner;
+mod scale;
 mod scenario;
 mod server;
 mod stats;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.hidden {
         None => run(&args.options),
-        Some(hidden) => run_hidden(hidden).map(|()| ExitCode::SUCCESS),
+        Some(hidden) => run_hidden(hidden),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
 }
 
 /// What is done in a process that another one of this program has started.
-fn run_hidden(hidden: Hidden) -> Result<()> {
+fn run_hidden(hidden: Hidden) -> Result<ExitCode> {
     match hidden {
         Hidden::Child { job } => {
             children::end_with_input();
@@ -62,11 +63,15 @@ fn run_hidden(hidden: Hidden) -> Result<()> {
                 Job::Peer(job) => peers::run(&job)?,
             };
             println!("{}", serde_json::to_string(&outcome)?);
-            Ok(())
         }
-        Hidden::S3 { directory } => server::s3(&directory),
-        Hidden::Minio { program, directory } => server::minio(&program, &directory),
+        Hidden::S3 { directory } => server::s3(&directory)?,
+        Hidden::Minio { program, directory } => server::minio(&program, &directory)?,
+        Hidden::Scale { chunks, directory } => return scale::run(chunks, &directory),
+        Hidden::ScaleOne { operation, chunks, place } => {
+            scale::one(operation, chunks, place.as_deref())?;
+        }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run(options: &Options) -> Result<ExitCode> {

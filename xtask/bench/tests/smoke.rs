@@ -61,3 +61,19 @@ fn a_baseline_that_is_not_there_is_an_error_at_once() {
     assert!(text(&output.stderr).contains("no measurements in"));
     assert!(output.stdout.is_empty());
 }
+
+#[test]
+fn operations_are_measured_over_many_chunks() {
+    let data = tempfile::tempdir().unwrap();
+    let store = data.path().join("store");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_castore-bench"));
+    let output = command.args(["scale", "2000"]).arg(&store).output().expect("it runs");
+    let (screen, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{screen}{errors}");
+    for store in ["memory ", "local "] {
+        let rows = screen.lines().filter(|line| line.starts_with(store) && line.ends_with("MB"));
+        assert!(rows.clone().any(|row| row.contains("stats")), "{screen}");
+        assert!(rows.count() >= 2, "{screen}");
+    }
+    assert!(!store.exists(), "no store is left");
+}

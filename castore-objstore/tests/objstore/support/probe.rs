@@ -169,6 +169,11 @@ impl Probe {
         matching.map(|(_, key)| key.clone()).collect()
     }
 
+    /// How many requests are under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.state().in_flight
+    }
+
     pub(crate) fn peak_in_flight(&self) -> usize {
         self.state().peak_in_flight
     }

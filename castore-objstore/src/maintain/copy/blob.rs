@@ -1,0 +1,218 @@
+//! Copying one blob.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
+use futures_util::StreamExt;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::target::{Target, missing};
+use super::{CopiedBlob, CopyOutcome};
+use crate::error::{corrupt, task_error};
+use crate::limits::{Limits, driven};
+use crate::read::{self, Listed};
+use crate::service::Shared;
+
+const OPERATION: &str = "copy blob";
+const STORE: &str = "store chunk";
+
+/// How many chunks of one blob are under way at once; memory and requests are limited besides.
+const CHUNKS_AT_ONCE: usize = 128;
+
+/// How long the chunks of a blob may take. An index must not be written that relies on looks longer
+/// ago than half of the grace period of a collector of garbage, which is a day; and a look may be an
+/// hour old to begin with.
+const FRESH: Duration = Duration::from_secs(11 * 3600);
+
+/// How often a blob is gone through until that was fast enough.
+const ROUNDS: usize = 3;
+
+/// The two stores of a copy.
+pub(super) struct Copying {
+    pub(super) source: Arc<Shared>,
+    pub(super) target: Arc<Target>,
+    /// Whether blobs are read from the target before their indexes are written there.
+    pub(super) verify: bool,
+}
+
+/// A chunk that is at the target.
+struct Done {
+    /// Uncompressed, in bytes.
+    size: u64,
+    /// The compressed bytes, where it was not there before.
+    stored: Option<u64>,
+}
+
+impl Copying {
+    /// Copies one blob; `step` is called for each chunk that is done with.
+    pub(super) async fn blob(
+        &self,
+        digest: Digest,
+        step: &(impl Fn() + Sync),
+    ) -> Result<CopyOutcome> {
+        if self.target.has_blob(&digest).await? {
+            let target = Arc::clone(&self.target.shared);
+            // Another process may have written it, and not flushed it yet.
+            driven(OPERATION, async move { target.flush().await }).await?;
+            return Ok(CopyOutcome::AlreadyThere);
+        }
+        let mut total = CopiedBlob::default();
+        for round in 0..ROUNDS {
+            let begun = Instant::now();
+            let mut copied = CopiedBlob::default();
+            let Some(index) = self.chunks(digest, &mut copied, step).await? else {
+                return Ok(CopyOutcome::Absent);
+            };
+            total.chunks_new += copied.chunks_new;
+            total.bytes_stored += copied.bytes_stored;
+            if round == 0 {
+                total.chunks_reused = copied.chunks_reused;
+                total.size = index.size();
+            }
+            let index = Arc::new(index);
+            if self.verify && round == 0 {
+                self.verify(&index).await?;
+            }
+            // Where a chunk was found hours ago it may not be any more.
+            if begun.elapsed() < FRESH {
+                let target = Arc::clone(&self.target.shared);
+                // As new: an index that is there is not this one.
+                driven(OPERATION, async move { target.commit(&index, None, true).await }).await?;
+                return Ok(CopyOutcome::Copied(total));
+            }
+        }
+        let message = "its chunks take so long that the first may be gone when the last is there";
+        Err(Error::new(ErrorKind::Unavailable, OPERATION, message).with_digest(digest))
+    }
+
+    /// Reads the blob from the target.
+    async fn verify(&self, index: &Arc<BlobIndex>) -> Result<()> {
+        let mut pieces = read::whole(&self.target.shared, index);
+        while let Some(piece) = pieces.next().await {
+            piece.map_err(|error| match error.kind() {
+                ErrorKind::Corrupt => {
+                    let message = "its chunks at the target are not the blob";
+                    corrupt("verify the copy of blob", index.digest(), message).with_source(error)
+                }
+                _ => error,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Copies the chunks of a blob, and returns its index.
+    async fn chunks(
+        &self,
+        digest: Digest,
+        copied: &mut CopiedBlob,
+        step: &(impl Fn() + Sync),
+    ) -> Result<Option<BlobIndex>> {
+        // It is always present.
+        if digest == Digest::EMPTY {
+            return Ok(Some(BlobIndex::empty()));
+        }
+        let listed = match self.source.fetch_index(&digest).await? {
+            Listed::Chunks(index) => {
+                *copied = self.round(&index, step).await?;
+                return Ok(Some(index));
+            }
+            listed => listed,
+        };
+        let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
+        let copy = driven(OPERATION, copy_chunk(source, target, digest, None));
+        let Some(done) = copy.await? else {
+            return match listed {
+                Listed::Absent => Ok(None),
+                _ => Err(missing(digest)),
+            };
+        };
+        copied.count(&done);
+        step();
+        BlobIndex::new(digest, [ChunkMeta { digest, size: done.size }])
+            .map(Some)
+            .map_err(|error| corrupt(OPERATION, digest, "it is no chunk").with_source(error))
+    }
+
+    /// Sees to it that every chunk of `index` is at the target; returns what that took.
+    async fn round(&self, index: &BlobIndex, step: &(impl Fn() + Sync)) -> Result<CopiedBlob> {
+        let mut copied = CopiedBlob::default();
+        let mut running = JoinSet::new();
+        let mut chunks = index.iter();
+        loop {
+            let next = if running.len() < CHUNKS_AT_ONCE { chunks.next() } else { None };
+            if let Some(ChunkMeta { digest, size }) = next {
+                if self.target.shared.known.contains(&digest) {
+                    copied.count(&Done { size, stored: None });
+                    self.target.shared.requests.counters.chunks_reused.add(1);
+                    step();
+                    continue;
+                }
+                let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
+                running.spawn(async move {
+                    let done = copy_chunk(source, target, digest, Some(size)).await?;
+                    done.ok_or_else(|| missing(digest))
+                });
+            } else {
+                let Some(done) = running.join_next().await else { return Ok(copied) };
+                copied.count(&joined(done)?);
+                step();
+            }
+        }
+    }
+}
+
+impl CopiedBlob {
+    fn count(&mut self, chunk: &Done) {
+        match chunk.stored {
+            Some(bytes) => {
+                self.chunks_new += 1;
+                self.bytes_stored += bytes;
+            }
+            None => self.chunks_reused += 1,
+        }
+    }
+}
+
+fn joined(done: Result<Result<Done>, JoinError>) -> Result<Done> {
+    done.map_err(|error| task_error(OPERATION, error))?
+}
+
+/// Copies a chunk, unless it is there; returns `None` where the source does not have it either. Needs
+/// a task of its own. Where the size is not known, the chunk is fetched in any case.
+async fn copy_chunk(
+    source: Arc<Shared>,
+    target: Arc<Target>,
+    digest: Digest,
+    size: Option<u64>,
+) -> Result<Option<Done>> {
+    let Shared { known, requests, layout, .. } = &*target.shared;
+    let mut there = target.has_chunk(digest).await?;
+    if there && let Some(size) = size {
+        requests.counters.chunks_reused.add(1);
+        return Ok(Some(Done { size, stored: None }));
+    }
+    // As it is stored, and as it is. Of one that does not say, what is likely.
+    let bytes = 2 * size.map_or(source.params.max_size(), |size| size as usize);
+    let _memory = Limits::writing_of_both(&source.limits, &target.shared.limits, bytes).await;
+    // Only now, as writers do: whoever has the turn must not wait for memory.
+    let _turn = known.turn(digest).await;
+    there |= known.contains(&digest);
+    if there && let Some(size) = size {
+        requests.counters.chunks_reused.add(1);
+        return Ok(Some(Done { size, stored: None }));
+    }
+    let Some((stored, size)) = source.fetch_stored(digest, size).await? else { return Ok(None) };
+    if there {
+        requests.counters.chunks_reused.add(1);
+        return Ok(Some(Done { size, stored: None }));
+    }
+    let stored_size = stored.len() as u64;
+    requests.put(STORE, digest, layout.chunk(&digest), stored).await?;
+    known.insert(digest);
+    requests.counters.chunks_new.add(1);
+    requests.counters.bytes_new.add(size);
+    requests.counters.bytes_stored.add(stored_size);
+    Ok(Some(Done { size, stored: Some(stored_size) }))
+}

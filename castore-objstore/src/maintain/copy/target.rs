@@ -1,0 +1,93 @@
+//! What is at the target of a copy already.
+
+use std::sync::Arc;
+
+use castore_core::{Digest, Error, ErrorKind, Result};
+use futures_util::TryStreamExt;
+use tokio::time::Instant;
+
+use crate::known::TRUSTED;
+use crate::limits::off_thread;
+use crate::maintain::observer::{Observer, Phase};
+use crate::read::Listed;
+use crate::service::Shared;
+
+const CHUNK: &str = "look for chunk at the target";
+const LIST: &str = "list the chunks of the target";
+
+/// The store that is copied to.
+pub(super) struct Target {
+    pub(super) shared: Arc<Shared>,
+    listing: Option<Listing>,
+}
+
+/// The chunks that were there at some time, sorted.
+struct Listing {
+    chunks: Vec<Digest>,
+    begun: Instant,
+}
+
+impl Target {
+    pub(super) fn new(shared: Arc<Shared>) -> Target {
+        Target { shared, listing: None }
+    }
+
+    /// With a listing of its chunks.
+    pub(super) async fn listed(shared: Arc<Shared>, observer: &dyn Observer) -> Result<Target> {
+        let begun = Instant::now();
+        let mut phase = Phase::new(observer, LIST, None);
+        let mut objects = shared.objects(LIST, shared.layout.chunks());
+        let mut chunks = Vec::new();
+        while let Some(object) = objects.try_next().await? {
+            // What has no bytes is no chunk, but what a power cut leaves of one.
+            if object.size > 0 {
+                chunks.extend(object.digest);
+            }
+            phase.step();
+        }
+        drop(objects);
+        let chunks = off_thread(LIST, move || {
+            chunks.sort_unstable();
+            chunks
+        });
+        let chunks = chunks.await?;
+        Ok(Target { shared, listing: Some(Listing { chunks, begun }) })
+    }
+
+    /// Whether the blob is there: its index is, and is one.
+    pub(super) async fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        match self.shared.fetch_index(digest).await {
+            Ok(Listed::Chunks(_)) => Ok(true),
+            Ok(Listed::OneChunk) => self.has_chunk(*digest).await,
+            Ok(Listed::Absent) => Ok(false),
+            // It is overwritten.
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the chunk is there, or was a short while ago.
+    pub(super) async fn has_chunk(&self, digest: Digest) -> Result<bool> {
+        let Shared { known, requests, layout, .. } = &*self.shared;
+        if known.contains(&digest) {
+            return Ok(true);
+        }
+        if let Some(listing) = &self.listing
+            && listing.begun.elapsed() < TRUSTED
+        {
+            // One that came later is stored once more, which does no harm.
+            return Ok(listing.chunks.binary_search(&digest).is_ok());
+        }
+        let size = requests.head(CHUNK, digest, layout.chunk(&digest)).await?;
+        let there = size.is_some_and(|size| size > 0);
+        if there {
+            known.insert(digest);
+        }
+        Ok(there)
+    }
+}
+
+/// What is not at the source although an index lists it.
+pub(super) fn missing(digest: Digest) -> Error {
+    crate::error::corrupt("read chunk", digest, "it is missing")
+}

@@ -1,0 +1,14 @@
+//! Operating a store: what is in it, whether it is right, and what can go.
+//!
+//! Everything in here works on a store that others write to meanwhile.
+
+mod copy;
+mod difference;
+mod objects;
+mod observer;
+mod usage;
+
+pub use copy::{BlobCopy, CopiedBlob, CopyOptions, CopyOutcome};
+pub use difference::{Difference, Extent};
+pub use observer::{Observer, Progress};
+pub use usage::{Estimate, EstimateLine, Histogram, Prices, SizeClass, Usage};

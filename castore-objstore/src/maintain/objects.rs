@@ -1,0 +1,41 @@
+//! What is in the store: all its indexes, and all its chunks.
+
+use std::time::SystemTime;
+
+use castore_core::{Digest, Result};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+
+use crate::layout::digest_of;
+use crate::service::Shared;
+
+/// An object of the store.
+#[derive(Debug, Clone)]
+pub(crate) struct Object {
+    /// What it is named after; `None` for a stray, which is not named as ours are.
+    pub(crate) digest: Option<Digest>,
+    pub(crate) path: Path,
+    /// Its stored size in bytes.
+    pub(crate) size: u64,
+    /// When it was written, by the store's clock.
+    pub(crate) modified: SystemTime,
+}
+
+impl Shared {
+    /// All objects under `prefix`, in the order of the store.
+    pub(crate) fn objects(
+        &self,
+        operation: &'static str,
+        prefix: &Path,
+    ) -> BoxStream<'static, Result<Object>> {
+        let listed = self.requests.list(operation, prefix);
+        let object = |meta: object_store::ObjectMeta| Object {
+            digest: digest_of(&meta.location),
+            path: meta.location,
+            size: meta.size,
+            modified: meta.last_modified.into(),
+        };
+        listed.map_ok(object).boxed()
+    }
+}

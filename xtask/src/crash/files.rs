@@ -1,0 +1,63 @@
+//! The files that are stored: the same every time.
+
+/// A file, and the digest that castore has to give it.
+pub(super) struct Blob {
+    pub(super) name: String,
+    pub(super) data: Vec<u8>,
+    pub(super) digest: String,
+}
+
+/// How many files there are.
+const FILES: usize = 24;
+
+/// The size of what all large files share, in bytes.
+const SHARED: usize = 1 << 20;
+
+/// Files of a few bytes to a few megabytes, most of which share a part.
+pub(super) fn blobs() -> Vec<Blob> {
+    let mut random = Random::new("castore crash files");
+    let shared = random.bytes(SHARED);
+    let blob = |number: usize| {
+        let own = match number % 4 {
+            0 => 1 + random.below(100_000),
+            _ => 1_000_000 + random.below(4_000_000),
+        };
+        let mut data = random.bytes(own);
+        if number % 4 > 1 {
+            data.extend_from_slice(&shared);
+        }
+        let digest = blake3::hash(&data).to_string();
+        Blob { name: format!("file-{number}"), data, digest }
+    };
+    (0..FILES).map(blob).collect()
+}
+
+/// Pseudorandom numbers from a named seed.
+pub(super) struct Random(blake3::OutputReader);
+
+impl Random {
+    pub(super) fn new(seed: &str) -> Random {
+        Random(blake3::Hasher::new().update(seed.as_bytes()).finalize_xof())
+    }
+
+    fn bytes(&mut self, size: usize) -> Vec<u8> {
+        let mut bytes = vec![0; size];
+        self.0.fill(&mut bytes);
+        bytes
+    }
+
+    fn next(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    /// A number from 0 up to, and not including, 1.
+    pub(super) fn fraction(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}

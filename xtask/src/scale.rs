@@ -1,0 +1,31 @@
+//! `cargo xtask scale`: time and memory of operating a store of a million chunks.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+
+const DEFAULT_CHUNKS: &str = "1000000";
+
+/// Measures with so many chunks, in a program of its own.
+pub(crate) fn run(root: &Path, chunks: Option<&str>) -> Result<ExitCode> {
+    let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args([
+            "run",
+            "--release",
+            "--quiet",
+            "--locked",
+            "--package",
+            "castore-bench",
+            "--",
+            "scale",
+        ])
+        .arg(chunks.unwrap_or(DEFAULT_CHUNKS))
+        .arg(root.join("target/scale-store"))
+        .current_dir(root)
+        .status()
+        .context("cannot run cargo")?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
