@@ -46,7 +46,9 @@
 
 #![forbid(unsafe_code)]
 
+mod aside;
 mod builder;
+mod check_again;
 mod codec;
 mod counters;
 mod cutting;
@@ -56,6 +58,7 @@ mod known;
 mod layout;
 mod limits;
 mod maintain;
+mod moment;
 mod read;
 mod requests;
 mod service;
@@ -63,10 +66,10 @@ mod store;
 mod url;
 mod write;
 
-pub use builder::{Builder, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_ZSTD_LEVEL};
+pub use builder::{Builder, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_ZSTD_LEVEL};
 pub use castore_chunker::ChunkParams;
 pub use counters::Stats;
-pub use maintain::{Observer, Progress};
+pub use maintain::{Amount, GcOptions, GcReport, Observer, Progress, Roots};
 pub use service::ObjectStoreBlobService;
 pub use url::{local_path, parse_url, parse_url_opts};
 

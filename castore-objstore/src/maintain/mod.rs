@@ -2,7 +2,10 @@
 //!
 //! Everything in here works on a store that others write to meanwhile.
 
+mod gc;
 mod objects;
 mod observer;
 
+pub(crate) use gc::Rules;
+pub use gc::{Amount, GcOptions, GcReport, Roots};
 pub use observer::{Observer, Progress};

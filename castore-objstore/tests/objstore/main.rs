@@ -6,6 +6,7 @@ mod corrupt_chunks;
 mod corrupt_indexes;
 mod deduplication;
 mod failures;
+mod gc;
 mod interoperability;
 mod latency;
 mod limits;
