@@ -2,6 +2,7 @@
 
 mod cat;
 mod chunk;
+mod gc;
 mod get;
 mod hash;
 mod ls;
@@ -43,6 +44,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         Command::Stat { digest, chunks } => stat::run(mode, &location()?, &digest, chunks).await,
         Command::Ls { long } => ls::run(mode, &location()?, long).await,
         Command::Rm { digests } => rm::run(mode, &location()?, &digests).await,
+        Command::Gc { keep, grace, run } => {
+            gc::run(mode, &location()?, keep.as_deref(), grace, run).await
+        }
         Command::Chunk { files, list, threads } => {
             chunk::run(mode, &location()?, &files, list, threads).await
         }

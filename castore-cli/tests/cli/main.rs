@@ -3,6 +3,7 @@
 mod absence;
 mod damage;
 mod dry_run;
+mod gc;
 mod help;
 #[cfg(unix)]
 mod interrupt;
