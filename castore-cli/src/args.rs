@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
@@ -148,6 +149,27 @@ pub(crate) enum Command {
         #[arg(value_name = "DIGEST")]
         second: String,
     },
+    /// Collect garbage: set aside the chunks that no blob uses, and remove those set aside before
+    ///
+    /// Without --run it only shows what would be done. Others may use the store meanwhile. What is set
+    /// aside is removed by a later run, a grace period after at the earliest, unless it is used by then:
+    /// so run it now and then, such as daily.
+    #[command(
+        after_help = "Example: castore gc --run\n\n--json prints {\"type\":\"gc\",...}: numbers of objects and their stored bytes."
+    )]
+    Gc {
+        /// Do it, and not only show what would be done
+        #[arg(long)]
+        run: bool,
+        /// Keep only the blobs whose digests are in this file, one a line, as put and b3sum print them,
+        /// and those written within the grace period; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        keep: Option<PathBuf>,
+        /// How long a chunk is unused before it is set aside, and how long it is kept aside: 90m, 24h, 7d.
+        /// No writer may need more than half of it for a blob
+        #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+        grace: Duration,
+    },
     /// A dry run of put: show what would be shared, and what would be new
     Chunk {
         /// Files to cut; `-` is standard input
@@ -183,11 +205,40 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// `90s`, `15m`, `24h`, `7d`; `0` needs no unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        "d" => Some(24 * 3600),
+        "" if number == "0" => Some(1),
+        _ => None,
+    };
+    let number: Option<u64> = number.parse().ok();
+    let seconds = number.zip(seconds).and_then(|(number, seconds)| number.checked_mul(seconds));
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| "it is not a time such as 90m, 24h or 7d".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for bad in ["", "24", "h", "1.5h", "-1h", "99999999999999999999d", "1w"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use castore_chunker::ChunkParams;
 use castore_core::{Error, ErrorKind, Result};
@@ -17,6 +18,7 @@ use crate::durability::Barrier;
 use crate::known::Known;
 use crate::layout::Layout;
 use crate::limits::Limits;
+use crate::maintain::Rules;
 use crate::requests::Requests;
 use crate::service::{ObjectStoreBlobService, Shared};
 
@@ -29,6 +31,9 @@ pub const DEFAULT_REQUESTS: usize = 64;
 
 /// The default of [`Builder::zstd_level`], and that of other implementations.
 pub const DEFAULT_ZSTD_LEVEL: i32 = 3;
+
+/// The default of [`Builder::grace`], and of [`GcOptions::grace`](crate::GcOptions::grace): a day.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// The smallest memory that a service works with, in bytes: 1 MiB.
 const MIN_MEMORY: usize = 1024 * 1024;
@@ -48,6 +53,8 @@ pub struct Builder {
     requests: usize,
     durable: Option<bool>,
     cutting_threads: Option<NonZeroUsize>,
+    grace: Duration,
+    rules: Rules,
 }
 
 #[derive(Debug, Clone)]
@@ -75,6 +82,8 @@ impl Builder {
             requests: DEFAULT_REQUESTS,
             durable: None,
             cutting_threads: None,
+            grace: DEFAULT_GRACE,
+            rules: Rules::ALL,
         }
     }
 
@@ -140,6 +149,22 @@ impl Builder {
         self
     }
 
+    /// The shortest grace period with which anybody collects garbage in this store: a day, unless
+    /// told otherwise.
+    ///
+    /// A writer that needs more than half of it looks for its chunks once more before its blob
+    /// is there.
+    pub fn grace(mut self, grace: Duration) -> Builder {
+        self.grace = grace;
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn rules(mut self, rules: Rules) -> Builder {
+        self.rules = rules;
+        self
+    }
+
     /// The service. Makes no request.
     ///
     /// # Errors
@@ -191,6 +216,8 @@ impl Builder {
             known: Known::new(),
             barrier,
             params: self.params,
+            recheck_after: self.grace / 2,
+            rules: self.rules,
             cutting_threads,
             batch_size,
             large_batch_size,

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::error::task_error;
-use crate::limits::{Permit, off_thread};
+use crate::limits::{Permit, off_thread, start_off_thread};
 use crate::service::Shared;
 
 const OPERATION: &str = "write blob";
@@ -87,7 +87,7 @@ pub(crate) async fn cut_all(
             }
             let chunks = match small {
                 true => Chunks::Digested(digested(chunks)),
-                false => Chunks::Digesting(tokio::task::spawn_blocking(|| digested(chunks))),
+                false => Chunks::Digesting(start_off_thread(|| digested(chunks))),
             };
             (cutter, chunks)
         })
@@ -121,7 +121,7 @@ impl Whole {
     /// Begins with the next bytes, when it is done with those before.
     async fn update(&mut self, pieces: Vec<Bytes>) -> Result<()> {
         let mut hasher = self.hasher().await?;
-        self.task = Some(tokio::task::spawn_blocking(move || {
+        self.task = Some(start_off_thread(move || {
             for piece in &pieces {
                 hasher.update(piece);
             }

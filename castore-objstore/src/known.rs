@@ -7,22 +7,24 @@ use std::time::Duration;
 use castore_core::Digest;
 use quick_cache::sync::Cache;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
-use tokio::time::Instant;
 
-/// How many chunks are remembered: about 5 MiB of memory, and 16 GiB of chunks of 256 KiB.
-const REMEMBERED: usize = 64 * 1024;
+use crate::moment::Moment;
+
+/// How many chunks are remembered: about 5 MiB of memory, and 16 GiB of chunks of 256 KiB. (Tests
+/// make services by the thousand.)
+const REMEMBERED: usize = if cfg!(test) { 256 } else { 64 * 1024 };
 
 /// How long a chunk counts as stored after it was seen to be.
 ///
-/// Somebody else may remove it from the store; so this has to be much shorter than any time that
-/// a collector of garbage lets pass between marking a chunk and removing it.
+/// Somebody else may remove it from the store. A blob whose chunks were seen too long ago for that
+/// is checked again before its index is written (`check_again.rs`); this spares most blobs from it.
 pub(crate) const TRUSTED: Duration = Duration::from_secs(3600);
 
 type Turn = Arc<AsyncMutex<()>>;
 
 #[derive(Debug)]
 pub(crate) struct Known {
-    stored: Cache<Digest, Instant>,
+    stored: Cache<Digest, Moment>,
     uploading: Mutex<HashMap<Digest, Turn>>,
 }
 
@@ -31,13 +33,18 @@ impl Known {
         Known { stored: Cache::new(REMEMBERED), uploading: Mutex::default() }
     }
 
-    /// Whether the chunk was stored when somebody last looked, a short while ago.
-    pub(crate) fn contains(&self, digest: &Digest) -> bool {
-        self.stored.get(digest).is_some_and(|seen| seen.elapsed() < TRUSTED)
+    /// When the chunk was last seen to be stored, if that is a short while ago.
+    pub(crate) fn seen(&self, digest: &Digest) -> Option<Moment> {
+        self.stored.get(digest).filter(|seen| seen.elapsed() < TRUSTED)
     }
 
-    pub(crate) fn insert(&self, digest: Digest) {
-        self.stored.insert(digest, Instant::now());
+    /// Remembers that the chunk was stored at `seen`: before the request that told so was sent.
+    pub(crate) fn insert(&self, digest: Digest, seen: Moment) {
+        self.stored.insert(digest, seen);
+    }
+
+    pub(crate) fn forget(&self, digest: &Digest) {
+        self.stored.remove(digest);
     }
 
     /// Waits for the turn to see to the chunk `digest`: of identical chunks that are in flight,
@@ -82,11 +89,11 @@ mod tests {
     async fn what_is_known_is_forgotten_after_a_while() {
         let known = Known::new();
         let digest = Digest::of(b"a");
-        assert!(!known.contains(&digest));
-        known.insert(digest);
-        assert!(known.contains(&digest));
+        assert!(known.seen(&digest).is_none());
+        known.insert(digest, Moment::now());
+        assert!(known.seen(&digest).is_some());
         tokio::time::advance(TRUSTED).await;
-        assert!(!known.contains(&digest));
+        assert!(known.seen(&digest).is_none());
     }
 
     #[tokio::test]

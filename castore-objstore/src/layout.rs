@@ -8,12 +8,21 @@ use object_store::path::{Path, PathPart};
 pub(crate) struct Layout {
     blobs: Path,
     chunks: Path,
+    gc: Path,
+}
+
+/// What an object of the store is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Blob,
+    Chunk,
 }
 
 impl Layout {
     pub(crate) fn new(base: &Path) -> Layout {
         let kind = |kind: &'static str| base.clone().join(kind).join("b3");
-        Layout { blobs: kind("blobs"), chunks: kind("chunks") }
+        let gc = base.clone().join("gc");
+        Layout { blobs: kind("blobs"), chunks: kind("chunks"), gc }
     }
 
     /// The index of a blob.
@@ -24,6 +33,49 @@ impl Layout {
     /// A chunk.
     pub(crate) fn chunk(&self, digest: &Digest) -> Path {
         object(&self.chunks, digest)
+    }
+
+    /// An index or a chunk.
+    pub(crate) fn object(&self, kind: Kind, digest: &Digest) -> Path {
+        object(self.all(kind), digest)
+    }
+
+    /// What all indexes, or all chunks, lie under.
+    pub(crate) fn all(&self, kind: Kind) -> &Path {
+        match kind {
+            Kind::Blob => &self.blobs,
+            Kind::Chunk => &self.chunks,
+        }
+    }
+
+    /// The copy of an index or a chunk that the batch `batch` has set aside.
+    pub(crate) fn aside(&self, kind: Kind, digest: &Digest, batch: &str) -> Path {
+        let name = format!("{digest}.{batch}");
+        self.aside_shard(kind, digest).join(name.as_str())
+    }
+
+    /// What all copies that are set aside of a kind lie under.
+    pub(crate) fn all_aside(&self, kind: Kind) -> Path {
+        let kind = match kind {
+            Kind::Blob => "blobs",
+            Kind::Chunk => "chunks",
+        };
+        self.gc.clone().join(kind).join("b3")
+    }
+
+    /// What those copies lie under whose digests start as this one.
+    pub(crate) fn aside_shard(&self, kind: Kind, digest: &Digest) -> Path {
+        self.all_aside(kind).join(format!("{digest:.4}").as_str())
+    }
+
+    /// What the records of all batches lie under.
+    pub(crate) fn batches(&self) -> Path {
+        self.gc.clone().join("batches")
+    }
+
+    /// An object that is written to see what the store's clock says.
+    pub(crate) fn clock(&self) -> Path {
+        self.gc.clone().join("clock")
     }
 
     /// What all indexes lie under.
@@ -53,6 +105,19 @@ pub(crate) fn digest_of(path: &Path) -> Option<Digest> {
     named.then_some(digest)
 }
 
+/// The digest and the batch that a copy which is set aside is named after.
+pub(crate) fn aside_of(path: &Path) -> Option<(Digest, &str)> {
+    let (name, batch) = path.filename()?.split_once('.')?;
+    let digest: Digest = name.parse().ok()?;
+    let named = digest.to_string() == name && is_batch(batch);
+    named.then_some((digest, batch))
+}
+
+/// Whether a batch may have this name.
+pub(crate) fn is_batch(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 fn object(kind: &Path, digest: &Digest) -> Path {
     let hex = digest.to_string();
     let shard = PathPart::from(&hex[..4]);
@@ -73,6 +138,26 @@ mod tests {
         assert_eq!(root.chunk(&digest).as_ref(), format!("chunks/b3/41f8/{HELLO}"));
         let based = Layout::new(&Path::from("a/b"));
         assert_eq!(based.chunk(&digest).as_ref(), format!("a/b/chunks/b3/41f8/{HELLO}"));
+    }
+
+    #[test]
+    fn copies_aside_say_whose_they_are_and_are_no_chunks() {
+        let digest = Digest::of(b"Hello World");
+        let based = Layout::new(&Path::from("a/b"));
+        let path = based.aside(Kind::Chunk, &digest, "6566-07ab");
+        let expected = format!("a/b/gc/chunks/b3/41f8/{HELLO}.6566-07ab");
+        assert_eq!(path.as_ref(), expected);
+        assert_eq!(aside_of(&path), Some((digest, "6566-07ab")));
+        assert_eq!(digest_of(&path), None);
+        assert_eq!(aside_of(&based.chunk(&digest)), None);
+        for other in [
+            format!("{HELLO}."),
+            format!("{HELLO}.a.b"),
+            format!("{}.a", HELLO.to_uppercase()),
+            format!("{}.a", &HELLO[1..]),
+        ] {
+            assert_eq!(aside_of(&Path::from(other.as_str())), None, "{other}");
+        }
     }
 
     #[test]

@@ -46,7 +46,9 @@
 
 #![forbid(unsafe_code)]
 
+mod aside;
 mod builder;
+mod check_again;
 mod codec;
 mod counters;
 mod cutting;
@@ -56,6 +58,7 @@ mod known;
 mod layout;
 mod limits;
 mod maintain;
+mod moment;
 mod read;
 mod requests;
 mod service;
@@ -63,11 +66,11 @@ mod store;
 mod url;
 mod write;
 
-pub use builder::{Builder, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_ZSTD_LEVEL};
+pub use builder::{Builder, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_ZSTD_LEVEL};
 pub use castore_chunker::ChunkParams;
 pub use counters::Stats;
 pub use maintain::{
-    BlobCopy, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate, EstimateLine, Extent,
+    Amount, GcOptions, GcReport, Roots, BlobCopy, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate, EstimateLine, Extent,
     Histogram, Observer, Prices, Progress, SizeClass, Usage,
 };
 pub use service::ObjectStoreBlobService;

@@ -20,6 +20,7 @@ const UNIT: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Limits {
     requests: Arc<Semaphore>,
+    requests_at_once: usize,
     processors: Arc<Semaphore>,
     writing: Arc<Semaphore>,
     writing_units: usize,
@@ -39,6 +40,7 @@ impl Limits {
         let units = (memory / 2 / UNIT).max(1);
         Limits {
             requests: Arc::new(Semaphore::new(requests)),
+            requests_at_once: requests,
             processors: Arc::new(Semaphore::new(processors)),
             writing: Arc::new(Semaphore::new(units)),
             writing_units: units,
@@ -80,6 +82,11 @@ impl Limits {
     /// All the memory for reading, in bytes.
     pub(crate) fn reading_bytes(&self) -> u64 {
         self.reading_bytes
+    }
+
+    /// How many requests may be under way at once.
+    pub(crate) fn requests_at_once(&self) -> usize {
+        self.requests_at_once
     }
 
     /// Waits until one more request may be under way.
@@ -150,7 +157,24 @@ pub(crate) async fn off_thread<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| task_error(operation, error))
+    start_off_thread(work).await.map_err(|error| task_error(operation, error))
+}
+
+/// Starts `work` off the async threads at once.
+pub(crate) fn start_off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    #[cfg(test)]
+    if ON_THREAD.get() {
+        return tokio::spawn(async move { work() });
+    }
+    tokio::task::spawn_blocking(work)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Whether all work is to be done on this thread, for tests that decide what happens when.
+    pub(crate) static ON_THREAD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 async fn acquire(semaphore: &Arc<Semaphore>, units: usize) -> Permit {

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::codec::{DecodeError, max_stored_size};
 use crate::error::{corrupt, task_error};
-use crate::limits::{Permit, Task, off_thread};
+use crate::limits::{Permit, Task, off_thread, start_off_thread};
 use crate::requests::Fetched;
 use crate::service::Shared;
 
@@ -121,12 +121,16 @@ impl Shared {
         &self,
         digest: &Digest,
         listed: &Listed,
-        chunk: Option<Fetched>,
+        mut chunk: Option<Fetched>,
     ) -> Result<Option<(BlobIndex, Bytes)>> {
         let size = match listed {
             Listed::Chunks(index) => Some(index.size()),
             Listed::OneChunk | Listed::Absent => None,
         };
+        if chunk.is_none() && !matches!(listed, Listed::Absent) {
+            let max_size = max_stored_size(size.unwrap_or(MAX_CHUNK_SIZE));
+            chunk = self.fetch_from_aside(CHUNK, digest, max_size).await?;
+        }
         let Some(chunk) = chunk else {
             return match listed {
                 Listed::Absent => Ok(None),
@@ -142,7 +146,8 @@ impl Shared {
 
     /// The verified bytes of a chunk that an index lists.
     async fn fetch_chunk(&self, chunk: ChunkMeta) -> Result<Bytes> {
-        let object = self.fetch_chunk_object(&chunk.digest, max_stored_size(chunk.size)).await?;
+        let max_size = max_stored_size(chunk.size);
+        let object = self.fetch_listed_chunk(CHUNK, &chunk.digest, max_size).await?;
         let object = object.ok_or_else(|| corrupt(CHUNK, chunk.digest, "it is missing"))?;
         self.decode(chunk.digest, Some(chunk.size), object).await
     }
@@ -319,7 +324,7 @@ struct WholeDigest {
 impl WholeDigest {
     async fn update(&mut self, bytes: Bytes) -> Result<()> {
         let mut hasher = self.finish().await?;
-        self.task = Some(tokio::task::spawn_blocking(move || {
+        self.task = Some(start_off_thread(move || {
             hasher.update(&bytes);
             hasher
         }));

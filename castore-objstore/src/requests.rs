@@ -38,15 +38,25 @@ impl Requests {
     pub(crate) async fn head(
         &self,
         operation: &'static str,
-        digest: Digest,
+        digest: impl Into<Option<Digest>>,
         path: Path,
     ) -> Result<Option<u64>> {
-        let this = self.clone();
+        let meta = self.look(operation, digest, path).await?;
+        Ok(meta.map(|meta| meta.size))
+    }
+
+    /// What the store says of an object, or `None` where there is no such object.
+    pub(crate) async fn look(
+        &self,
+        operation: &'static str,
+        digest: impl Into<Option<Digest>>,
+        path: Path,
+    ) -> Result<Option<ObjectMeta>> {
+        let (this, digest) = (self.clone(), digest.into());
         driven(operation, async move {
             let _permit = this.limits.request().await;
             this.counters.requests_head.add(1);
-            let meta = unless_absent(operation, digest, this.store.head(&path).await)?;
-            Ok(meta.map(|meta| meta.size))
+            unless_absent(operation, digest, this.store.head(&path).await)
         })
         .await
     }
@@ -90,17 +100,17 @@ impl Requests {
     pub(crate) async fn put(
         &self,
         operation: &'static str,
-        digest: Digest,
+        digest: impl Into<Option<Digest>>,
         path: Path,
         object: Bytes,
     ) -> Result<()> {
-        let this = self.clone();
+        let (this, digest) = (self.clone(), digest.into());
         driven(operation, async move {
             let _permit = this.limits.request().await;
             this.counters.requests_put.add(1);
             match this.store.put(&path, PutPayload::from_bytes(object)).await {
                 Ok(_) => Ok(()),
-                Err(error) => Err(store_error(operation, Some(digest), error)),
+                Err(error) => Err(store_error(operation, digest, error)),
             }
         })
         .await
@@ -110,15 +120,31 @@ impl Requests {
     pub(crate) async fn delete(
         &self,
         operation: &'static str,
-        digest: Digest,
+        digest: impl Into<Option<Digest>>,
         path: Path,
     ) -> Result<()> {
-        let this = self.clone();
+        self.delete_if(operation, digest, path, || true).await?;
+        Ok(())
+    }
+
+    /// Deletes an object, if `allowed` still says so at the moment when the request may be sent.
+    /// Returns whether it did.
+    pub(crate) async fn delete_if(
+        &self,
+        operation: &'static str,
+        digest: impl Into<Option<Digest>>,
+        path: Path,
+        allowed: impl FnOnce() -> bool + Send + 'static,
+    ) -> Result<bool> {
+        let (this, digest) = (self.clone(), digest.into());
         driven(operation, async move {
             let _permit = this.limits.request().await;
+            if !allowed() {
+                return Ok(false);
+            }
             this.counters.requests_delete.add(1);
             unless_absent(operation, digest, this.store.delete(&path).await)?;
-            Ok(())
+            Ok(true)
         })
         .await
     }
@@ -129,11 +155,11 @@ impl Requests {
     pub(crate) async fn copy(
         &self,
         operation: &'static str,
-        digest: Digest,
+        digest: impl Into<Option<Digest>>,
         from: Path,
         to: Path,
     ) -> Result<bool> {
-        let this = self.clone();
+        let (this, digest) = (self.clone(), digest.into());
         driven(operation, async move {
             let _permit = this.limits.request().await;
             this.counters.requests_copy.add(1);
@@ -223,13 +249,13 @@ async fn collect(
 /// The store's answer about an object, `None` where that is merely absent.
 fn unless_absent<T>(
     operation: &'static str,
-    digest: Digest,
+    digest: impl Into<Option<Digest>>,
     answer: object_store::Result<T>,
 ) -> Result<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(error) if absent(&error) => Ok(None),
-        Err(error) => Err(store_error(operation, Some(digest), error)),
+        Err(error) => Err(store_error(operation, digest.into(), error)),
     }
 }
 

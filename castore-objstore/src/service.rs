@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use castore_chunker::ChunkParams;
@@ -21,6 +22,7 @@ use crate::durability::Barrier;
 use crate::known::Known;
 use crate::layout::{Layout, digest_of};
 use crate::limits::Limits;
+use crate::maintain::Rules;
 use crate::requests::Requests;
 use crate::{read, write};
 
@@ -43,6 +45,9 @@ pub(crate) struct Shared {
     pub(crate) known: Known,
     pub(crate) barrier: Option<Barrier>,
     pub(crate) params: ChunkParams,
+    /// How long after its chunks were seen a writer looks for them again: half the grace period.
+    pub(crate) recheck_after: Duration,
+    pub(crate) rules: Rules,
     /// How many threads cut a blob that is the only one being written.
     pub(crate) cutting_threads: NonZeroUsize,
     /// How many bytes a writer cuts at a time, unless there are many writers.
@@ -62,6 +67,10 @@ impl ObjectStoreBlobService {
     /// A service over the directory `path` of the local filesystem.
     pub fn local(path: impl Into<PathBuf>) -> Builder {
         Builder::of_directory(path.into())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     pub(crate) fn new(shared: Shared) -> ObjectStoreBlobService {

@@ -5,13 +5,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use castore_core::{BlobIndex, Digest, Error, ErrorKind, Result};
 
+use crate::moment::Moment;
 use crate::service::Shared;
 
 const CHUNK: &str = "store chunk";
 const INDEX: &str = "store the index of blob";
 
+/// A chunk that is in the store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InStore {
+    /// Whether it was not there before.
+    pub(crate) new: bool,
+    /// When it was there: before the request that told so was sent.
+    pub(crate) seen: Moment,
+}
+
 impl Shared {
-    /// Stores a chunk, unless it is there; returns whether it was not.
+    /// Stores a chunk, unless it is there.
     ///
     /// Where not told to `look`, only a chunk that is known to be there is not stored.
     pub(crate) async fn store_chunk(
@@ -19,24 +29,25 @@ impl Shared {
         digest: Digest,
         chunk: Bytes,
         look: bool,
-    ) -> Result<bool> {
+    ) -> Result<InStore> {
         let counters = &self.requests.counters;
         let _turn = self.known.turn(digest).await;
         let path = self.layout.chunk(&digest);
-        let mut there = self.known.contains(&digest);
-        if !there && look {
+        let mut there = self.known.seen(&digest);
+        if there.is_none() && look {
+            let seen = Moment::now();
             let size = self.requests.head(CHUNK, digest, path.clone()).await?;
             // A chunk never takes up no bytes: such an object is what a power cut leaves of a file
             // that was not flushed.
-            there = size.is_some_and(|size| size > 0);
-            if there {
+            if size.is_some_and(|size| size > 0) {
                 // Only now, when it was seen: what is known must not be known for ever.
-                self.known.insert(digest);
+                self.known.insert(digest, seen);
+                there = Some(seen);
             }
         }
-        if there {
+        if let Some(seen) = there {
             counters.chunks_reused.add(1);
-            return Ok(false);
+            return Ok(InStore { new: false, seen });
         }
         let size = chunk.len() as u64;
         let codec = Arc::clone(&self.codec);
@@ -47,16 +58,18 @@ impl Shared {
                 .with_source(error)
         })?;
         let stored_size = stored.len() as u64;
+        let seen = Moment::now();
         self.requests.put(CHUNK, digest, path, stored.into()).await?;
-        self.known.insert(digest);
+        self.known.insert(digest, seen);
         counters.chunks_new.add(1);
         counters.bytes_new.add(size);
         counters.bytes_stored.add(stored_size);
-        Ok(true)
+        Ok(InStore { new: true, seen })
     }
 
     /// Writes the index of a blob whose chunks are stored, unless it is there. `any_new` says that
-    /// one of them was not there before, and so no index that lists it can be.
+    /// one of them was not there before, and so no index that lists it can be; `seen` is when the first
+    /// of them was seen to be stored.
     ///
     /// The chunk of a blob of one chunk is not stored yet, it is `only`: where the index is there,
     /// so is the chunk, and asking for the index first makes a known blob cost one request. A new
@@ -66,6 +79,7 @@ impl Shared {
         index: &BlobIndex,
         only: Option<Bytes>,
         any_new: bool,
+        mut seen: Option<Moment>,
     ) -> Result<()> {
         let digest = index.digest();
         let path = self.layout.blob(&digest);
@@ -81,10 +95,13 @@ impl Shared {
             }
             if let Some(chunk) = only {
                 // Some writers leave the index of such a blob empty; then the chunk tells.
-                self.store_chunk(digest, chunk, there.is_some()).await?;
+                seen = Some(self.store_chunk(digest, chunk, there.is_some()).await?.seen);
             }
         }
         self.flush().await?;
+        if let Some(seen) = seen {
+            self.check_again(index, seen).await?;
+        }
         self.requests.put(INDEX, digest, path, object).await?;
         self.flush().await
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use castore_chunker::ChunkParams;
 use castore_core::{Error, ErrorKind, Result};
@@ -15,7 +16,7 @@ use crate::service::ObjectStoreBlobService;
 const OPEN: &str = "open the store";
 
 /// Our own options, for every kind of store: what a wrong one is answered with.
-const OPTIONS: &str = "chunk-size, zstd-level, memory, requests, durable, create";
+const OPTIONS: &str = "chunk-size, zstd-level, memory, requests, durable, create, grace";
 
 /// The builder of the service that `url` names; see [`parse_url_opts`].
 ///
@@ -49,6 +50,7 @@ pub fn parse_url(url: &str) -> Result<Builder> {
 /// | `requests` | [`Builder::requests`] | `64` |
 /// | `durable` | [`Builder::durable`], for directories | `false` |
 /// | `create` | [`Builder::create`], for directories | `true` |
+/// | `grace` | [`Builder::grace`] | `24h` |
 ///
 /// Makes no request, and does not look for a directory: [`Builder::build`] does.
 ///
@@ -180,6 +182,7 @@ fn set(builder: Builder, key: &str, value: &str) -> Result<Builder> {
         }
         "durable" => builder.durable(flag()?),
         "create" => builder.create(flag()?),
+        "grace" => builder.grace(parse_time(value).ok_or_else(|| bad("a time such as 24h"))?),
         _ => return Err(unknown(key, "a store")),
     })
 }
@@ -196,6 +199,21 @@ fn parse_size(text: &str) -> Option<usize> {
         _ => return None,
     };
     number.parse::<usize>().ok()?.checked_mul(1 << shift)
+}
+
+/// A time with a unit: `90s`, `15m`, `24h`, `7d`.
+fn parse_time(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return None,
+    };
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = number.parse::<u64>().ok().filter(|_| digits)?;
+    number.checked_mul(seconds).map(Duration::from_secs)
 }
 
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http"))]
@@ -243,6 +261,7 @@ mod tests {
             ("memory:", &[("requests", "0")], "request"),
             ("memory:", &[("durable", "true")], "local"),
             ("/nowhere", &[("durable", "maybe")], "maybe"),
+            ("memory:", &[("grace", "a while")], "a while"),
             ("gopher://x/y", &[], "gopher"),
             ("s3:bucket", &[], "s3:bucket"),
             ("s3://user:secret@bucket/x", &[], "password"),
@@ -272,6 +291,15 @@ mod tests {
         assert!(message.contains(path) && message.contains("no such directory"), "{message}");
         parse_url_opts(path, [("create", "true")]).unwrap().build().unwrap();
         parse_url(path).unwrap().build().unwrap();
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(parse_time("24h"), Some(Duration::from_secs(86_400)));
+        assert_eq!(parse_time("7d"), Some(Duration::from_secs(7 * 86_400)));
+        for bad in ["", "24", "h", "1.5h", "+1h", "-1h", "99999999999999999999d", "1w", "1\u{b5}"] {
+            assert_eq!(parse_time(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -19,7 +19,9 @@ use tokio::task::{JoinError, JoinSet};
 use crate::cutting::{Batch, Chunk, Cut, cut_all};
 use crate::error::task_error;
 use crate::limits::{Permit, Task};
+use crate::moment::Moment;
 use crate::service::Shared;
+use crate::store::InStore;
 
 const OPERATION: &str = "write blob";
 
@@ -139,8 +141,14 @@ async fn write_blob(shared: Arc<Shared>, batches: mpsc::Receiver<Batch>) -> Resu
     let (cut, mut incoming) = mpsc::channel(1);
     // It waits for memory, which chunks of this very blob may hold: they are seen to here meanwhile.
     let mut cutting = Task::spawn(cut_all(Arc::clone(&shared), batches, cut));
-    let mut blob =
-        Blob { shared, chunks: Vec::new(), only: None, storing: JoinSet::new(), any_new: false };
+    let mut blob = Blob {
+        shared,
+        chunks: Vec::new(),
+        only: None,
+        storing: JoinSet::new(),
+        any_new: false,
+        seen: None,
+    };
     loop {
         tokio::select! {
             // A chunk that cannot be stored ends the blob at once, and not with the next batch.
@@ -165,8 +173,10 @@ struct Blob {
     chunks: Vec<ChunkMeta>,
     /// The first chunk, as long as it may be the only one. What is done with it depends on that.
     only: Option<Bytes>,
-    storing: JoinSet<Result<bool>>,
+    storing: JoinSet<Result<InStore>>,
     any_new: bool,
+    /// When the first of the chunks was seen to be stored.
+    seen: Option<Moment>,
 }
 
 impl Blob {
@@ -202,7 +212,8 @@ impl Blob {
 
     /// Starts to store a chunk, unless that is known to be done.
     fn store(&mut self, digest: Digest, chunk: Bytes, permit: &Arc<Permit>) {
-        if self.shared.known.contains(&digest) {
+        if let Some(seen) = self.shared.known.seen(&digest) {
+            self.seen_at(seen);
             self.shared.requests.counters.chunks_reused.add(1);
             return;
         }
@@ -215,9 +226,15 @@ impl Blob {
         });
     }
 
-    fn stored(&mut self, stored: Result<Result<bool>, JoinError>) -> Result<()> {
-        self.any_new |= stored.map_err(|error| task_error(OPERATION, error))??;
+    fn stored(&mut self, stored: Result<Result<InStore>, JoinError>) -> Result<()> {
+        let InStore { new, seen } = stored.map_err(|error| task_error(OPERATION, error))??;
+        self.any_new |= new;
+        self.seen_at(seen);
         Ok(())
+    }
+
+    fn seen_at(&mut self, seen: Moment) {
+        self.seen = Some(self.seen.map_or(seen, |before| before.earlier(seen)));
     }
 
     /// Waits until all chunks are stored, then writes the index: from then on the blob is there.
@@ -237,7 +254,7 @@ impl Blob {
         while let Some(stored) = self.storing.join_next().await {
             self.stored(stored)?;
         }
-        self.shared.commit(&index, self.only, self.any_new).await?;
+        self.shared.commit(&index, self.only, self.any_new, self.seen).await?;
         Ok(digest)
     }
 }

@@ -4,6 +4,7 @@ mod cat;
 mod chunk;
 mod copy;
 mod diff;
+mod gc;
 mod get;
 mod hash;
 mod ls;
@@ -56,6 +57,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         }
         Command::Stats { prices } => stats::run(mode, &location()?, &prices).await,
         Command::Diff { first, second } => diff::run(mode, &location()?, &first, &second).await,
+        Command::Gc { keep, grace, run } => {
+            gc::run(mode, &location()?, keep.as_deref(), grace, run).await
+        }
         Command::Chunk { files, list, threads } => {
             chunk::run(mode, &location()?, &files, list, threads).await
         }

@@ -13,6 +13,7 @@ fn every_command_explains_itself() {
         "stat",
         "ls",
         "rm",
+        "gc",
         "copy",
         "stats",
         "diff",

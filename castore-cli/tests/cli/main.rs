@@ -4,6 +4,7 @@ mod absence;
 mod copy;
 mod damage;
 mod dry_run;
+mod gc;
 mod help;
 #[cfg(unix)]
 mod interrupt;

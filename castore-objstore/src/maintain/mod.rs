@@ -4,11 +4,14 @@
 
 mod copy;
 mod difference;
+mod gc;
 mod objects;
 mod observer;
 mod usage;
 
 pub use copy::{BlobCopy, CopiedBlob, CopyOptions, CopyOutcome};
 pub use difference::{Difference, Extent};
+pub(crate) use gc::Rules;
+pub use gc::{Amount, GcOptions, GcReport, Roots};
 pub use observer::{Observer, Progress};
 pub use usage::{Estimate, EstimateLine, Histogram, Prices, SizeClass, Usage};

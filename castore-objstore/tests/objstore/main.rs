@@ -7,6 +7,7 @@ mod corrupt_chunks;
 mod corrupt_indexes;
 mod deduplication;
 mod failures;
+mod gc;
 mod interoperability;
 mod latency;
 mod limits;

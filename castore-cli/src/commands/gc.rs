@@ -1,0 +1,126 @@
+//! `castore gc`
+
+use std::path::Path;
+use std::time::Duration;
+
+use castore_core::Digest;
+use castore_objstore::{Amount, GcOptions, GcReport, Roots};
+use futures_util::stream;
+use serde_json::{Value, json};
+
+use super::Mode;
+use crate::failure::{Failure, NO_BLOB, Result, USAGE, say};
+use crate::input::Input;
+use crate::output::{self, shown};
+use crate::phases::Phases;
+use crate::size::iec;
+use crate::store::Location;
+
+pub(crate) async fn run(
+    mode: Mode,
+    location: &Location,
+    keep: Option<&Path>,
+    grace: Duration,
+    really: bool,
+) -> Result<()> {
+    let roots = match keep {
+        None => Roots::Blobs,
+        Some(file) => {
+            let digests = digests(file).await.map_err(|failure| failure.about(shown(file)))?;
+            Roots::keep(stream::iter(digests.into_iter().map(Ok)))
+        }
+    };
+    let service = location.open()?;
+    service.check().await?;
+    let options = GcOptions::default().grace(grace).dry_run(!really);
+    let phases = Phases::start(mode.progress());
+    let report = service.gc(roots, &options, &phases).await;
+    drop(phases);
+    let report = report?;
+    print(mode, &report, really)?;
+    match report.absent.as_slice() {
+        [] => Ok(()),
+        absent => {
+            for digest in absent {
+                say(format_args!(
+                    "castore: no blob {digest} in the store, though it is to be kept"
+                ));
+            }
+            Err(Failure::reported(NO_BLOB))
+        }
+    }
+}
+
+/// The digests in a file: the first word of each line, as `b3sum` and `castore put` print them.
+async fn digests(file: &Path) -> Result<Vec<Digest>> {
+    let mut input = Input::open(file).await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = input.next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let mut digests = Vec::new();
+    for (line, number) in text.lines().zip(1..) {
+        // b3sum marks the line of a name that it had to escape.
+        let line = line.trim().trim_start_matches('\\');
+        let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#'))
+        else {
+            continue;
+        };
+        let digest = word.parse::<Digest>().map_err(|error| {
+            Failure::new(USAGE, format!("line {number}: {word:?} is not a digest: {error}"))
+        })?;
+        digests.push(digest);
+    }
+    match digests.is_empty() {
+        false => Ok(digests),
+        // More likely a mistake than the wish to remove everything.
+        true => Err(Failure::new(USAGE, "it names no digest, so that nothing would be kept")),
+    }
+}
+
+fn print(mode: Mode, report: &GcReport, really: bool) -> Result<()> {
+    if mode.json {
+        return Ok(output::json(&json!({
+            "type": "gc",
+            "dry_run": !really,
+            "blobs": report.blobs,
+            "chunks_listed": report.chunks_listed,
+            "chunks": amount(&report.chunks),
+            "set_aside": amount(&report.set_aside),
+            "blobs_set_aside": amount(&report.blobs_set_aside),
+            "young": amount(&report.young),
+            "waiting": amount(&report.waiting),
+            "put_back": amount(&report.put_back),
+            "removed": amount(&report.removed),
+            "absent": report.absent.iter().map(Digest::to_string).collect::<Vec<_>>(),
+        }))?);
+    }
+    let rows = [
+        ("kept", report.blobs, None, "blobs"),
+        ("in place", report.chunks.objects, Some(&report.chunks), "chunks"),
+        ("blobs set aside", report.blobs_set_aside.objects, None, "indexes"),
+        (
+            "set aside",
+            report.set_aside.objects,
+            Some(&report.set_aside),
+            "chunks that no index lists",
+        ),
+        ("too young", report.young.objects, Some(&report.young), "chunks that no index lists"),
+        ("put back", report.put_back.objects, Some(&report.put_back), "that are used after all"),
+        ("removed", report.removed.objects, Some(&report.removed), "that were set aside before"),
+        ("waiting", report.waiting.objects, Some(&report.waiting), "that were set aside before"),
+    ];
+    for (name, objects, bytes, what) in rows {
+        let bytes = bytes.map_or(String::new(), |amount| format!(" ({})", iec(amount.bytes)));
+        output::line(format_args!("{name:<15}  {objects} {what}{bytes}"))?;
+    }
+    if !really && !mode.quiet {
+        say("castore: this was a dry run; --run does it");
+    }
+    Ok(())
+}
+
+fn amount(amount: &Amount) -> Value {
+    json!({ "objects": amount.objects, "bytes": amount.bytes })
+}

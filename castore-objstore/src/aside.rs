@@ -1,0 +1,116 @@
+//! Chunks that a collector of garbage has set aside: where a reader finds them, and how they come
+//! back. docs/gc.md says why this is needed, and that it is enough.
+
+use std::collections::HashSet;
+
+use castore_core::{Digest, Result};
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+
+use crate::layout::{Kind, aside_of};
+use crate::requests::Fetched;
+use crate::service::Shared;
+
+/// How often a reader looks: each further time somebody has to have put the chunk back and set it
+/// aside again since the last one.
+const LOOKS: usize = 4;
+
+impl Shared {
+    /// A chunk that an index lists, from where it belongs or from aside; `None` where it is missing.
+    ///
+    /// One that is where it belongs takes one request.
+    pub(crate) async fn fetch_listed_chunk(
+        &self,
+        operation: &'static str,
+        digest: &Digest,
+        max_size: u64,
+    ) -> Result<Option<Fetched>> {
+        let fetch = |path: Path| self.requests.get(operation, *digest, path, max_size);
+        if let Some(found) = fetch(self.layout.chunk(digest)).await? {
+            return Ok(Some(found));
+        }
+        self.fetch_from_aside(operation, digest, max_size).await
+    }
+
+    /// The same, for a chunk that was not where it belongs a moment ago.
+    pub(crate) async fn fetch_from_aside(
+        &self,
+        operation: &'static str,
+        digest: &Digest,
+        max_size: u64,
+    ) -> Result<Option<Fetched>> {
+        if !self.rules.reader_looks_aside {
+            return Ok(None);
+        }
+        let fetch = |path: Path| self.requests.get(operation, *digest, path, max_size);
+        let mut tried = HashSet::new();
+        for look in 0..LOOKS {
+            let copies = self.copies_aside(operation, Kind::Chunk, digest).await?;
+            let mut new = 0;
+            for copy in copies {
+                if tried.insert(copy.clone()) {
+                    new += 1;
+                    if let Some(found) = fetch(copy).await? {
+                        return Ok(Some(found));
+                    }
+                }
+            }
+            if new == 0 && look > 0 || !self.rules.reader_looks_again {
+                break;
+            }
+            // A copy that was there a moment ago, or before we looked, was put back.
+            if let Some(found) = fetch(self.layout.chunk(digest)).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sees to it that a chunk is where it belongs, with a copy from aside where need be. Returns
+    /// whether it is.
+    pub(crate) async fn ensure_in_place(
+        &self,
+        operation: &'static str,
+        digest: &Digest,
+    ) -> Result<bool> {
+        let path = self.layout.chunk(digest);
+        let in_place = async || {
+            let size = self.requests.head(operation, *digest, path.clone()).await?;
+            // An object of no bytes is what a power cut leaves of a chunk.
+            Ok(size.is_some_and(|size| size > 0))
+        };
+        for look in 0..LOOKS {
+            if in_place().await? {
+                return Ok(true);
+            }
+            let copies = self.copies_aside(operation, Kind::Chunk, digest).await?;
+            if copies.is_empty() && look > 0 {
+                break;
+            }
+            for copy in copies {
+                if self.requests.copy(operation, *digest, copy, path.clone()).await? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The copies of an index or a chunk that are set aside, with one listing.
+    pub(crate) async fn copies_aside(
+        &self,
+        operation: &'static str,
+        kind: Kind,
+        digest: &Digest,
+    ) -> Result<Vec<Path>> {
+        let shard = self.layout.aside_shard(kind, digest);
+        self.requests
+            .list(operation, &shard)
+            .try_filter_map(|object| async move {
+                let named = aside_of(&object.location).is_some_and(|(of, _)| of == *digest);
+                Ok(named.then_some(object.location))
+            })
+            .try_collect()
+            .await
+    }
+}

@@ -1,0 +1,147 @@
+//! Before an index is written: chunks that were seen too long ago are looked for again.
+//!
+//! A collector of garbage may have set aside what no index lists yet, and removes it for good a
+//! grace period after. docs/gc.md counts how long a writer may take.
+
+use std::collections::HashSet;
+
+use castore_core::{BlobIndex, Digest, Error, ErrorKind, Result};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::moment::Moment;
+use crate::service::Shared;
+
+const OPERATION: &str = "store blob";
+
+/// How often the chunks are looked for, if looking takes so long that it has to be done again.
+const TIMES: usize = 3;
+
+impl Shared {
+    /// Makes sure that all chunks of a blob are in the store, and were when half the grace period was
+    /// not over yet; `seen` is when the first of them was seen. All of them are durable then.
+    ///
+    /// # Errors
+    /// `Unavailable` where a chunk was removed since, or looking takes longer than it may: storing the
+    /// blob again helps.
+    pub(crate) async fn check_again(&self, index: &BlobIndex, mut seen: Moment) -> Result<()> {
+        let failed = |message: &str| {
+            Error::new(ErrorKind::Unavailable, OPERATION, message).with_digest(index.digest())
+        };
+        let in_time =
+            |seen: Moment| seen.elapsed() <= self.recheck_after || !self.rules.writer_checks_again;
+        for _ in 0..TIMES {
+            if in_time(seen) {
+                return Ok(());
+            }
+            tracing::info!(blob = %index.digest(), "its chunks were seen long ago: looking again");
+            seen = Moment::now();
+            if let Some(missing) = self.first_not_in_place(index, seen).await? {
+                let message = format!(
+                    "chunk {missing} was removed from the store while the blob was written; store it again"
+                );
+                return Err(failed(&message));
+            }
+            self.flush().await?;
+        }
+        match in_time(seen) {
+            true => Ok(()),
+            false => Err(failed("looking for its chunks takes longer than half the grace period")),
+        }
+    }
+
+    async fn first_not_in_place(&self, index: &BlobIndex, seen: Moment) -> Result<Option<Digest>> {
+        let mut distinct = HashSet::new();
+        let digests = index.iter().map(|chunk| chunk.digest);
+        let digests = digests.filter(|digest| distinct.insert(*digest));
+        let missing = stream::iter(digests)
+            .map(|digest| async move {
+                let in_place = self.ensure_in_place(OPERATION, &digest).await?;
+                match in_place {
+                    true => self.known.insert(digest, seen),
+                    false => self.known.forget(&digest),
+                }
+                Ok((!in_place).then_some(digest))
+            })
+            .buffer_unordered(self.limits.requests_at_once())
+            .try_filter_map(|missing| async move { Ok(missing) });
+        std::pin::pin!(missing).try_next().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use castore_chunker::ChunkParams;
+    use castore_core::BlobService;
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use object_store::{ObjectStore, ObjectStoreExt};
+
+    use super::*;
+    use crate::ObjectStoreBlobService;
+    use crate::layout::{Kind, Layout};
+    use crate::moment;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn service(store: &Arc<InMemory>) -> ObjectStoreBlobService {
+        let params = ChunkParams::new(64, 256, 1024).unwrap();
+        let builder = ObjectStoreBlobService::builder(Arc::clone(store) as Arc<dyn ObjectStore>);
+        builder.chunk_params(params).build().unwrap()
+    }
+
+    /// A blob of several chunks that is stored, the first of them, and when they were seen.
+    async fn stored(service: &ObjectStoreBlobService) -> (BlobIndex, Digest, Moment) {
+        let mut noise = vec![0; 20_000];
+        blake3::Hasher::new().update(b"slow").finalize_xof().fill(&mut noise);
+        let seen = Moment::now();
+        let mut writer = service.open_write().await.unwrap();
+        writer.write_bytes(noise.into()).await.unwrap();
+        let digest = writer.close().await.unwrap();
+        let index = service.chunks(&digest).await.unwrap().unwrap();
+        let first = index.get(0).unwrap().digest;
+        (index, first, seen)
+    }
+
+    #[tokio::test]
+    async fn chunks_that_were_seen_long_ago_are_brought_back_from_aside() {
+        let store = Arc::new(InMemory::new());
+        let service = service(&store);
+        let (index, first, seen) = stored(&service).await;
+        let layout = Layout::new(&Path::default());
+        let (chunk, aside) = (layout.chunk(&first), layout.aside(Kind::Chunk, &first, "batch"));
+        store.rename(&chunk, &aside).await.unwrap();
+        moment::pass(DAY / 2 + SECOND);
+        service.shared().check_again(&index, seen).await.unwrap();
+        store.head(&chunk).await.expect("it was put back");
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_is_gone_is_said_clearly_and_not_known_any_more() {
+        let store = Arc::new(InMemory::new());
+        let service = service(&store);
+        let (index, first, seen) = stored(&service).await;
+        store.delete(&Layout::new(&Path::default()).chunk(&first)).await.unwrap();
+        moment::pass(DAY / 2 + SECOND);
+        service.shared().known.insert(first, Moment::now());
+        let error = service.shared().check_again(&index, seen).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(error.digest(), Some(index.digest()));
+        assert!(error.to_string().contains(&first.to_string()), "{error}");
+        assert!(service.shared().known.seen(&first).is_none());
+    }
+
+    #[tokio::test]
+    async fn chunks_that_were_seen_in_time_cost_nothing() {
+        let store = Arc::new(InMemory::new());
+        let service = service(&store);
+        let (index, _, seen) = stored(&service).await;
+        let before = service.stats();
+        moment::pass(DAY / 2 - SECOND);
+        service.shared().check_again(&index, seen).await.unwrap();
+        assert_eq!(service.stats(), before);
+    }
+}

@@ -1,0 +1,232 @@
+//! Collecting garbage: chunks that no index lists are set aside, and removed a grace period later.
+//!
+//! docs/gc.md has the protocol and the argument for it. In short: what a run finds unlisted it copies
+//! aside and deletes from its place (`batch.rs`). A run that comes at least a grace period after looks
+//! at all indexes again (`roots.rs`), puts back what some index lists by then, and removes the rest
+//! (`second_look.rs`). Whoever relied on the chunk before it was deleted has written an index by then.
+
+mod batch;
+mod digest_set;
+#[cfg(test)]
+mod model;
+mod roots;
+mod rules;
+mod second_look;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use castore_core::{Digest, Error, ErrorKind, Result};
+use futures_core::Stream;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
+pub(crate) use self::rules::Rules;
+use crate::builder::DEFAULT_GRACE;
+use crate::layout::Kind;
+use crate::maintain::Observer;
+use crate::service::{ObjectStoreBlobService, Shared};
+
+const OPERATION: &str = "collect garbage";
+
+/// Which blobs are kept, and their chunks with them.
+pub enum Roots {
+    /// All that are in the store: those that have an index.
+    ///
+    /// A chunk that is only used as a blob, without an index, is not one of them.
+    Blobs,
+    /// Only these, and those whose index was written within the grace period. The indexes of all
+    /// others are set aside, too.
+    ///
+    /// A chunk that is used as a blob without an index is kept, where it is named here.
+    Keep(BoxStream<'static, Result<Digest>>),
+}
+
+impl Roots {
+    /// [`Roots::Keep`] of any stream of digests.
+    pub fn keep(digests: impl Stream<Item = Result<Digest>> + Send + 'static) -> Roots {
+        Roots::Keep(digests.boxed())
+    }
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Roots::Blobs => "Blobs",
+            Roots::Keep(_) => "Keep(..)",
+        })
+    }
+}
+
+/// How garbage is to be collected.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GcOptions {
+    /// How long anything may be unlisted before it is set aside, and how long it then stays there
+    /// before it is removed; by the store's clock. A day, unless told otherwise.
+    ///
+    /// Whoever writes to the store has to write the index of a blob within half of it after it found
+    /// the blob's chunks stored, or stored them. Writers of this crate check that
+    /// ([`Builder::grace`](crate::Builder::grace)). With a shorter one than they were told, or with
+    /// none, nobody else may write meanwhile.
+    pub grace: Duration,
+    /// Only counts what would be done, and changes nothing. Whether something is old enough is then
+    /// decided by the clock of this machine.
+    pub dry_run: bool,
+}
+
+impl Default for GcOptions {
+    fn default() -> GcOptions {
+        GcOptions { grace: DEFAULT_GRACE, dry_run: false }
+    }
+}
+
+impl GcOptions {
+    /// The same, with another [`grace`](GcOptions::grace).
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> GcOptions {
+        self.grace = grace;
+        self
+    }
+
+    /// The same, as a [dry run](GcOptions::dry_run) or not.
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> GcOptions {
+        self.dry_run = dry_run;
+        self
+    }
+}
+
+/// Some objects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Amount {
+    /// How many.
+    pub objects: u64,
+    /// Their stored size in bytes.
+    pub bytes: u64,
+}
+
+impl Amount {
+    fn add(&mut self, bytes: u64) {
+        self.objects += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// What a collection of garbage did, or would do if it were not a dry run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GcReport {
+    /// The blobs whose chunks are kept.
+    pub blobs: u64,
+    /// The distinct chunks that these list.
+    pub chunks_listed: u64,
+    /// All chunks that were found in their place.
+    pub chunks: Amount,
+    /// Chunks that no index lists, and that were set aside now.
+    pub set_aside: Amount,
+    /// Indexes of blobs that are not kept, and that were set aside now.
+    pub blobs_set_aside: Amount,
+    /// Chunks that no index lists, but that are not old enough to be set aside.
+    pub young: Amount,
+    /// Objects that were set aside before, and that are not old enough to be removed.
+    pub waiting: Amount,
+    /// Objects that were set aside before, and were put back, as they are used after all.
+    pub put_back: Amount,
+    /// Objects that were set aside before, and are removed now.
+    pub removed: Amount,
+    /// Blobs that were to be kept, and are not in the store.
+    pub absent: Vec<Digest>,
+}
+
+impl ObjectStoreBlobService {
+    /// Collects garbage: sets aside the chunks that none of the kept blobs lists, and removes those
+    /// that an earlier run has set aside, at least a grace period before.
+    ///
+    /// It can be ended at any instant, by dropping the future or with the whole machine: another run
+    /// does what is left. Others may read and write meanwhile, and collect garbage, too. Takes less than
+    /// 64 MB for each million of chunks that are listed, and 100 bytes for each blob that is named, or
+    /// whose index is set aside.
+    ///
+    /// # Errors
+    /// `Corrupt` where an index cannot be decoded, since its chunks are not known then: nothing is set
+    /// aside or removed. The first error of the store ends the run.
+    pub async fn gc(
+        &self,
+        roots: Roots,
+        options: &GcOptions,
+        observer: &dyn Observer,
+    ) -> Result<GcReport> {
+        let shared = self.shared();
+        let now = match options.dry_run {
+            true => SystemTime::now(),
+            false => shared.store_time().await?,
+        };
+        let mut run = Run { shared, options, observer, now, report: GcReport::default() };
+        // Whether a batch is old enough is known before the indexes are looked at.
+        let batches = run.batches().await?;
+        let mut roots = run.look(roots).await?;
+        run.second_look(&batches, &roots, Kind::Chunk).await?;
+        run.second_look(&batches, &roots, Kind::Blob).await?;
+        run.forget(&batches).await?;
+        run.set_aside_blobs(&mut roots).await?;
+        run.set_aside_chunks(&roots).await?;
+        Ok(run.report)
+    }
+}
+
+/// A run.
+struct Run<'a> {
+    shared: &'a Arc<Shared>,
+    options: &'a GcOptions,
+    observer: &'a dyn Observer,
+    /// When it began, by the store's clock.
+    now: SystemTime,
+    report: GcReport,
+}
+
+/// What is old enough.
+#[derive(Debug, Clone, Copy)]
+struct Age {
+    now: SystemTime,
+    grace: Duration,
+}
+
+impl Age {
+    /// Whether what is from `time` is older than the grace period.
+    fn is_old(self, time: SystemTime) -> bool {
+        time.checked_add(self.grace).is_some_and(|end| end <= self.now)
+    }
+}
+
+impl Run<'_> {
+    fn age(&self) -> Age {
+        Age { now: self.now, grace: self.options.grace }
+    }
+
+    fn is_old(&self, time: SystemTime) -> bool {
+        self.age().is_old(time)
+    }
+
+    /// How many objects are seen to at once. Each does one request at a time.
+    fn at_once(&self) -> usize {
+        self.shared.limits.requests_at_once()
+    }
+}
+
+impl Shared {
+    /// What the store's clock says.
+    async fn store_time(&self) -> Result<SystemTime> {
+        let clock = self.layout.clock();
+        self.requests.put(OPERATION, None, clock.clone(), Default::default()).await?;
+        match self.requests.look(OPERATION, None, clock).await? {
+            Some(written) => Ok(written.last_modified.into()),
+            None => {
+                let message = "an object that was just written is not there";
+                Err(Error::new(ErrorKind::Unavailable, OPERATION, message))
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Who works on the store, and on what.
+
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use castore_chunker::ChunkParams;
+use castore_core::{BlobIndex, BlobService, ChunkMeta, Digest, ErrorKind};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::io::AsyncReadExt;
+
+use super::store::{GRACE, IN_FLIGHT, World};
+use crate::codec::Codec;
+use crate::layout::{Kind, Layout};
+use crate::maintain::gc::{GcOptions, Roots, Rules};
+use crate::service::ObjectStoreBlobService;
+
+/// A blob that is stored now and then, and what its objects are.
+#[derive(Debug)]
+pub(super) struct Blob {
+    pub(super) data: Bytes,
+    pub(super) digest: Digest,
+    pub(super) chunks: Vec<(Digest, Bytes)>,
+    pub(super) index: Bytes,
+}
+
+impl Blob {
+    fn of(parts: &[&[u8]]) -> Blob {
+        let data: Bytes = parts.concat().into();
+        let codec = Codec::new(LEVEL);
+        let stored = |part: &&[u8]| (Digest::of(part), codec.compress(part).unwrap().into());
+        let metas = parts
+            .iter()
+            .map(|part| ChunkMeta { digest: Digest::of(part), size: part.len() as u64 });
+        let digest = Digest::of(&data);
+        let index = castore_proto::encode(&BlobIndex::new(digest, metas).unwrap());
+        Blob { data, digest, chunks: parts.iter().map(stored).collect(), index }
+    }
+
+    pub(super) fn chunk_digests(&self) -> Vec<Digest> {
+        self.chunks.iter().map(|(digest, _)| *digest).collect()
+    }
+}
+
+/// Three blobs: one of one chunk, and two of two chunks that share the first.
+pub(super) fn blobs() -> &'static [Blob] {
+    static BLOBS: OnceLock<Vec<Blob>> = OnceLock::new();
+    BLOBS.get_or_init(|| {
+        let mut noise = vec![0; 4096];
+        blake3::Hasher::new().update(b"model").finalize_xof().fill(&mut noise);
+        // The first chunk of the noise is cut alike if the same byte follows it; a short rest is not cut.
+        let mut cutter = castore_chunker::Cutter::new(params());
+        let mut first = None;
+        cutter.push(noise.clone().into(), |chunk: Bytes| {
+            first.get_or_insert(chunk);
+        });
+        let first = first.expect("so much has more than one chunk");
+        let end =
+            |from: usize| [&noise[first.len()..=first.len()], &noise[from..from + 39]].concat();
+        let blobs = vec![
+            Blob::of(&[&noise[3200..3240]]),
+            Blob::of(&[&first, &end(3000)]),
+            Blob::of(&[&first, &end(3100)]),
+        ];
+        for blob in &blobs {
+            let mut cutter = castore_chunker::Cutter::new(params());
+            let mut cut = Vec::new();
+            cutter.push(blob.data.clone(), |chunk| cut.push(Digest::of(&chunk)));
+            cut.extend(cutter.finish().map(|chunk| Digest::of(&chunk)));
+            assert_eq!(cut, blob.chunk_digests(), "a writer of ours cuts them alike");
+        }
+        blobs
+    })
+}
+
+/// The fastest there is: thousands of services are made.
+const LEVEL: i32 = -7;
+
+fn params() -> ChunkParams {
+    ChunkParams::new(64, 256, 1024).expect("these are the limits")
+}
+
+pub(super) fn service(world: &World, actor: &'static str, rules: Rules) -> ObjectStoreBlobService {
+    ObjectStoreBlobService::builder(world.store(actor))
+        .chunk_params(params())
+        .zstd_level(LEVEL)
+        .cutting_threads(NonZeroUsize::MIN)
+        .grace(GRACE)
+        .rules(rules)
+        .build()
+        .unwrap()
+}
+
+/// Stores a blob as we do, at once.
+pub(super) async fn writer_of(world: World, name: &'static str, rules: Rules, blob: usize) {
+    let service = service(&world, name, rules);
+    put(&world, &service, &blobs()[blob]).await;
+}
+
+async fn put(world: &World, service: &ObjectStoreBlobService, blob: &Blob) {
+    let before = world.storing(blob.digest);
+    let mut writer = service.open_write().await.unwrap();
+    let written = writer.write_bytes(blob.data.clone()).await;
+    if written.is_ok() && writer.close().await.is_ok() {
+        world.stored(blob.digest, before);
+    }
+}
+
+/// Stores blobs as we do.
+pub(super) async fn writer(world: World, name: &'static str, rules: Rules, times: usize) {
+    let service = service(&world, name, rules);
+    for _ in 0..times {
+        world.turn(name).await;
+        let blob = &blobs()[world.choose(blobs().len())];
+        put(&world, &service, blob).await;
+    }
+}
+
+/// Stores a blob as others may, who know nothing of collectors: without a look back, but in time.
+pub(super) async fn foreign_writer(world: World, name: &'static str) {
+    world.turn(name).await;
+    let blob = world.choose(blobs().len());
+    foreign_writer_of(world, name, blob).await;
+}
+
+/// The same, of this blob.
+pub(super) async fn foreign_writer_later(world: World, name: &'static str, blob: usize) {
+    world.turn(name).await;
+    foreign_writer_of(world, name, blob).await;
+}
+
+/// The same, of this blob, and at once.
+pub(super) async fn foreign_writer_of(world: World, name: &'static str, blob: usize) {
+    let blob = &blobs()[blob];
+    let before = world.storing(blob.digest);
+    let in_time = world.within(GRACE / 2 + IN_FLIGHT);
+    if foreign_put(&*world.store(name), blob).await.is_ok() {
+        world.stored(blob.digest, before);
+    }
+    drop(in_time);
+}
+
+async fn foreign_put(store: &dyn ObjectStore, blob: &Blob) -> object_store::Result<()> {
+    let layout = Layout::new(&Path::default());
+    let there = async |path: &Path| match store.head(path).await {
+        Ok(_) => Ok(true),
+        Err(object_store::Error::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    };
+    for (digest, stored) in &blob.chunks {
+        let path = layout.chunk(digest);
+        if !there(&path).await? {
+            store.put(&path, stored.clone().into()).await?;
+        }
+    }
+    store.put(&layout.blob(&blob.digest), blob.index.clone().into()).await?;
+    Ok(())
+}
+
+/// Reads a blob that is there, in a bounded time.
+pub(super) async fn reader(world: World, name: &'static str, rules: Rules) {
+    world.turn(name).await;
+    let blob = world.choose(blobs().len());
+    reader_of(world, name, rules, blob).await;
+}
+
+/// The same, of this blob, and at once.
+pub(super) async fn reader_of(world: World, name: &'static str, rules: Rules, blob: usize) {
+    let service = service(&world, name, rules);
+    let blob = &blobs()[blob];
+    if !world.is_guaranteed(blob.digest) {
+        return;
+    }
+    let before = world.storing(blob.digest);
+    let in_time = world.within(GRACE / 2);
+    let read = async {
+        let reader = service.open_read(&blob.digest).await?;
+        let Some(mut reader) = reader else { return Ok(None) };
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).await?;
+        Ok::<_, std::io::Error>(Some(bytes))
+    };
+    let read = read.await;
+    drop(in_time);
+    if world.storing(blob.digest) != before {
+        return;
+    }
+    match read {
+        Ok(Some(bytes)) if bytes == blob.data => {}
+        Ok(None) => world.wrong(format!("blob {:.6} is absent to a reader", blob.digest)),
+        Ok(Some(_)) => world.wrong("a reader got other bytes"),
+        Err(error) => {
+            // Requests may fail.
+            let error: castore_core::Error = error.downcast().unwrap();
+            if error.kind() != ErrorKind::Unavailable {
+                world.wrong(format!("blob {:.6} cannot be read: {error}", blob.digest));
+            }
+        }
+    }
+}
+
+pub(super) async fn remover(world: World, name: &'static str, rules: Rules) {
+    let service = service(&world, name, rules);
+    world.turn(name).await;
+    let blob = &blobs()[world.choose(blobs().len())];
+    world.removing(blob.digest);
+    let _ = service.remove(&blob.digest).await;
+    world.removed(blob.digest);
+}
+
+/// Collects garbage, some times; may be killed at any instant, and try again.
+pub(super) async fn collector(world: World, name: &'static str, rules: Rules, runs: usize) {
+    let service = service(&world, name, rules);
+    for _ in 0..runs {
+        world.turn(name).await;
+        let options = GcOptions::default();
+        let run = service.gc(Roots::Blobs, &options, &());
+        if world.one_in(4) {
+            tokio::select! {
+                biased;
+                _ = run => {}
+                () = world.turn("kill") => {}
+            }
+        } else {
+            // A request that failed ends a run, too.
+            let _ = run.await;
+        }
+    }
+}
+
+/// Puts the objects of a blob into the store, as if they had been there for long: its chunks, and its
+/// index.
+pub(super) fn preset(world: &World, blob: &Blob, index: bool) {
+    let layout = Layout::new(&Path::default());
+    for (digest, stored) in &blob.chunks {
+        world.preset(layout.chunk(digest), stored.clone());
+    }
+    if index {
+        world.preset(layout.blob(&blob.digest), blob.index.clone());
+        world.stored(blob.digest, (0, 0));
+    }
+}
+
+/// Puts a blob into the store whose chunks were set aside long ago, before its index was written.
+pub(super) fn preset_aside(world: &World, blob: &Blob) {
+    let layout = Layout::new(&Path::default());
+    for record in ["long-ago.begun", "long-ago.done"] {
+        world.preset(layout.batches().join(record), Bytes::new());
+    }
+    for (digest, stored) in &blob.chunks {
+        world.preset(layout.aside(Kind::Chunk, digest, "long-ago"), stored.clone());
+    }
+    world.preset(layout.blob(&blob.digest), blob.index.clone());
+    world.stored(blob.digest, (0, 0));
+}

@@ -1,0 +1,637 @@
+//! A store in which requests wait until the schedule lets them take effect.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use castore_core::Digest;
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use tokio::sync::oneshot;
+
+use super::schedule::Schedule;
+use crate::layout::{Kind, Layout};
+use crate::moment;
+
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+
+/// The grace period of the model.
+pub(super) const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// A request takes effect in so long, if it matters when: a delete of an original, and the write of
+/// an index. docs/gc.md: a quarter of the grace period.
+pub(super) const IN_FLIGHT: Duration = Duration::from_secs(6 * 3600);
+
+/// How much time may pass at once.
+const JUMPS: [Duration; 5] =
+    [HOUR, IN_FLIGHT, Duration::from_secs(13 * 3600), GRACE, Duration::from_secs(50 * 3600)];
+
+/// The store, and all that goes on with it. Clones are the same.
+#[derive(Clone)]
+pub(super) struct World(Arc<Mutex<State>>);
+
+struct State {
+    objects: BTreeMap<Path, Object>,
+    now: Duration,
+    schedule: Schedule,
+    /// What time passes at once, how often it still does, and how many objects a page of a list has.
+    jumps: Vec<Duration>,
+    jumps_left: usize,
+    steps_per_jump: usize,
+    own_at_once: bool,
+    page: usize,
+    waiting: Vec<Waiting>,
+    /// Until when somebody has to be done with something.
+    deadlines: BTreeMap<u64, Duration>,
+    next_deadline: u64,
+    /// The first thing that went wrong.
+    wrong: Option<String>,
+    trace: Option<Vec<String>>,
+    faults: usize,
+    layout: Layout,
+    /// The blobs there may be.
+    blobs: Vec<Known>,
+    /// Blobs that somebody was told are stored, and that nobody has removed since.
+    pub(super) guaranteed: BTreeSet<Digest>,
+    /// For each blob, how often its removal began, and how many are under way.
+    removals: BTreeMap<Digest, (u64, u64)>,
+    pub(super) requests: u64,
+}
+
+/// The keys of a blob, made once: they are looked up after each step.
+struct Known {
+    digest: Digest,
+    index: Path,
+    chunks: Vec<Keys>,
+}
+
+struct Keys {
+    chunk: Path,
+    /// What the keys of its copies that are set aside start with.
+    aside: Path,
+}
+
+#[derive(Clone)]
+struct Object {
+    bytes: Bytes,
+    modified: Duration,
+}
+
+/// A request, or somebody who waits for a turn.
+struct Waiting {
+    actor: &'static str,
+    what: What,
+    until: Option<Duration>,
+    /// At random, some have to wait until nearly everything else has happened.
+    lazy: bool,
+    answer: oneshot::Sender<Result<Answer>>,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    Turn,
+    Head(Path),
+    Get(Path),
+    Put(Path, Bytes),
+    Delete(Path),
+    Copy(Path, Path),
+    /// Objects under the prefix, after the offset.
+    List(Path, Option<Path>),
+}
+
+enum Answer {
+    Done,
+    Object(ObjectMeta, Bytes),
+    Page(Vec<ObjectMeta>),
+}
+
+/// How a world behaves.
+#[derive(Debug, Clone)]
+pub(super) struct Manner {
+    pub(super) jumps: Vec<Duration>,
+    pub(super) jumps_left: usize,
+    pub(super) page: usize,
+    /// How many requests may fail.
+    pub(super) faults: usize,
+    /// Whether requests for what only a collector uses take effect at once, since nobody else could
+    /// tell. Otherwise there are too many schedules to try them all.
+    pub(super) own_at_once: bool,
+    /// At random, time passes once for so many steps.
+    pub(super) steps_per_jump: usize,
+    pub(super) trace: bool,
+}
+
+impl Manner {
+    pub(super) fn wild() -> Manner {
+        Manner {
+            jumps: JUMPS.to_vec(),
+            jumps_left: 12,
+            page: 2,
+            faults: 1,
+            own_at_once: false,
+            steps_per_jump: 8,
+            trace: false,
+        }
+    }
+
+    /// One in which time passes in these steps, and nothing fails.
+    pub(super) fn of_jumps(jumps: &[Duration], jumps_left: usize) -> Manner {
+        let jumps = jumps.to_vec();
+        Manner { jumps, jumps_left, page: 1000, faults: 0, ..Manner::wild() }
+    }
+}
+
+impl World {
+    pub(super) fn new(schedule: Schedule, manner: &Manner) -> World {
+        World(Arc::new(Mutex::new(State {
+            objects: BTreeMap::new(),
+            now: Duration::from_secs(1 << 30),
+            schedule,
+            jumps: manner.jumps.clone(),
+            jumps_left: manner.jumps_left,
+            page: manner.page,
+            steps_per_jump: manner.steps_per_jump,
+            own_at_once: manner.own_at_once,
+            waiting: Vec::new(),
+            deadlines: BTreeMap::new(),
+            next_deadline: 0,
+            wrong: None,
+            trace: manner.trace.then(Vec::new),
+            faults: manner.faults,
+            layout: Layout::new(&Path::default()),
+            blobs: Vec::new(),
+            guaranteed: BTreeSet::new(),
+            removals: BTreeMap::new(),
+            requests: 0,
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// The store, as `actor` reaches it.
+    pub(super) fn store(&self, actor: &'static str) -> Arc<dyn ObjectStore> {
+        Arc::new(Store { world: self.clone(), actor })
+    }
+
+    /// Returns when the schedule says so.
+    pub(super) async fn turn(&self, actor: &'static str) {
+        let _ = self.request(actor, What::Turn).await;
+    }
+
+    pub(super) fn choose(&self, count: usize) -> usize {
+        self.state().schedule.choose(count)
+    }
+
+    pub(super) fn one_in(&self, cases: usize) -> bool {
+        self.state().schedule.one_in(cases)
+    }
+
+    /// Puts an object there that was written long ago.
+    pub(super) fn preset(&self, path: Path, bytes: Bytes) {
+        let mut state = self.state();
+        let modified = state.now - 10 * GRACE;
+        state.objects.insert(path, Object { bytes, modified });
+    }
+
+    pub(super) fn knows(&self, digest: Digest, chunks: &[Digest]) {
+        let mut state = self.state();
+        let keys = |chunk: &Digest| Keys {
+            chunk: state.layout.chunk(chunk),
+            aside: state.layout.aside(Kind::Chunk, chunk, ""),
+        };
+        let chunks = chunks.iter().map(keys).collect();
+        let index = state.layout.blob(&digest);
+        state.blobs.push(Known { digest, index, chunks });
+    }
+
+    /// No more than `time` passes until what is returned is dropped.
+    pub(super) fn within(&self, time: Duration) -> Deadline {
+        let mut state = self.state();
+        let number = state.next_deadline;
+        state.next_deadline += 1;
+        let deadline = state.now + time;
+        state.deadlines.insert(number, deadline);
+        Deadline { world: self.clone(), number }
+    }
+
+    /// Lets time pass, whatever waits.
+    pub(super) fn pass(&self, time: Duration) {
+        self.state().pass(time);
+    }
+
+    /// The schedule ends here: no time passes by itself, and nothing fails, from now on.
+    pub(super) fn calm(&self) {
+        let mut state = self.state();
+        state.jumps_left = 0;
+        state.faults = 0;
+        state.page = 1000;
+        // What nobody waits for any more takes effect now or never.
+        let left = std::mem::take(&mut state.waiting);
+        for waiting in left {
+            let _ = state.apply(&waiting.what);
+        }
+        state.check();
+    }
+
+    pub(super) fn wrong(&self, what: impl Into<String>) {
+        let mut state = self.state();
+        let what = what.into();
+        state.note(|| format!("WRONG: {what}"));
+        state.wrong.get_or_insert(what);
+    }
+
+    /// What went wrong, if anything did, and the schedule that was followed.
+    pub(super) fn end(&self) -> (Option<String>, Schedule, Vec<String>, u64) {
+        let mut state = self.state();
+        let trace = state.trace.take().unwrap_or_default();
+        (state.wrong.take(), state.schedule.clone(), trace, state.requests)
+    }
+
+    /// Somebody begins to store a blob; what is returned says afterwards whether it may be relied on.
+    pub(super) fn storing(&self, blob: Digest) -> (u64, u64) {
+        self.state().removals.get(&blob).copied().unwrap_or_default()
+    }
+
+    pub(super) fn stored(&self, blob: Digest, before: (u64, u64)) {
+        let mut state = self.state();
+        let now = state.removals.get(&blob).copied().unwrap_or_default();
+        // A removal that was under way at any time meanwhile may have come last.
+        if now == before && now.1 == 0 {
+            state.guaranteed.insert(blob);
+            state.note(|| format!("stored {blob:.6}"));
+        }
+        state.check();
+    }
+
+    pub(super) fn removing(&self, blob: Digest) {
+        let mut state = self.state();
+        let removals = state.removals.entry(blob).or_default();
+        *removals = (removals.0 + 1, removals.1 + 1);
+        state.guaranteed.remove(&blob);
+    }
+
+    pub(super) fn removed(&self, blob: Digest) {
+        let mut state = self.state();
+        state.removals.entry(blob).or_default().1 -= 1;
+    }
+
+    pub(super) fn is_guaranteed(&self, blob: Digest) -> bool {
+        self.state().guaranteed.contains(&blob)
+    }
+
+    /// That nothing is left but what somebody uses, all of it in its place.
+    pub(super) fn check_the_end(&self) {
+        let mut state = self.state();
+        let mut wanted: BTreeSet<Path> = BTreeSet::from([state.layout.clock()]);
+        let mut missing = Vec::new();
+        for blob in &state.blobs {
+            if state.objects.contains_key(&blob.index) {
+                wanted.extend(blob.chunks.iter().map(|keys| keys.chunk.clone()));
+                wanted.insert(blob.index.clone());
+            } else if state.guaranteed.contains(&blob.digest) {
+                missing.push(blob.index.to_string());
+            }
+        }
+        for path in &wanted {
+            if !state.objects.contains_key(path) {
+                missing.push(path.to_string());
+            }
+        }
+        let garbage = state.objects.keys().filter(|path| !wanted.contains(*path));
+        let garbage: Vec<String> = garbage.map(Path::to_string).collect();
+        if !missing.is_empty() || !garbage.is_empty() {
+            let what = format!("at the end {missing:?} are not in place, and {garbage:?} are left");
+            state.note(|| what.clone());
+            state.wrong.get_or_insert(what);
+        }
+    }
+
+    /// Lets things happen until somebody can go on; called when all that could go on has.
+    pub(super) fn step(&self) {
+        while self.one_step() {}
+    }
+
+    /// Lets one thing happen. Returns whether another has to.
+    fn one_step(&self) -> bool {
+        let mut state = self.state();
+        // Nobody waits for a turn any more who was killed.
+        state.waiting.retain(|waiting| {
+            !waiting.answer.is_closed()
+                || matches!(waiting.what, What::Delete(_) | What::Put(..) | What::Copy(..))
+        });
+        let alive = state.waiting.iter().any(|waiting| !waiting.answer.is_closed());
+        if !alive {
+            return false;
+        }
+        if state.own_at_once
+            && let Some(own) = state.waiting.iter().position(|waiting| waiting.what.is_own())
+        {
+            return state.release(own);
+        }
+        let earliest = state.waiting.iter().filter_map(|waiting| waiting.until).min();
+        let earliest = earliest.into_iter().chain(state.deadlines.values().copied()).min();
+        let jumps = match state.jumps_left {
+            0 => 0,
+            _ => {
+                let fits = |jump: &&Duration| earliest.is_none_or(|end| state.now + **jump <= end);
+                state.jumps.iter().take_while(fits).count()
+            }
+        };
+        let waiting = state.waiting.len();
+        let random = matches!(state.schedule, Schedule::Random(_));
+        // Time passes seldom at random: once for several requests.
+        let steps = state.steps_per_jump;
+        let jump = jumps > 0 && (!random || state.schedule.one_in(steps));
+        let choice = match (jump, random) {
+            (true, true) => waiting + state.schedule.choose(jumps),
+            (true, false) => state.schedule.choose(waiting + jumps),
+            (false, true) => state.choose_request(),
+            (false, false) => state.schedule.choose(waiting),
+        };
+        if choice >= waiting {
+            let jump = state.jumps[choice - waiting];
+            state.jumps_left -= 1;
+            state.pass(jump);
+            return true;
+        }
+        state.release(choice)
+    }
+
+    async fn request(&self, actor: &'static str, what: What) -> Result<Answer> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut state = self.state();
+            // It matters when these take effect.
+            let matters = match &what {
+                What::Delete(path) => path.as_ref().starts_with("chunks/"),
+                What::Put(path, _) => path.as_ref().starts_with("blobs/"),
+                _ => false,
+            };
+            let until = matters.then(|| state.now + IN_FLIGHT);
+            let lazy = state.schedule.one_in(12);
+            state.waiting.push(Waiting { actor, what, until, lazy, answer });
+        }
+        answered.await.unwrap_or_else(|_| Err(failed()))
+    }
+}
+
+/// Somebody has to be done in time: a promise to the schedule.
+pub(super) struct Deadline {
+    world: World,
+    number: u64,
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.world.state().deadlines.remove(&self.number);
+    }
+}
+
+impl What {
+    /// Whether only collectors use what it is about.
+    fn is_own(&self) -> bool {
+        match self {
+            What::Turn => true,
+            What::Head(path) | What::Get(path) | What::Put(path, _) | What::Delete(path) => {
+                path.as_ref().starts_with("gc/")
+            }
+            What::Copy(..) => false,
+            What::List(prefix, _) => prefix.as_ref().starts_with("gc/"),
+        }
+    }
+}
+
+impl State {
+    /// One of the requests, at random.
+    fn choose_request(&mut self) -> usize {
+        let eager = (0..self.waiting.len()).filter(|number| !self.waiting[*number].lazy);
+        let eager: Vec<usize> = eager.collect();
+        if eager.is_empty() || self.schedule.one_in(32) {
+            return self.schedule.choose(self.waiting.len());
+        }
+        eager[self.schedule.choose(eager.len())]
+    }
+
+    /// Lets a request take effect. Returns whether nobody waited for it.
+    fn release(&mut self, number: usize) -> bool {
+        let Waiting { actor, what, answer, .. } = self.waiting.swap_remove(number);
+        let is_request = !matches!(what, What::Turn);
+        self.requests += u64::from(is_request);
+        let fails = self.faults > 0 && is_request && self.schedule.one_in(100);
+        let takes_effect = !fails || self.schedule.one_in(2);
+        let result = if takes_effect { self.apply(&what) } else { Err(failed()) };
+        self.note(|| {
+            let gone = if answer.is_closed() { ", though nobody waits" } else { "" };
+            let failed = if fails { ", and fails" } else { "" };
+            format!("{actor}: {what:?}{gone}{failed}")
+        });
+        self.faults -= usize::from(fails);
+        if matches!(what, What::Put(..) | What::Delete(_) | What::Copy(..)) {
+            self.check();
+        }
+        answer.send(if fails { Err(failed()) } else { result }).is_err()
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        moment::pass(time);
+        self.note(|| format!("{} hours pass", time.as_secs() / 3600));
+    }
+
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(what());
+        }
+    }
+
+    fn apply(&mut self, what: &What) -> Result<Answer> {
+        let now = self.now;
+        match what {
+            What::Turn => {}
+            What::Head(path) | What::Get(path) => {
+                let object = self.objects.get(path).ok_or_else(|| absent(path))?;
+                return Ok(Answer::Object(meta(path, object), object.bytes.clone()));
+            }
+            What::Put(path, bytes) => {
+                let object = Object { bytes: bytes.clone(), modified: now };
+                self.objects.insert(path.clone(), object);
+            }
+            What::Delete(path) => {
+                self.objects.remove(path).ok_or_else(|| absent(path))?;
+            }
+            What::Copy(from, to) => {
+                let object = self.objects.get(from).ok_or_else(|| absent(from))?;
+                let object = Object { bytes: object.bytes.clone(), modified: now };
+                self.objects.insert(to.clone(), object);
+            }
+            What::List(prefix, offset) => {
+                let start = offset.as_ref().unwrap_or(prefix);
+                let page = self
+                    .objects
+                    .range(start.clone()..)
+                    .filter(|(path, _)| Some(*path) != offset.as_ref())
+                    .take_while(|(path, _)| path.as_ref().starts_with(prefix.as_ref()))
+                    .take(self.page)
+                    .map(|(path, object)| meta(path, object))
+                    .collect();
+                return Ok(Answer::Page(page));
+            }
+        }
+        Ok(Answer::Done)
+    }
+
+    /// That every blob that somebody relies on is there, and every chunk that an index lists, in its
+    /// place or aside.
+    fn check(&mut self) {
+        if self.wrong.is_some() {
+            return;
+        }
+        let is_aside = |keys: &Keys| {
+            let copy = self.objects.range(keys.aside.clone()..).next();
+            copy.is_some_and(|(path, _)| path.as_ref().starts_with(keys.aside.as_ref()))
+        };
+        let mut wrong = None;
+        for blob in &self.blobs {
+            if self.objects.contains_key(&blob.index) {
+                let mut chunks = blob.chunks.iter();
+                let lost =
+                    chunks.find(|keys| !self.objects.contains_key(&keys.chunk) && !is_aside(keys));
+                if let Some(lost) = lost {
+                    wrong = Some(format!("{}, which {} lists, is lost", lost.chunk, blob.index));
+                }
+            } else if self.guaranteed.contains(&blob.digest) {
+                wrong = Some(format!("{} was stored, and is not there", blob.index));
+            }
+        }
+        if let Some(wrong) = wrong {
+            self.note(|| format!("WRONG: {wrong}"));
+            self.wrong = Some(wrong);
+        }
+    }
+}
+
+fn meta(path: &Path, object: &Object) -> ObjectMeta {
+    let last_modified = SystemTime::UNIX_EPOCH + object.modified;
+    ObjectMeta {
+        location: path.clone(),
+        last_modified: last_modified.into(),
+        size: object.bytes.len() as u64,
+        e_tag: None,
+        version: None,
+    }
+}
+
+fn absent(path: &Path) -> Error {
+    Error::NotFound { path: path.to_string(), source: "it is absent".into() }
+}
+
+fn failed() -> Error {
+    Error::Generic { store: "World", source: "it failed".into() }
+}
+
+struct Store {
+    world: World,
+    actor: &'static str,
+}
+
+impl Store {
+    async fn request(&self, what: What) -> Result<Answer> {
+        self.world.request(self.actor, what).await
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.actor)
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.actor)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Store {
+    async fn put_opts(&self, path: &Path, bytes: PutPayload, _: PutOptions) -> Result<PutResult> {
+        self.request(What::Put(path.clone(), bytes.into())).await?;
+        Ok(PutResult { e_tag: None, version: None, extensions: Default::default() })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        _: &Path,
+        _: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        Err(failed())
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let path = path.clone();
+        let what = if options.head { What::Head(path) } else { What::Get(path) };
+        let Answer::Object(meta, bytes) = self.request(what).await? else { return Err(failed()) };
+        Ok(GetResult {
+            range: 0..meta.size,
+            meta,
+            payload: GetResultPayload::Stream(stream::iter([Ok(bytes)]).boxed()),
+            attributes: Default::default(),
+            extensions: Default::default(),
+        })
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        let (world, actor) = (self.world.clone(), self.actor);
+        paths
+            .and_then(move |path| {
+                let world = world.clone();
+                async move {
+                    world.request(actor, What::Delete(path.clone())).await?;
+                    Ok(path)
+                }
+            })
+            .boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let prefix = prefix.cloned().unwrap_or_default();
+        let (world, actor) = (self.world.clone(), self.actor);
+        let page = world.state().page;
+        let pages = stream::try_unfold(Some(None), move |offset| {
+            let (world, prefix) = (world.clone(), prefix.clone());
+            async move {
+                let Some(offset) = offset else { return Ok(None) };
+                let Answer::Page(objects) =
+                    world.request(actor, What::List(prefix, offset)).await?
+                else {
+                    return Err(failed());
+                };
+                let last = objects.last().filter(|_| objects.len() == page);
+                let next = last.map(|last| Some(last.location.clone()));
+                Ok(Some((stream::iter(objects.into_iter().map(Ok)), next)))
+            }
+        });
+        pages.try_flatten().boxed()
+    }
+
+    async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
+        Err(failed())
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, _: CopyOptions) -> Result<()> {
+        self.request(What::Copy(from.clone(), to.clone())).await?;
+        Ok(())
+    }
+}

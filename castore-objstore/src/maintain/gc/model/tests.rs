@@ -1,0 +1,282 @@
+//! What is tried, and what must come of it.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+
+use super::actors::{
+    blobs, collector, foreign_writer, foreign_writer_later, foreign_writer_of, preset,
+    preset_aside, reader, reader_of, remover, service, writer, writer_of,
+};
+use super::schedule::Schedule;
+use super::store::{GRACE, HOUR, IN_FLIGHT, Manner, World};
+use crate::limits::ON_THREAD;
+use crate::maintain::gc::{GcOptions, Roots, Rules};
+
+thread_local! {
+    /// Whose turn it is to decide when nothing goes on by itself.
+    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+}
+
+/// A runtime on this thread that asks the world what happens next whenever it would wait.
+fn runtime() -> Runtime {
+    ON_THREAD.set(true);
+    let step = || {
+        let world = WORLD.with_borrow(Option::clone);
+        if let Some(world) = world {
+            world.step();
+        }
+    };
+    Builder::new_current_thread().on_thread_park(step).build().unwrap()
+}
+
+type Cast = fn(&World, Rules, &mut JoinSet<()>);
+
+/// What came of a schedule.
+struct Ran {
+    /// What went wrong first, if anything did.
+    wrong: Option<String>,
+    schedule: Schedule,
+    trace: Vec<String>,
+    requests: u64,
+}
+
+/// Follows a schedule.
+fn follow(runtime: &Runtime, schedule: Schedule, manner: &Manner, rules: Rules, cast: Cast) -> Ran {
+    let world = World::new(schedule, manner);
+    for blob in blobs() {
+        world.knows(blob.digest, &blob.chunk_digests());
+    }
+    WORLD.set(Some(world.clone()));
+    runtime.block_on(async {
+        let mut actors = JoinSet::new();
+        cast(&world, rules, &mut actors);
+        while let Some(ended) = actors.join_next().await {
+            ended.unwrap();
+        }
+        world.calm();
+        let last = service(&world, "last", rules);
+        for _ in 0..3 {
+            world.pass(GRACE + 2 * HOUR);
+            if let Err(error) = last.gc(Roots::Blobs, &GcOptions::default(), &()).await {
+                world.wrong(format!("the last run failed: {error}"));
+            }
+        }
+        world.check_the_end();
+    });
+    WORLD.set(None);
+    let (wrong, schedule, trace, requests) = world.end();
+    Ran { wrong, schedule, trace, requests }
+}
+
+/// All of them, on a store with garbage and a blob.
+fn everybody(world: &World, rules: Rules, actors: &mut JoinSet<()>) {
+    preset(world, &blobs()[world.choose(3)], false);
+    preset(world, &blobs()[world.choose(3)], true);
+    actors.spawn(collector(world.clone(), "collector 1", rules, 2));
+    actors.spawn(collector(world.clone(), "collector 2", rules, 2));
+    actors.spawn(writer(world.clone(), "writer 1", rules, 2));
+    actors.spawn(writer(world.clone(), "writer 2", rules, 1));
+    actors.spawn(foreign_writer(world.clone(), "foreign writer"));
+    actors.spawn(reader(world.clone(), "reader 1", rules));
+    actors.spawn(reader(world.clone(), "reader 2", rules));
+    actors.spawn(remover(world.clone(), "remover", rules));
+}
+
+/// One writer that knows nothing of collectors, and one collector, on a store with a chunk that no
+/// index lists yet.
+fn foreign_writer_and_collector(world: &World, rules: Rules, actors: &mut JoinSet<()>) {
+    preset(world, &blobs()[0], false);
+    actors.spawn(foreign_writer_of(world.clone(), "foreign writer", 0));
+    actors.spawn(collector(world.clone(), "collector", rules, 2));
+}
+
+/// The same with one of our writers, and two chunks.
+fn writer_and_collector(world: &World, rules: Rules, actors: &mut JoinSet<()>) {
+    preset(world, &blobs()[1], false);
+    actors.spawn(writer_of(world.clone(), "writer", rules, 1));
+    actors.spawn(collector(world.clone(), "collector", rules, 2));
+}
+
+/// The first of two collectors may take its time while the second is at work.
+fn foreign_writer_and_two_collectors(world: &World, rules: Rules, actors: &mut JoinSet<()>) {
+    preset(world, &blobs()[0], false);
+    actors.spawn(foreign_writer_later(world.clone(), "foreign writer", 0));
+    actors.spawn(collector(world.clone(), "collector 1", rules, 1));
+    actors.spawn(collector(world.clone(), "collector 2", rules, 2));
+}
+
+/// A blob is read whose chunk is put back meanwhile.
+fn reader_and_collector(world: &World, rules: Rules, actors: &mut JoinSet<()>) {
+    preset_aside(world, &blobs()[0]);
+    actors.spawn(reader_of(world.clone(), "reader", rules, 0));
+    actors.spawn(collector(world.clone(), "collector", rules, 1));
+}
+
+fn schedules(default: u64) -> u64 {
+    let given = std::env::var("CASTORE_GC_SCHEDULES");
+    given.map_or(default, |given| given.parse().expect("it is a number"))
+}
+
+/// Follows random schedules on two threads, and shows the first one in which something goes wrong.
+fn nothing_is_lost(count: u64, manner: &Manner, cast: Cast) {
+    let (next, requests) = (AtomicU64::new(0), AtomicU64::new(0));
+    let start = Instant::now();
+    let work = || {
+        let runtime = runtime();
+        loop {
+            let seed = next.fetch_add(1, Relaxed);
+            if seed >= count {
+                return;
+            }
+            let run = |manner: &Manner| {
+                follow(&runtime, Schedule::random(seed), manner, Rules::ALL, cast)
+            };
+            let ran = run(manner);
+            requests.fetch_add(ran.requests, Relaxed);
+            if let Some(wrong) = ran.wrong {
+                next.store(count, Relaxed);
+                let trace = run(&Manner { trace: true, ..manner.clone() }).trace;
+                panic!("schedule {seed}: {wrong}\n{}", trace.join("\n"));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        scope.spawn(work);
+    });
+    println!("{count} schedules, {requests:?} requests, {:?}", start.elapsed());
+}
+
+#[test]
+fn nothing_is_lost_in_any_of_many_random_schedules() {
+    nothing_is_lost(schedules(40_000), &Manner::wild(), everybody);
+}
+
+#[test]
+fn nothing_is_lost_by_two_collectors_in_any_of_many_random_schedules() {
+    nothing_is_lost(schedules(40_000), &slow(), foreign_writer_and_two_collectors);
+}
+
+#[test]
+fn nothing_is_lost_by_slow_writers_in_any_of_many_random_schedules() {
+    nothing_is_lost(schedules(20_000), &sleepy(), writer_and_collector);
+}
+
+/// Follows every schedule there is.
+fn nothing_is_lost_in_any_schedule(jumps: usize, at_least: u64, cast: Cast) {
+    let runtime = runtime();
+    let manner = Manner { own_at_once: true, ..Manner::of_jumps(&[GRACE / 2, GRACE + HOUR], jumps) };
+    let start = Instant::now();
+    let mut next = Some(Schedule::first());
+    let mut count = 0;
+    while let Some(schedule) = next {
+        let ran = follow(&runtime, schedule, &manner, Rules::ALL, cast);
+        assert_eq!(ran.wrong, None, "{:?}", ran.schedule);
+        count += 1;
+        next = ran.schedule.next();
+    }
+    println!("all {count} schedules, {:?}", start.elapsed());
+    assert!(count >= at_least, "there are only {count}");
+}
+
+#[test]
+fn nothing_is_lost_in_any_schedule_of_a_foreign_writer_and_a_collector() {
+    nothing_is_lost_in_any_schedule(3, 1000, foreign_writer_and_collector);
+}
+
+#[test]
+fn nothing_is_lost_in_any_schedule_of_a_reader_and_a_collector() {
+    nothing_is_lost_in_any_schedule(0, 40, reader_and_collector);
+}
+
+/// Deletes begin late and take long, and others are as slow as they may be.
+fn slow() -> Manner {
+    let jumps = [59 * HOUR / 60, IN_FLIGHT, 35 * HOUR / 2, GRACE + HOUR];
+    Manner { steps_per_jump: 5, ..Manner::of_jumps(&jumps, 5) }
+}
+
+/// Long pauses.
+fn sleepy() -> Manner {
+    Manner { steps_per_jump: 4, ..Manner::of_jumps(&[GRACE / 2 - HOUR, GRACE + HOUR], 6) }
+}
+
+/// That something goes wrong without a rule, in one of the first schedules.
+fn needs(rule: &str, rules: Rules, manner: &Manner, cast: Cast) {
+    const ENOUGH: u64 = 20_000;
+    let runtime = runtime();
+    let start = Instant::now();
+    let found = (0..ENOUGH).find_map(|seed| {
+        let ran = follow(&runtime, Schedule::random(seed), manner, rules, cast);
+        // That something is left over in the end is bad, but no loss.
+        let lost = ran.wrong.filter(|wrong| !wrong.starts_with("at the end"))?;
+        Some((seed, lost))
+    });
+    let Some((seed, wrong)) = found else {
+        panic!("without the rule {rule} nothing goes wrong in {ENOUGH} schedules");
+    };
+    println!("without the rule {rule}, schedule {seed}: {wrong} ({:?})", start.elapsed());
+}
+
+#[test]
+fn without_a_grace_period_before_removal_a_chunk_is_lost() {
+    let rules = Rules { removal_waits: false, ..Rules::ALL };
+    needs("removal waits", rules, &Manner::wild(), everybody);
+}
+
+#[test]
+fn without_a_second_look_a_chunk_is_lost() {
+    let rules = Rules { second_look: false, ..Rules::ALL };
+    needs("second look", rules, &Manner::wild(), everybody);
+}
+
+#[test]
+fn with_deletion_at_once_a_chunk_is_lost() {
+    let rules = Rules { copy_aside: false, ..Rules::ALL };
+    needs("copy aside", rules, &Manner::wild(), everybody);
+}
+
+#[test]
+fn with_keys_aside_that_batches_share_a_chunk_is_lost() {
+    let rules = Rules { keys_of_its_own: false, ..Rules::ALL };
+    needs("keys of its own", rules, &Manner::wild(), everybody);
+}
+
+#[test]
+fn with_deletes_that_may_come_at_any_time_a_chunk_is_lost() {
+    let rules = Rules { deletes_in_time: false, ..Rules::ALL };
+    needs("deletes in time", rules, &slow(), foreign_writer_and_two_collectors);
+}
+
+#[test]
+fn with_a_grace_period_from_the_beginning_of_a_batch_a_chunk_is_lost() {
+    let rules = Rules { counts_from_the_end: false, ..Rules::ALL };
+    needs("counts from the end", rules, &slow(), foreign_writer_and_two_collectors);
+}
+
+#[test]
+fn with_a_copy_that_goes_before_the_chunk_is_back_it_is_lost() {
+    let rules = Rules { put_back_first: false, ..Rules::ALL };
+    needs("put back first", rules, &Manner::wild(), everybody);
+}
+
+#[test]
+fn with_a_writer_that_does_not_look_again_a_chunk_is_lost() {
+    let rules = Rules { writer_checks_again: false, ..Rules::ALL };
+    needs("writer checks again", rules, &sleepy(), writer_and_collector);
+}
+
+#[test]
+fn with_a_reader_that_does_not_look_aside_a_blob_is_unreadable() {
+    let rules = Rules { reader_looks_aside: false, ..Rules::ALL };
+    needs("reader looks aside", rules, &sleepy(), reader_and_collector);
+}
+
+#[test]
+fn with_a_reader_that_looks_only_once_a_blob_is_unreadable() {
+    let rules = Rules { reader_looks_again: false, ..Rules::ALL };
+    needs("reader looks again", rules, &sleepy(), reader_and_collector);
+}

@@ -1,0 +1,178 @@
+//! The first thing a run does: it looks at all indexes, to know which chunks are listed.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use castore_core::{Digest, Result};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+
+use super::digest_set::DigestSet;
+use super::{OPERATION, Roots, Run};
+use crate::error::{corrupt, store_error};
+use crate::layout::Kind;
+use crate::limits::{driven, off_thread};
+use crate::maintain::observer::Phase;
+use crate::service::Shared;
+
+/// What is kept, and what is not.
+pub(super) struct Found {
+    /// The chunks that are listed by a blob that is kept.
+    pub(super) listed: DigestSet,
+    /// The blobs that were named, where some were.
+    pub(super) kept: Option<DigestSet>,
+    /// The indexes of the blobs that are not kept.
+    pub(super) unwanted: Vec<Unwanted>,
+}
+
+/// An object that is to be set aside.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unwanted {
+    pub(super) digest: Digest,
+    /// Its stored size in bytes.
+    pub(super) size: u64,
+    pub(super) modified: SystemTime,
+}
+
+impl Run<'_> {
+    /// Looks at all indexes. One that cannot be read or decoded is an error: nobody knows what it lists.
+    pub(super) async fn look(&mut self, roots: Roots) -> Result<Found> {
+        let kept = match roots {
+            Roots::Blobs => None,
+            Roots::Keep(mut digests) => {
+                let mut kept = DigestSet::new();
+                while let Some(digest) = digests.next().await {
+                    kept.insert(digest?);
+                }
+                kept.sort();
+                Some(kept)
+            }
+        };
+        let mut found = Found { listed: DigestSet::new(), kept, unwanted: Vec::new() };
+        let mut in_place = DigestSet::new();
+        let mut phase = Phase::new(self.observer, "read the indexes", None);
+        let (shared, at_once, age) = (self.shared, self.at_once(), self.age());
+        let (kept, unwanted) = (&found.kept, &mut found.unwanted);
+        let wanted = shared.objects(OPERATION, shared.layout.blobs()).try_filter_map(|object| {
+            let wanted = object.digest.filter(|digest| {
+                let kept = kept.as_ref().is_none_or(|kept| kept.contains(digest));
+                let kept = kept || !age.is_old(object.modified);
+                if !kept {
+                    let (digest, size, modified) = (*digest, object.size, object.modified);
+                    unwanted.push(Unwanted { digest, size, modified });
+                }
+                kept
+            });
+            std::future::ready(Ok(wanted.map(|digest| (digest, object.path, object.size))))
+        });
+        let mut indexes = wanted
+            .map_ok(|(digest, path, size)| {
+                let chunks = shared.listed_chunks(digest, path, size);
+                async move { Ok((digest, chunks.await?)) }
+            })
+            .try_buffer_unordered(at_once);
+        while let Some((digest, chunks)) = indexes.try_next().await? {
+            // One that has vanished since it was listed is no root.
+            if let Some(chunks) = chunks {
+                chunks.into_iter().for_each(|chunk| found.listed.insert(chunk));
+                self.report.blobs += 1;
+                if kept.is_some() {
+                    in_place.insert(digest);
+                }
+            }
+            phase.step();
+        }
+        drop(indexes);
+        if let Some(kept) = &found.kept {
+            in_place.sort();
+            let others = kept.iter().filter(|digest| !in_place.contains(digest));
+            let others: Vec<Digest> = others.copied().collect();
+            self.look_for_others(others, &mut found.listed).await?;
+        }
+        found.listed.sort();
+        self.report.chunks_listed = found.listed.len();
+        Ok(found)
+    }
+
+    /// Blobs that were named and have no index in its place. It may be set aside; or the blob is a
+    /// chunk, which stands for itself.
+    async fn look_for_others(
+        &mut self,
+        digests: Vec<Digest>,
+        listed: &mut DigestSet,
+    ) -> Result<()> {
+        let (shared, at_once) = (self.shared, self.at_once());
+        let mut others = stream::iter(digests)
+            .map(|digest| {
+                let shared = Arc::clone(shared);
+                let look = driven(OPERATION, async move { shared.other_root(digest).await });
+                async move { Ok((digest, look.await?)) }
+            })
+            .buffer_unordered(at_once);
+        while let Some((digest, chunks)) = others.try_next().await? {
+            match chunks {
+                Some(chunks) => {
+                    chunks.into_iter().for_each(|chunk| listed.insert(chunk));
+                    self.report.blobs += 1;
+                }
+                None if digest == Digest::EMPTY => {}
+                None => self.report.absent.push(digest),
+            }
+        }
+        self.report.absent.sort_unstable();
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The chunks of a blob that is to be kept, and has no index in its place.
+    async fn other_root(self: &Arc<Shared>, digest: Digest) -> Result<Option<Vec<Digest>>> {
+        for copy in self.copies_aside(OPERATION, Kind::Blob, &digest).await? {
+            if let Some(chunks) = self.listed_chunks(digest, copy, 0).await? {
+                return Ok(Some(chunks));
+            }
+        }
+        let chunk = self.requests.head(OPERATION, digest, self.layout.chunk(&digest)).await?;
+        let there = chunk.is_some()
+            || !self.copies_aside(OPERATION, Kind::Chunk, &digest).await?.is_empty();
+        Ok(there.then(|| vec![digest]))
+    }
+
+    /// The chunks that the index at `path` lists, or `None` where there is none. `size` is its size in
+    /// bytes, as far as that is known.
+    pub(super) async fn listed_chunks(
+        self: &Arc<Shared>,
+        digest: Digest,
+        path: Path,
+        size: u64,
+    ) -> Result<Option<Vec<Digest>>> {
+        let shared = Arc::clone(self);
+        driven(OPERATION, async move {
+            // As it is stored, and as it is; what is left of it then are its digests.
+            let _permit = shared.limits.writing(2 * size as usize).await;
+            let max_size = castore_proto::MAX_INDEX_SIZE;
+            let object = shared.requests.get(OPERATION, digest, path, max_size).await?;
+            let Some(object) = object else { return Ok(None) };
+            let decoded = off_thread(OPERATION, move || {
+                let bytes = object.read()?;
+                Ok::<_, std::io::Error>(castore_proto::decode(&digest, &bytes))
+            });
+            let decoded = decoded.await?.map_err(|source| {
+                let source = Box::new(source);
+                let error = object_store::Error::Generic { store: "LocalFileSystem", source };
+                store_error(OPERATION, Some(digest), error)
+            })?;
+            match decoded {
+                Ok(Some(index)) => Ok(Some(index.iter().map(|chunk| chunk.digest).collect())),
+                // Some writers leave the index of a blob of one chunk empty.
+                Ok(None) => Ok(Some(vec![digest])),
+                Err(error) => {
+                    let message = "its index is malformed, so that its chunks are not known; \
+                                   repair or remove the blob first";
+                    Err(corrupt(OPERATION, digest, message).with_source(error))
+                }
+            }
+        })
+        .await
+    }
+}
