@@ -70,8 +70,8 @@ pub use builder::{Builder, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFA
 pub use castore_chunker::ChunkParams;
 pub use counters::Stats;
 pub use maintain::{
-    Amount, GcOptions, GcReport, Roots, BlobCopy, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate, EstimateLine, Extent,
-    Histogram, Observer, Prices, Progress, SizeClass, Usage,
+    Amount, BlobCopy, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate, EstimateLine,
+    Extent, GcOptions, GcReport, Histogram, Observer, Prices, Progress, Roots, SizeClass, Usage,
 };
 pub use service::ObjectStoreBlobService;
 pub use url::{local_path, parse_url, parse_url_opts};

@@ -153,16 +153,19 @@ impl Shared {
     }
 
     /// The stored form of a chunk that was verified, and the size of the chunk in bytes; `None` where
-    /// it is absent. Of an unknown `size` any will do.
+    /// it is absent. Of an unknown `size` any will do. One that an index lists may be set aside.
     pub(crate) async fn fetch_stored(
         &self,
         digest: Digest,
         size: Option<u64>,
+        is_listed: bool,
     ) -> Result<Option<(Bytes, u64)>> {
         let max_size = max_stored_size(size.unwrap_or(MAX_CHUNK_SIZE));
-        let Some(object) = self.fetch_chunk_object(&digest, max_size).await? else {
-            return Ok(None);
+        let object = match is_listed {
+            true => self.fetch_listed_chunk(CHUNK, &digest, max_size).await?,
+            false => self.fetch_chunk_object(&digest, max_size).await?,
         };
+        let Some(object) = object else { return Ok(None) };
         let stored = match object {
             Fetched::Bytes(stored) => stored,
             file @ Fetched::File(..) => {

@@ -77,10 +77,6 @@ impl ObjectStoreBlobService {
         ObjectStoreBlobService { shared: Arc::new(shared) }
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
     /// The digests of all blobs in the store, in the order of the store. The empty blob is listed
     /// only where it was written.
     pub fn list(&self) -> BoxStream<'static, Result<Digest>> {

@@ -1,17 +1,16 @@
 //! Copying one blob.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
+use castore_core::{BlobIndex, ChunkMeta, Digest, ErrorKind, Result};
 use futures_util::StreamExt;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
 
 use super::target::{Target, missing};
 use super::{CopiedBlob, CopyOutcome};
 use crate::error::{corrupt, task_error};
 use crate::limits::{Limits, driven};
+use crate::moment::Moment;
 use crate::read::{self, Listed};
 use crate::service::Shared;
 
@@ -20,14 +19,6 @@ const STORE: &str = "store chunk";
 
 /// How many chunks of one blob are under way at once; memory and requests are limited besides.
 const CHUNKS_AT_ONCE: usize = 128;
-
-/// How long the chunks of a blob may take. An index must not be written that relies on looks longer
-/// ago than half of the grace period of a collector of garbage, which is a day; and a look may be an
-/// hour old to begin with.
-const FRESH: Duration = Duration::from_secs(11 * 3600);
-
-/// How often a blob is gone through until that was fast enough.
-const ROUNDS: usize = 3;
 
 /// The two stores of a copy.
 pub(super) struct Copying {
@@ -43,6 +34,8 @@ struct Done {
     size: u64,
     /// The compressed bytes, where it was not there before.
     stored: Option<u64>,
+    /// When it was there.
+    seen: Moment,
 }
 
 impl Copying {
@@ -58,33 +51,22 @@ impl Copying {
             driven(OPERATION, async move { target.flush().await }).await?;
             return Ok(CopyOutcome::AlreadyThere);
         }
-        let mut total = CopiedBlob::default();
-        for round in 0..ROUNDS {
-            let begun = Instant::now();
-            let mut copied = CopiedBlob::default();
-            let Some(index) = self.chunks(digest, &mut copied, step).await? else {
-                return Ok(CopyOutcome::Absent);
-            };
-            total.chunks_new += copied.chunks_new;
-            total.bytes_stored += copied.bytes_stored;
-            if round == 0 {
-                total.chunks_reused = copied.chunks_reused;
-                total.size = index.size();
-            }
-            let index = Arc::new(index);
-            if self.verify && round == 0 {
-                self.verify(&index).await?;
-            }
-            // Where a chunk was found hours ago it may not be any more.
-            if begun.elapsed() < FRESH {
-                let target = Arc::clone(&self.target.shared);
-                // As new: an index that is there is not this one.
-                driven(OPERATION, async move { target.commit(&index, None, true).await }).await?;
-                return Ok(CopyOutcome::Copied(total));
-            }
+        let mut copied = CopiedBlob::default();
+        // An empty blob needs no chunk, whenever it was looked for.
+        let mut seen = Moment::now();
+        let Some(index) = self.chunks(digest, &mut copied, &mut seen, step).await? else {
+            return Ok(CopyOutcome::Absent);
+        };
+        copied.size = index.size();
+        let index = Arc::new(index);
+        if self.verify {
+            self.verify(&index).await?;
         }
-        let message = "its chunks take so long that the first may be gone when the last is there";
-        Err(Error::new(ErrorKind::Unavailable, OPERATION, message).with_digest(digest))
+        let target = Arc::clone(&self.target.shared);
+        // As new: an index that is there is not this one.
+        driven(OPERATION, async move { target.commit(&index, None, true, Some(seen)).await })
+            .await?;
+        Ok(CopyOutcome::Copied(copied))
     }
 
     /// Reads the blob from the target.
@@ -102,11 +84,13 @@ impl Copying {
         Ok(())
     }
 
-    /// Copies the chunks of a blob, and returns its index.
+    /// Copies the chunks of a blob, and returns its index; `seen` becomes when the first of them was
+    /// seen at the target.
     async fn chunks(
         &self,
         digest: Digest,
         copied: &mut CopiedBlob,
+        seen: &mut Moment,
         step: &(impl Fn() + Sync),
     ) -> Result<Option<BlobIndex>> {
         // It is always present.
@@ -115,48 +99,54 @@ impl Copying {
         }
         let listed = match self.source.fetch_index(&digest).await? {
             Listed::Chunks(index) => {
-                *copied = self.round(&index, step).await?;
+                self.chunks_of(&index, copied, seen, step).await?;
                 return Ok(Some(index));
             }
             listed => listed,
         };
         let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
-        let copy = driven(OPERATION, copy_chunk(source, target, digest, None));
+        let is_listed = !matches!(listed, Listed::Absent);
+        let copy = driven(OPERATION, copy_chunk(source, target, digest, None, is_listed));
         let Some(done) = copy.await? else {
             return match listed {
                 Listed::Absent => Ok(None),
                 _ => Err(missing(digest)),
             };
         };
-        copied.count(&done);
+        copied.count(&done, seen);
         step();
         BlobIndex::new(digest, [ChunkMeta { digest, size: done.size }])
             .map(Some)
             .map_err(|error| corrupt(OPERATION, digest, "it is no chunk").with_source(error))
     }
 
-    /// Sees to it that every chunk of `index` is at the target; returns what that took.
-    async fn round(&self, index: &BlobIndex, step: &(impl Fn() + Sync)) -> Result<CopiedBlob> {
-        let mut copied = CopiedBlob::default();
+    /// Sees to it that every chunk of `index` is at the target.
+    async fn chunks_of(
+        &self,
+        index: &BlobIndex,
+        copied: &mut CopiedBlob,
+        seen: &mut Moment,
+        step: &(impl Fn() + Sync),
+    ) -> Result<()> {
         let mut running = JoinSet::new();
         let mut chunks = index.iter();
         loop {
             let next = if running.len() < CHUNKS_AT_ONCE { chunks.next() } else { None };
             if let Some(ChunkMeta { digest, size }) = next {
-                if self.target.shared.known.contains(&digest) {
-                    copied.count(&Done { size, stored: None });
+                if let Some(known) = self.target.shared.known.seen(&digest) {
+                    copied.count(&Done { size, stored: None, seen: known }, seen);
                     self.target.shared.requests.counters.chunks_reused.add(1);
                     step();
                     continue;
                 }
                 let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
                 running.spawn(async move {
-                    let done = copy_chunk(source, target, digest, Some(size)).await?;
+                    let done = copy_chunk(source, target, digest, Some(size), true).await?;
                     done.ok_or_else(|| missing(digest))
                 });
             } else {
-                let Some(done) = running.join_next().await else { return Ok(copied) };
-                copied.count(&joined(done)?);
+                let Some(done) = running.join_next().await else { return Ok(()) };
+                copied.count(&joined(done)?, seen);
                 step();
             }
         }
@@ -164,7 +154,9 @@ impl Copying {
 }
 
 impl CopiedBlob {
-    fn count(&mut self, chunk: &Done) {
+    /// Counts a chunk that is at the target, and remembers in `seen` when the first of them was there.
+    fn count(&mut self, chunk: &Done, seen: &mut Moment) {
+        *seen = seen.earlier(chunk.seen);
         match chunk.stored {
             Some(bytes) => {
                 self.chunks_new += 1;
@@ -186,33 +178,37 @@ async fn copy_chunk(
     target: Arc<Target>,
     digest: Digest,
     size: Option<u64>,
+    is_listed: bool,
 ) -> Result<Option<Done>> {
     let Shared { known, requests, layout, .. } = &*target.shared;
-    let mut there = target.has_chunk(digest).await?;
-    if there && let Some(size) = size {
+    let reused = |size, seen| {
         requests.counters.chunks_reused.add(1);
-        return Ok(Some(Done { size, stored: None }));
+        Ok(Some(Done { size, stored: None, seen }))
+    };
+    let mut there = target.has_chunk(digest).await?;
+    if let (Some(seen), Some(size)) = (there, size) {
+        return reused(size, seen);
     }
     // As it is stored, and as it is. Of one that does not say, what is likely.
     let bytes = 2 * size.map_or(source.params.max_size(), |size| size as usize);
     let _memory = Limits::writing_of_both(&source.limits, &target.shared.limits, bytes).await;
     // Only now, as writers do: whoever has the turn must not wait for memory.
     let _turn = known.turn(digest).await;
-    there |= known.contains(&digest);
-    if there && let Some(size) = size {
-        requests.counters.chunks_reused.add(1);
-        return Ok(Some(Done { size, stored: None }));
+    there = known.seen(&digest).or(there);
+    if let (Some(seen), Some(size)) = (there, size) {
+        return reused(size, seen);
     }
-    let Some((stored, size)) = source.fetch_stored(digest, size).await? else { return Ok(None) };
-    if there {
-        requests.counters.chunks_reused.add(1);
-        return Ok(Some(Done { size, stored: None }));
+    let fetched = source.fetch_stored(digest, size, is_listed).await?;
+    let Some((stored, size)) = fetched else { return Ok(None) };
+    if let Some(seen) = there {
+        return reused(size, seen);
     }
     let stored_size = stored.len() as u64;
+    let seen = Moment::now();
     requests.put(STORE, digest, layout.chunk(&digest), stored).await?;
-    known.insert(digest);
+    known.insert(digest, seen);
     requests.counters.chunks_new.add(1);
     requests.counters.bytes_new.add(size);
     requests.counters.bytes_stored.add(stored_size);
-    Ok(Some(Done { size, stored: Some(stored_size) }))
+    Ok(Some(Done { size, stored: Some(stored_size), seen }))
 }

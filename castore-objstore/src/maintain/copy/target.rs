@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use castore_core::{Digest, Error, ErrorKind, Result};
 use futures_util::TryStreamExt;
-use tokio::time::Instant;
 
 use crate::known::TRUSTED;
 use crate::limits::off_thread;
 use crate::maintain::observer::{Observer, Phase};
+use crate::moment::Moment;
 use crate::read::Listed;
 use crate::service::Shared;
 
@@ -24,7 +24,7 @@ pub(super) struct Target {
 /// The chunks that were there at some time, sorted.
 struct Listing {
     chunks: Vec<Digest>,
-    begun: Instant,
+    begun: Moment,
 }
 
 impl Target {
@@ -34,7 +34,7 @@ impl Target {
 
     /// With a listing of its chunks.
     pub(super) async fn listed(shared: Arc<Shared>, observer: &dyn Observer) -> Result<Target> {
-        let begun = Instant::now();
+        let begun = Moment::now();
         let mut phase = Phase::new(observer, LIST, None);
         let mut objects = shared.objects(LIST, shared.layout.chunks());
         let mut chunks = Vec::new();
@@ -58,7 +58,7 @@ impl Target {
     pub(super) async fn has_blob(&self, digest: &Digest) -> Result<bool> {
         match self.shared.fetch_index(digest).await {
             Ok(Listed::Chunks(_)) => Ok(true),
-            Ok(Listed::OneChunk) => self.has_chunk(*digest).await,
+            Ok(Listed::OneChunk) => Ok(self.has_chunk(*digest).await?.is_some()),
             Ok(Listed::Absent) => Ok(false),
             // It is overwritten.
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
@@ -66,24 +66,25 @@ impl Target {
         }
     }
 
-    /// Whether the chunk is there, or was a short while ago.
-    pub(super) async fn has_chunk(&self, digest: Digest) -> Result<bool> {
+    /// When the chunk was there, now or a short while ago; `None` where it is not.
+    pub(super) async fn has_chunk(&self, digest: Digest) -> Result<Option<Moment>> {
         let Shared { known, requests, layout, .. } = &*self.shared;
-        if known.contains(&digest) {
-            return Ok(true);
+        if let Some(seen) = known.seen(&digest) {
+            return Ok(Some(seen));
         }
         if let Some(listing) = &self.listing
             && listing.begun.elapsed() < TRUSTED
         {
             // One that came later is stored once more, which does no harm.
-            return Ok(listing.chunks.binary_search(&digest).is_ok());
+            return Ok(listing.chunks.binary_search(&digest).is_ok().then_some(listing.begun));
         }
+        let seen = Moment::now();
         let size = requests.head(CHUNK, digest, layout.chunk(&digest)).await?;
-        let there = size.is_some_and(|size| size > 0);
-        if there {
-            known.insert(digest);
+        if size.is_none_or(|size| size == 0) {
+            return Ok(None);
         }
-        Ok(there)
+        known.insert(digest, seen);
+        Ok(Some(seen))
     }
 }
 

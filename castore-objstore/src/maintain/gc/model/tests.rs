@@ -169,7 +169,8 @@ fn nothing_is_lost_by_slow_writers_in_any_of_many_random_schedules() {
 /// Follows every schedule there is.
 fn nothing_is_lost_in_any_schedule(jumps: usize, at_least: u64, cast: Cast) {
     let runtime = runtime();
-    let manner = Manner { own_at_once: true, ..Manner::of_jumps(&[GRACE / 2, GRACE + HOUR], jumps) };
+    let manner =
+        Manner { own_at_once: true, ..Manner::of_jumps(&[GRACE / 2, GRACE + HOUR], jumps) };
     let start = Instant::now();
     let mut next = Some(Schedule::first());
     let mut count = 0;
