@@ -326,9 +326,9 @@ async fn every_shape_is_verified_where_it_is_asked_for() {
         // Each byte was read there once.
         assert_eq!(target.stats().bytes_read, stored.data.len() as u64);
     }
-    let done =
-        copy(&service(&Probe::new()), &service(&Probe::new()), &[Digest::EMPTY], &verifying());
-    copied(done.await[0].clone());
+    let (source, target) = (service(&Probe::new()), service(&Probe::new()));
+    let done = copy(&source, &target, &[Digest::EMPTY], &verifying()).await;
+    copied(done[0].clone());
 }
 
 /// Its chunks are fine, but they are those of another blob.
