@@ -47,6 +47,7 @@ pub struct Builder {
     memory: usize,
     requests: usize,
     durable: Option<bool>,
+    check_reused: bool,
     cutting_threads: Option<NonZeroUsize>,
 }
 
@@ -74,6 +75,7 @@ impl Builder {
             memory: DEFAULT_MEMORY,
             requests: DEFAULT_REQUESTS,
             durable: None,
+            check_reused: false,
             cutting_threads: None,
         }
     }
@@ -140,6 +142,19 @@ impl Builder {
         self
     }
 
+    /// Whether a writer reads and verifies a chunk that is in the store already before it counts as
+    /// stored, and stores it again where it is missing, cut short, wrong or cannot be read; off by
+    /// default.
+    ///
+    /// Then a blob whose writer is closed can be read, whatever was in the store before. Each chunk
+    /// is read once by a service and its clones, for an hour or as long as it is remembered (65536 of
+    /// them are), so that storing what is there already costs as much as reading it. An index that is
+    /// there is read as well, and is written again where it is not the one that would be written.
+    pub fn check_reused(mut self, check: bool) -> Builder {
+        self.check_reused = check;
+        self
+    }
+
     /// The service. Makes no request.
     ///
     /// # Errors
@@ -189,6 +204,7 @@ impl Builder {
             codec: Arc::new(Codec::new(self.zstd_level)),
             known: Known::new(),
             barrier,
+            check_reused: self.check_reused,
             params: self.params,
             cutting_threads,
             batch_size,

@@ -28,7 +28,7 @@ const BLOB: &str = "read blob";
 const FIRST_WINDOW: u64 = 1024 * 1024;
 
 /// What the object of an index says.
-enum Listed {
+pub(crate) enum Listed {
     /// There is none.
     Absent,
     /// The blob is one chunk, of unknown size.
@@ -79,7 +79,8 @@ pub(crate) async fn open(shared: &Arc<Shared>, digest: &Digest) -> Result<Option
 }
 
 impl Shared {
-    async fn fetch_index(&self, digest: &Digest) -> Result<Listed> {
+    /// What the index of a blob says. `Corrupt` where it is malformed.
+    pub(crate) async fn fetch_index(&self, digest: &Digest) -> Result<Listed> {
         let path = self.layout.blob(digest);
         let object = self.requests.get(INDEX, *digest, path, castore_proto::MAX_INDEX_SIZE).await?;
         let Some(object) = object else { return Ok(Listed::Absent) };
@@ -95,7 +96,13 @@ impl Shared {
         }
     }
 
-    async fn fetch_chunk_object(&self, digest: &Digest, max_size: u64) -> Result<Option<Fetched>> {
+    /// The object of a chunk, as it is stored, or `None` where it is absent. `Corrupt` where it has
+    /// more than `max_size` bytes.
+    pub(crate) async fn fetch_chunk_object(
+        &self,
+        digest: &Digest,
+        max_size: u64,
+    ) -> Result<Option<Fetched>> {
         let path = self.layout.chunk(digest);
         self.requests.get(CHUNK, *digest, path, max_size).await
     }
@@ -132,21 +139,35 @@ impl Shared {
     }
 
     async fn decode(&self, digest: Digest, size: Option<u64>, object: Fetched) -> Result<Bytes> {
+        self.try_decode(digest, size, object).await?.map_err(|error| {
+            let corrupt = corrupt(CHUNK, digest, error.to_string());
+            match error {
+                DecodeError::Zstd(source) | DecodeError::CutShort(source) => {
+                    corrupt.with_source(source)
+                }
+                _ => corrupt,
+            }
+        })
+    }
+
+    /// The verified bytes of a chunk, or what is wrong with them; an error of ours where they cannot
+    /// be read.
+    pub(crate) async fn try_decode(
+        &self,
+        digest: Digest,
+        size: Option<u64>,
+        object: Fetched,
+    ) -> Result<Result<Bytes, DecodeError>> {
         let codec = Arc::clone(&self.codec);
         let decoded = self.limits.compute(CHUNK, move || {
             let stored = object.read()?;
             Ok(codec.decode(&digest, size, &stored))
         });
-        let bytes =
-            decoded.await?.map_err(|error| unreadable(CHUNK, digest, error))?.map_err(|error| {
-                let corrupt = corrupt(CHUNK, digest, error.to_string());
-                match error {
-                    DecodeError::Zstd(source) => corrupt.with_source(source),
-                    _ => corrupt,
-                }
-            })?;
-        self.requests.counters.bytes_read.add(bytes.len() as u64);
-        Ok(bytes)
+        let decoded = decoded.await?.map_err(|error| unreadable(CHUNK, digest, error))?;
+        if let Ok(bytes) = &decoded {
+            self.requests.counters.bytes_read.add(bytes.len() as u64);
+        }
+        Ok(decoded)
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) codec: Arc<Codec>,
     pub(crate) known: Known,
     pub(crate) barrier: Option<Barrier>,
+    /// Whether what is there is verified before a writer relies on it.
+    pub(crate) check_reused: bool,
     pub(crate) params: ChunkParams,
     /// How many threads cut a blob that is the only one being written.
     pub(crate) cutting_threads: NonZeroUsize,

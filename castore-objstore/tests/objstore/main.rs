@@ -1,6 +1,7 @@
 //! The service as its users meet it, over stores that watch, wait, fail and lie.
 
 mod cancellation;
+mod check_reused;
 mod concurrency;
 mod corrupt_chunks;
 mod corrupt_indexes;
