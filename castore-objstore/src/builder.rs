@@ -176,6 +176,10 @@ impl Builder {
 
         let processors = available_parallelism().map_or(1, usize::from);
         let limits = Arc::new(Limits::new(self.memory, self.requests, processors));
+        let directory = match &self.target {
+            Target::Directory { path, .. } => Some(path.clone()),
+            Target::Store(_) => None,
+        };
         let (store, barrier) = match self.target {
             Target::Directory { path, create } => {
                 open_directory(&path, create, self.durable.unwrap_or(true))?
@@ -203,6 +207,7 @@ impl Builder {
             layout: Layout::new(&base),
             codec: Arc::new(Codec::new(self.zstd_level)),
             known: Known::new(),
+            directory,
             barrier,
             check_reused: self.check_reused,
             params: self.params,

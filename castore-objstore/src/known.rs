@@ -40,6 +40,11 @@ impl Known {
         self.stored.insert(digest, Instant::now());
     }
 
+    /// It is not there any more.
+    pub(crate) fn forget(&self, digest: &Digest) {
+        self.stored.remove(digest);
+    }
+
     /// Waits for the turn to see to the chunk `digest`: of identical chunks that are in flight,
     /// one is asked for and uploaded, and the others then find it known. Where the one that had
     /// the turn failed or was given up, the next one does it for itself.

@@ -6,6 +6,7 @@ use object_store::path::{Path, PathPart};
 /// The keys of a store whose objects all lie under one base path.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
+    base: Path,
     blobs: Path,
     chunks: Path,
 }
@@ -13,7 +14,7 @@ pub(crate) struct Layout {
 impl Layout {
     pub(crate) fn new(base: &Path) -> Layout {
         let kind = |kind: &'static str| base.clone().join(kind).join("b3");
-        Layout { blobs: kind("blobs"), chunks: kind("chunks") }
+        Layout { base: base.clone(), blobs: kind("blobs"), chunks: kind("chunks") }
     }
 
     /// The index of a blob.
@@ -31,6 +32,30 @@ impl Layout {
         &self.blobs
     }
 
+    /// What the store keeps under the name `name`: `blobs` and `chunks`, and what lies beside them.
+    pub(crate) fn part(&self, name: &'static str) -> Path {
+        self.base.clone().join(name)
+    }
+
+    /// What an object is moved to that is bad and cannot be repaired.
+    pub(crate) fn quarantined(&self, object: &Path) -> Path {
+        let quarantine = self.part("quarantine");
+        match object.prefix_match(&self.base) {
+            Some(parts) => parts.fold(quarantine, |path, part| path.join(part)),
+            None => quarantine.join(object.as_ref()),
+        }
+    }
+
+    /// The blob whose index lies at `path`.
+    pub(crate) fn blob_at(&self, path: &Path) -> Option<Digest> {
+        digest_under(&self.blobs, path)
+    }
+
+    /// The chunk that lies at `path`.
+    pub(crate) fn chunk_at(&self, path: &Path) -> Option<Digest> {
+        digest_under(&self.chunks, path)
+    }
+
     /// What all indexes, and what all chunks, lie under whose digests start with the four
     /// hexadecimal digits `shard`.
     pub(crate) fn shards(&self, shard: &str) -> [Path; 2] {
@@ -46,6 +71,12 @@ pub(crate) fn digest_of(path: &Path) -> Option<Digest> {
     // Upper case parses, but is another key.
     let named = parts.next() == Some(&digest.to_string()) && parts.next() == Some(&name[..4]);
     named.then_some(digest)
+}
+
+fn digest_under(kind: &Path, path: &Path) -> Option<Digest> {
+    let rest = path.as_ref().strip_prefix(kind.as_ref())?;
+    // A slash, the shard, another slash, and the name.
+    (rest.len() == 1 + 4 + 1 + 2 * Digest::LEN).then(|| digest_of(path)).flatten()
 }
 
 fn object(kind: &Path, digest: &Digest) -> Path {
@@ -68,6 +99,28 @@ mod tests {
         assert_eq!(root.chunk(&digest).as_ref(), format!("chunks/b3/41f8/{HELLO}"));
         let based = Layout::new(&Path::from("a/b"));
         assert_eq!(based.chunk(&digest).as_ref(), format!("a/b/chunks/b3/41f8/{HELLO}"));
+    }
+
+    #[test]
+    fn objects_are_told_by_their_whole_key() {
+        for base in ["", "a/b"] {
+            let layout = Layout::new(&Path::from(base));
+            let digest = Digest::of(b"Hello World");
+            let (blob, chunk) = (layout.blob(&digest), layout.chunk(&digest));
+            assert_eq!(
+                (layout.blob_at(&blob), layout.chunk_at(&chunk)),
+                (Some(digest), Some(digest))
+            );
+            assert_eq!((layout.blob_at(&chunk), layout.chunk_at(&blob)), (None, None));
+            let other = layout.part("chunks").join("b4").join("41f8").join(HELLO);
+            assert_eq!(layout.chunk_at(&other), None);
+            let other = layout.part("chunks").join("b3").join("x").join("41f8").join(HELLO);
+            assert_eq!(layout.chunk_at(&other), None);
+            let aside = layout.quarantined(&chunk);
+            let expected =
+                layout.part("quarantine").to_string() + &format!("/chunks/b3/41f8/{HELLO}");
+            assert_eq!(aside.as_ref(), expected);
+        }
     }
 
     #[test]

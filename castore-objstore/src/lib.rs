@@ -66,7 +66,10 @@ mod write;
 pub use builder::{Builder, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_ZSTD_LEVEL};
 pub use castore_chunker::ChunkParams;
 pub use counters::Stats;
-pub use maintain::{Observer, Progress};
+pub use maintain::{
+    Checkpoint, Finding, Observer, Outcome, Problem, Progress, RepairOptions, RepairReport, Sample,
+    Verified, VerifyLevel, VerifyOptions, VerifyReport,
+};
 pub use service::ObjectStoreBlobService;
 pub use url::{local_path, parse_url, parse_url_opts};
 

@@ -20,6 +20,7 @@ const UNIT: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Limits {
     requests: Arc<Semaphore>,
+    max_requests: usize,
     processors: Arc<Semaphore>,
     writing: Arc<Semaphore>,
     writing_units: usize,
@@ -39,6 +40,7 @@ impl Limits {
         let units = (memory / 2 / UNIT).max(1);
         Limits {
             requests: Arc::new(Semaphore::new(requests)),
+            max_requests: requests,
             processors: Arc::new(Semaphore::new(processors)),
             writing: Arc::new(Semaphore::new(units)),
             writing_units: units,
@@ -63,6 +65,11 @@ impl Limits {
     /// All the memory for reading, in bytes.
     pub(crate) fn reading_bytes(&self) -> u64 {
         self.reading_bytes
+    }
+
+    /// How many requests may be under way at once.
+    pub(crate) fn max_requests(&self) -> usize {
+        self.max_requests
     }
 
     /// Waits until one more request may be under way.

@@ -19,7 +19,8 @@ use crate::service::Shared;
 
 const INDEX: &str = "read the index of blob";
 const CHUNK: &str = "read chunk";
-const BLOB: &str = "read blob";
+/// What a read of a whole blob fails in whose chunks are right, but are those of another.
+pub(crate) const BLOB: &str = "read blob";
 
 /// How many bytes of chunks a read fetches at once at first; it doubles with each round trip.
 ///
@@ -78,7 +79,18 @@ pub(crate) async fn open(shared: &Arc<Shared>, digest: &Digest) -> Result<Option
     Ok(blob.and_then(|(index, only)| reader(index, Some(only))))
 }
 
+/// A reader of the blob of which this is the index.
+pub(crate) fn reader_of(shared: &Arc<Shared>, index: Arc<BlobIndex>) -> BlobReader {
+    BlobReader::new(Source { shared: Arc::clone(shared), index, only: None })
+}
+
 impl Shared {
+    /// Whether the chunk is there, as a reader would find it.
+    pub(crate) async fn has_chunk(&self, operation: &'static str, digest: &Digest) -> Result<bool> {
+        let path = self.layout.chunk(digest);
+        Ok(self.requests.head(operation, *digest, path).await?.is_some_and(|size| size > 0))
+    }
+
     /// What the index of a blob says. `Corrupt` where it is malformed.
     pub(crate) async fn fetch_index(&self, digest: &Digest) -> Result<Listed> {
         let path = self.layout.blob(digest);

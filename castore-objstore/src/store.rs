@@ -50,6 +50,15 @@ impl Shared {
             counters.chunks_reused.add(1);
             return Ok(false);
         }
+        self.upload_chunk(digest, chunk).await?;
+        counters.chunks_replaced.add(u64::from(replaced));
+        Ok(true)
+    }
+
+    /// Stores a chunk, whatever is there.
+    pub(crate) async fn upload_chunk(&self, digest: Digest, chunk: Bytes) -> Result<()> {
+        let counters = &self.requests.counters;
+        let path = self.layout.chunk(&digest);
         let size = chunk.len() as u64;
         let codec = Arc::clone(&self.codec);
         let stored = self.limits.compute(CHUNK, move || codec.compress(&chunk)).await?;
@@ -62,10 +71,17 @@ impl Shared {
         self.requests.put(CHUNK, digest, path, stored.into()).await?;
         self.known.insert(digest);
         counters.chunks_new.add(1);
-        counters.chunks_replaced.add(u64::from(replaced));
         counters.bytes_new.add(size);
         counters.bytes_stored.add(stored_size);
-        Ok(true)
+        Ok(())
+    }
+
+    /// Writes an index, whatever is there; its chunks are stored.
+    pub(crate) async fn write_index(&self, index: &BlobIndex) -> Result<()> {
+        let (digest, object) = (index.digest(), castore_proto::encode(index));
+        self.flush().await?;
+        self.requests.put(INDEX, digest, self.layout.blob(&digest), object).await?;
+        self.flush().await
     }
 
     /// Writes the index of a blob whose chunks are stored, unless it is there. `any_new` says that
@@ -100,9 +116,7 @@ impl Shared {
                 return self.flush().await;
             }
         }
-        self.flush().await?;
-        self.requests.put(INDEX, digest, path, object).await?;
-        self.flush().await
+        self.write_index(index).await
     }
 
     /// What is there of a chunk of `size` bytes.
@@ -151,7 +165,7 @@ impl Shared {
     }
 
     /// Returns once all that was stored so far would survive a power cut.
-    async fn flush(&self) -> Result<()> {
+    pub(crate) async fn flush(&self) -> Result<()> {
         match &self.barrier {
             Some(barrier) => barrier.wait().await,
             None => Ok(()),
