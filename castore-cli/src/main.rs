@@ -7,9 +7,11 @@ mod commands;
 mod failure;
 mod input;
 mod output;
+mod phases;
 mod progress;
 mod size;
 mod store;
+mod time;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -57,9 +59,7 @@ fn main() -> ExitCode {
         Err(code) => {
             // A file that is being written to the store then gets its name or is removed.
             runtime.shutdown_timeout(GRACE);
-            say(
-                "castore: interrupted; the store is good, and what was stored so far is reused next time",
-            );
+            say(format_args!("castore: interrupted; {}", failure::interrupted()));
             ExitCode::from(code)
         }
     }

@@ -6,8 +6,11 @@ mod get;
 mod hash;
 mod ls;
 mod put;
+mod repair;
+mod resume;
 mod rm;
 mod stat;
+mod verify;
 
 use clap::CommandFactory;
 
@@ -35,7 +38,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let mode = Mode { json, quiet, verbose: verbose > 0 };
     let location = || Location::new(store, options);
     match command {
-        Command::Put { files } => put::run(mode, &location()?, files).await,
+        Command::Put { files, check } => put::run(mode, &location()?.checking(check), files).await,
         Command::Get { digest, output, force } => {
             get::run(mode, &location()?, &digest, &output, force).await
         }
@@ -43,6 +46,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         Command::Stat { digest, chunks } => stat::run(mode, &location()?, &digest, chunks).await,
         Command::Ls { long } => ls::run(mode, &location()?, long).await,
         Command::Rm { digests } => rm::run(mode, &location()?, &digests).await,
+        Command::Verify(args) => verify::run(mode, &location()?, &args).await,
+        Command::Repair(args) => repair::run(mode, &location()?, &args).await,
         Command::Chunk { files, list, threads } => {
             chunk::run(mode, &location()?, &files, list, threads).await
         }

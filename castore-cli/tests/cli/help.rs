@@ -6,7 +6,19 @@ use crate::support::Place;
 fn every_command_explains_itself() {
     let place = Place::new();
     let mut all = place.ok(&["--help"]);
-    for command in ["put", "get", "cat", "stat", "ls", "rm", "chunk", "hash", "completions"] {
+    for command in [
+        "put",
+        "get",
+        "cat",
+        "stat",
+        "ls",
+        "rm",
+        "verify",
+        "repair",
+        "chunk",
+        "hash",
+        "completions",
+    ] {
         all += &format!("\n----- castore {command} --help\n");
         all += &place.ok(&[command, "--help"]);
     }

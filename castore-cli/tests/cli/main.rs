@@ -6,6 +6,7 @@ mod dry_run;
 mod help;
 #[cfg(unix)]
 mod interrupt;
+mod operate;
 mod output;
 mod remote;
 mod round_trip;
