@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 const AFTER_HELP: &str = "\
@@ -58,6 +58,10 @@ pub(crate) enum Command {
         /// Files to store; `-` is standard input
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// Read and verify what is in the store already before relying on it, and store again what is
+        /// bad
+        #[arg(long)]
+        check: bool,
     },
     /// Restore a blob to a file, which appears when it is whole and verified
     #[command(after_help = "Example: castore get 41f83941 -o hello.txt")]
@@ -170,6 +174,10 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
         grace: Duration,
     },
+    /// Look whether everything is there and right; print what is not
+    Verify(VerifyArgs),
+    /// Verify, and make good what is bad; move aside what cannot be repaired
+    Repair(RepairArgs),
     /// A dry run of put: show what would be shared, and what would be new
     Chunk {
         /// Files to cut; `-` is standard input
@@ -196,6 +204,72 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// How closely a store is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// Every index decodes, and every chunk that it lists is there
+    Index,
+    /// Also, every chunk is read and verified
+    Data,
+    /// Also, every blob is read and has its digest
+    Blob,
+}
+
+const AFTER_VERIFY: &str = "\
+Each finding is a line: the problem, the key of the object, and a blob that cannot be read because of \
+it. Exit code 3 says that something is damaged; strays, and what crashes leave, do no harm.
+
+Example: castore verify --sample 5% reads another 5% of all chunks each day
+
+--json prints {\"type\":\"finding\",\"problem\",\"damage\",\"key\",\"digest\",\"detail\",\"blobs\",\"blob_count\"} \
+for each finding and {\"type\":\"summary\",...} last.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_VERIFY)]
+pub(crate) struct VerifyArgs {
+    /// How closely to look; by default at the indexes, and with --sample or --since at the data
+    #[arg(short, long, value_enum)]
+    pub(crate) level: Option<Level>,
+    /// Read only so much of the chunks and blobs, such as 5%: those with certain digests
+    #[arg(long, value_name = "PART")]
+    pub(crate) sample: Option<String>,
+    /// Which part to read of those that --sample makes; by default another one each day
+    #[arg(long, value_name = "N", requires = "sample")]
+    pub(crate) part: Option<u64>,
+    /// Read only what was written since then: an age such as 12h or 7d, or a date such as 2026-11-25
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Keep a record in this file of how far it has come, and go on from there if it is there; it is
+    /// removed in the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resume: Option<PathBuf>,
+}
+
+const AFTER_REPAIR: &str = "\
+Each finding is a line, with what became of it: repaired; quarantined (no source has it, and the bad \
+object was moved to quarantine/ in the store, so that the next put stores it again); lost (no source \
+has it, and there is nothing to move); removed, changed, left, failed. Exit code 3 says that some blob \
+still cannot be read.
+
+Example: castore repair --from s3://backup/store --from libs.tar";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_REPAIR)]
+pub(crate) struct RepairArgs {
+    /// A store or a file that has what is bad; may be given several times
+    #[arg(long, value_name = "STORE|FILE")]
+    pub(crate) from: Vec<String>,
+    /// An option of the stores that --from names
+    #[arg(long = "from-option", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) from_options: Vec<(String, String)>,
+    /// How closely to look for what is bad
+    #[arg(short, long, value_enum, default_value = "data")]
+    pub(crate) level: Level,
+    /// Only show what would be done
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

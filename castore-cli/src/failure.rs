@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use castore_core::{Error, ErrorKind};
 
@@ -21,6 +22,21 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 /// Writes a line to standard error. Where nobody can read it, nothing is lost but the line.
 pub(crate) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{line}");
+}
+
+static AFTER_INTERRUPT: Mutex<Option<String>> = Mutex::new(None);
+
+/// Sets what is said when the program is interrupted from now on.
+pub(crate) fn on_interrupt(advice: impl Into<String>) {
+    *AFTER_INTERRUPT.lock().unwrap_or_else(PoisonError::into_inner) = Some(advice.into());
+}
+
+/// What there is to say when the program is interrupted.
+pub(crate) fn interrupted() -> String {
+    let advice = AFTER_INTERRUPT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    advice.unwrap_or_else(|| {
+        "the store is good, and what was stored so far is reused next time".to_owned()
+    })
 }
 
 /// Why a command did not do all that it was asked for.

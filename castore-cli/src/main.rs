@@ -12,6 +12,7 @@ mod phases;
 mod progress;
 mod size;
 mod store;
+mod time;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -59,9 +60,7 @@ fn main() -> ExitCode {
         Err(code) => {
             // A file that is being written to the store then gets its name or is removed.
             runtime.shutdown_timeout(GRACE);
-            say(
-                "castore: interrupted; the store is good, and what was stored so far is reused next time",
-            );
+            say(format_args!("castore: interrupted; {}", failure::interrupted()));
             ExitCode::from(code)
         }
     }

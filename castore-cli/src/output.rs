@@ -29,6 +29,12 @@ pub(crate) fn b3sum(digest: &Digest, path: &Path) -> String {
     format!("{digest}  {name}")
 }
 
+/// What is printed on one line, even where a key in the store has a line break in it.
+pub(crate) fn one_line(text: impl std::fmt::Display) -> String {
+    let text = text.to_string();
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// A path in a message: in one line, whatever is in it.
 pub(crate) fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();

@@ -1,61 +1,71 @@
-//! How far a long operation is, on standard error: only on a terminal.
+//! The phases of a long operation on standard error: only on a terminal, and only where it was not
+//! refused.
 
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use castore_objstore::{Observer, Progress};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often the line is drawn anew, in milliseconds: an operation may tell of a million things.
-const INTERVAL: u64 = 100;
+/// How often the bar is drawn anew.
+const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A line that tells of the phase that an operation is in, until this is dropped.
+/// A bar that shows the phase that an operation is in.
 pub(crate) struct Phases {
-    bar: ProgressBar,
-    begun: Instant,
-    /// When the line was drawn last, in milliseconds since then.
-    drawn: AtomicU64,
+    /// With the name of the phase that it shows; `None` where nobody looks at it.
+    bar: Option<(ProgressBar, Mutex<&'static str>)>,
 }
 
 impl Phases {
-    /// Shows nothing where it is not to, or nobody would see it.
     pub(crate) fn start(show: bool) -> Phases {
-        let show = show && std::io::stderr().is_terminal();
-        let target = if show { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(
-            ProgressStyle::with_template("{spinner} {msg}").unwrap_or(ProgressStyle::default_bar()),
-        );
-        Phases { bar, begun: Instant::now(), drawn: AtomicU64::new(0) }
+        if !show || !std::io::stderr().is_terminal() {
+            return Phases { bar: None };
+        }
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(INTERVAL);
+        Phases { bar: Some((bar, Mutex::new(""))) }
     }
 
-    /// Lets `print` write without the line in its way.
+    /// Lets `print` write without the bar in its way.
     pub(crate) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.bar.suspend(print)
+        match &self.bar {
+            Some((bar, _)) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn end(&self) {
+        if let Some((bar, _)) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
 
 impl Observer for Phases {
     fn progress(&self, progress: &Progress) {
-        let now = self.begun.elapsed().as_millis() as u64;
-        let before = self.drawn.load(Relaxed);
-        let is_last = progress.total == Some(progress.done);
-        if self.bar.is_hidden() || (now < before + INTERVAL && !is_last) {
-            return;
+        let Some((bar, shown)) = &self.bar else { return };
+        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if *shown != progress.phase {
+            *shown = progress.phase;
+            let template = match progress.total {
+                Some(_) => "{msg}: {bar:30} {human_pos} of {human_len}, {eta} left",
+                None => "{spinner} {msg}: {human_pos}",
+            };
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar.reset_eta();
+            bar.set_message(progress.phase);
+            bar.set_length(progress.total.unwrap_or_default());
         }
-        self.drawn.store(now, Relaxed);
-        let Progress { phase, done, total, .. } = progress;
-        self.bar.set_message(match total {
-            Some(total) => format!("{phase}: {done} of {total}"),
-            None => format!("{phase}: {done}"),
-        });
-        self.bar.tick();
+        bar.set_position(progress.done);
     }
 }
 
 impl Drop for Phases {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.end();
     }
 }

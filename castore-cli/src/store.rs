@@ -15,6 +15,8 @@ const SHORTEST_PREFIX: usize = 8;
 pub(crate) struct Location {
     url: String,
     options: Vec<(String, String)>,
+    /// Whether what is reused is verified.
+    check: bool,
 }
 
 impl Location {
@@ -30,7 +32,16 @@ impl Location {
                 strategy.data_dir().join("castore").to_string_lossy().into_owned()
             }
         };
-        Ok(Location { url, options })
+        Ok(Location { url, options, check: false })
+    }
+
+    /// The same; what is in the store already is verified where `check` says so.
+    pub(crate) fn checking(self, check: bool) -> Location {
+        Location { check, ..self }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Opens the store to read from; a directory must be there.
@@ -66,7 +77,7 @@ impl Location {
             return Err(Failure::new(NO_STORE, message));
         }
         let options = self.options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let mut builder = parse_url_opts(&self.url, options)?;
+        let mut builder = parse_url_opts(&self.url, options)?.check_reused(self.check);
         if create {
             builder = builder.create(true);
         }

@@ -52,6 +52,7 @@ pub struct Builder {
     memory: usize,
     requests: usize,
     durable: Option<bool>,
+    check_reused: bool,
     cutting_threads: Option<NonZeroUsize>,
     grace: Duration,
     rules: Rules,
@@ -81,6 +82,7 @@ impl Builder {
             memory: DEFAULT_MEMORY,
             requests: DEFAULT_REQUESTS,
             durable: None,
+            check_reused: false,
             cutting_threads: None,
             grace: DEFAULT_GRACE,
             rules: Rules::ALL,
@@ -165,6 +167,19 @@ impl Builder {
         self
     }
 
+    /// Whether a writer reads and verifies a chunk that is in the store already before it counts as
+    /// stored, and stores it again where it is missing, cut short, wrong or cannot be read; off by
+    /// default.
+    ///
+    /// Then a blob whose writer is closed can be read, whatever was in the store before. Each chunk
+    /// is read once by a service and its clones, for an hour or as long as it is remembered (65536 of
+    /// them are), so that storing what is there already costs as much as reading it. An index that is
+    /// there is read as well, and is written again where it is not the one that would be written.
+    pub fn check_reused(mut self, check: bool) -> Builder {
+        self.check_reused = check;
+        self
+    }
+
     /// The service. Makes no request.
     ///
     /// # Errors
@@ -186,6 +201,10 @@ impl Builder {
 
         let processors = available_parallelism().map_or(1, usize::from);
         let limits = Arc::new(Limits::new(self.memory, self.requests, processors));
+        let directory = match &self.target {
+            Target::Directory { path, .. } => Some(path.clone()),
+            Target::Store(_) => None,
+        };
         let (store, barrier) = match self.target {
             Target::Directory { path, create } => {
                 open_directory(&path, create, self.durable.unwrap_or(true))?
@@ -214,7 +233,9 @@ impl Builder {
             layout: Layout::new(&base),
             codec: Arc::new(Codec::new(self.zstd_level)),
             known: Known::new(),
+            directory,
             barrier,
+            check_reused: self.check_reused,
             params: self.params,
             recheck_after: self.grace / 2,
             rules: self.rules,

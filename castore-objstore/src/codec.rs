@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use castore_core::{Digest, MAX_CHUNK_SIZE};
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_srcSize_wrong;
+use zstd::zstd_safe::{find_frame_compressed_size, is_error_kind};
 
 /// Compresses and decompresses chunks, with contexts that are used again and again.
 pub(crate) struct Codec {
@@ -18,6 +20,8 @@ pub(crate) struct Codec {
 pub(crate) enum DecodeError {
     #[error("it does not decompress")]
     Zstd(#[source] std::io::Error),
+    #[error("it is cut short")]
+    CutShort(#[source] std::io::Error),
     #[error("it has {found} bytes, not the {expected} that the index states")]
     Size { found: u64, expected: u64 },
     #[error("it is empty")]
@@ -32,6 +36,18 @@ pub(crate) enum DecodeError {
 /// bytes each time; anything beyond this bound is not a chunk.
 pub(crate) fn max_stored_size(size: u64) -> u64 {
     2 * size + 64 * 1024
+}
+
+/// Whether `stored` ends within a frame: what is left of a chunk that was cut short.
+fn is_cut_short(stored: &[u8]) -> bool {
+    let mut rest = stored;
+    while !rest.is_empty() {
+        match find_frame_compressed_size(rest) {
+            Ok(size) => rest = rest.get(size.max(1)..).unwrap_or_default(),
+            Err(code) => return is_error_kind(code, ZSTD_error_srcSize_wrong),
+        }
+    }
+    false
 }
 
 impl Codec {
@@ -67,7 +83,10 @@ impl Codec {
             None => at_most_the_maximum(&mut decompressor, stored),
         };
         self.decompressors.put(decompressor);
-        let chunk = chunk?;
+        let chunk = chunk.map_err(|error| match error {
+            DecodeError::Zstd(source) if is_cut_short(stored) => DecodeError::CutShort(source),
+            error => error,
+        })?;
         let found = Digest::of(&chunk);
         if found != *digest {
             return Err(DecodeError::Digest(found));
@@ -169,6 +188,19 @@ mod tests {
         let codec = Codec::new(3);
         assert_eq!(codec.decode(&digest, Some(400_000), &stored).unwrap(), chunk);
         assert_eq!(codec.decode(&digest, None, &stored).unwrap(), chunk);
+    }
+
+    #[test]
+    fn what_is_cut_short_is_told_from_what_is_not() {
+        let codec = Codec::new(3);
+        let stored = codec.compress(&text(300_000)).unwrap();
+        for len in [1, 3, 5, 17, stored.len() / 2, stored.len() - 1] {
+            assert!(is_cut_short(&stored[..len]), "{len}");
+        }
+        let twice = [&stored[..], &stored].concat();
+        assert!(!is_cut_short(&stored) && !is_cut_short(&twice) && !is_cut_short(b""));
+        assert!(is_cut_short(&twice[..twice.len() - 1]));
+        assert!(!is_cut_short(b"this is no frame"));
     }
 
     #[test]

@@ -11,10 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Stats {
     /// Bytes that writers have taken in and cut into chunks.
     pub bytes_written: u64,
-    /// Chunks that were not in the store, and were uploaded.
+    /// Chunks that were not in the store, or were there but bad, and were uploaded.
     pub chunks_new: u64,
     /// Chunks that were in the store, or already on their way.
     pub chunks_reused: u64,
+    /// Of the new chunks those that were there already, but bad
+    /// ([`Builder::check_reused`](crate::Builder::check_reused)).
+    pub chunks_replaced: u64,
     /// Uncompressed bytes of the uploaded chunks.
     pub bytes_new: u64,
     /// Compressed bytes of the uploaded chunks.
@@ -40,6 +43,7 @@ pub(crate) struct Counters {
     pub(crate) bytes_written: Count,
     pub(crate) chunks_new: Count,
     pub(crate) chunks_reused: Count,
+    pub(crate) chunks_replaced: Count,
     pub(crate) bytes_new: Count,
     pub(crate) bytes_stored: Count,
     pub(crate) bytes_read: Count,
@@ -70,6 +74,7 @@ impl Counters {
             bytes_written: self.bytes_written.now(),
             chunks_new: self.chunks_new.now(),
             chunks_reused: self.chunks_reused.now(),
+            chunks_replaced: self.chunks_replaced.now(),
             bytes_new: self.bytes_new.now(),
             bytes_stored: self.bytes_stored.now(),
             bytes_read: self.bytes_read.now(),

@@ -43,6 +43,7 @@ impl Known {
         self.stored.insert(digest, seen);
     }
 
+    /// It is not there any more.
     pub(crate) fn forget(&self, digest: &Digest) {
         self.stored.remove(digest);
     }

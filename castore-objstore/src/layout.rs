@@ -6,6 +6,7 @@ use object_store::path::{Path, PathPart};
 /// The keys of a store whose objects all lie under one base path.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
+    base: Path,
     blobs: Path,
     chunks: Path,
     gc: Path,
@@ -21,8 +22,12 @@ pub(crate) enum Kind {
 impl Layout {
     pub(crate) fn new(base: &Path) -> Layout {
         let kind = |kind: &'static str| base.clone().join(kind).join("b3");
-        let gc = base.clone().join("gc");
-        Layout { blobs: kind("blobs"), chunks: kind("chunks"), gc }
+        Layout {
+            base: base.clone(),
+            blobs: kind("blobs"),
+            chunks: kind("chunks"),
+            gc: base.clone().join("gc"),
+        }
     }
 
     /// The index of a blob.
@@ -88,6 +93,30 @@ impl Layout {
         &self.chunks
     }
 
+    /// What the store keeps under the name `name`: `blobs` and `chunks`, and what lies beside them.
+    pub(crate) fn part(&self, name: &'static str) -> Path {
+        self.base.clone().join(name)
+    }
+
+    /// What an object is moved to that is bad and cannot be repaired.
+    pub(crate) fn quarantined(&self, object: &Path) -> Path {
+        let quarantine = self.part("quarantine");
+        match object.prefix_match(&self.base) {
+            Some(parts) => parts.fold(quarantine, |path, part| path.join(part)),
+            None => quarantine.join(object.as_ref()),
+        }
+    }
+
+    /// The blob whose index lies at `path`.
+    pub(crate) fn blob_at(&self, path: &Path) -> Option<Digest> {
+        digest_under(&self.blobs, path)
+    }
+
+    /// The chunk that lies at `path`.
+    pub(crate) fn chunk_at(&self, path: &Path) -> Option<Digest> {
+        digest_under(&self.chunks, path)
+    }
+
     /// What all indexes, and what all chunks, lie under whose digests start with the four
     /// hexadecimal digits `shard`.
     pub(crate) fn shards(&self, shard: &str) -> [Path; 2] {
@@ -116,6 +145,12 @@ pub(crate) fn aside_of(path: &Path) -> Option<(Digest, &str)> {
 /// Whether a batch may have this name.
 pub(crate) fn is_batch(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn digest_under(kind: &Path, path: &Path) -> Option<Digest> {
+    let rest = path.as_ref().strip_prefix(kind.as_ref())?;
+    // A slash, the shard, another slash, and the name.
+    (rest.len() == 1 + 4 + 1 + 2 * Digest::LEN).then(|| digest_of(path)).flatten()
 }
 
 fn object(kind: &Path, digest: &Digest) -> Path {
@@ -157,6 +192,28 @@ mod tests {
             format!("{}.a", &HELLO[1..]),
         ] {
             assert_eq!(aside_of(&Path::from(other.as_str())), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn objects_are_told_by_their_whole_key() {
+        for base in ["", "a/b"] {
+            let layout = Layout::new(&Path::from(base));
+            let digest = Digest::of(b"Hello World");
+            let (blob, chunk) = (layout.blob(&digest), layout.chunk(&digest));
+            assert_eq!(
+                (layout.blob_at(&blob), layout.chunk_at(&chunk)),
+                (Some(digest), Some(digest))
+            );
+            assert_eq!((layout.blob_at(&chunk), layout.chunk_at(&blob)), (None, None));
+            let other = layout.part("chunks").join("b4").join("41f8").join(HELLO);
+            assert_eq!(layout.chunk_at(&other), None);
+            let other = layout.part("chunks").join("b3").join("x").join("41f8").join(HELLO);
+            assert_eq!(layout.chunk_at(&other), None);
+            let aside = layout.quarantined(&chunk);
+            let expected =
+                layout.part("quarantine").to_string() + &format!("/chunks/b3/41f8/{HELLO}");
+            assert_eq!(aside.as_ref(), expected);
         }
     }
 

@@ -70,8 +70,10 @@ pub use builder::{Builder, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFA
 pub use castore_chunker::ChunkParams;
 pub use counters::Stats;
 pub use maintain::{
-    Amount, BlobCopy, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate, EstimateLine,
-    Extent, GcOptions, GcReport, Histogram, Observer, Prices, Progress, Roots, SizeClass, Usage,
+    Amount, BlobCopy, Checkpoint, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate,
+    EstimateLine, Extent, Finding, GcOptions, GcReport, Histogram, Observer, Outcome, Prices,
+    Problem, Progress, RepairOptions, RepairReport, Roots, Sample, SizeClass, Usage, Verified,
+    VerifyLevel, VerifyOptions, VerifyReport,
 };
 pub use service::ObjectStoreBlobService;
 pub use url::{local_path, parse_url, parse_url_opts};

@@ -13,13 +13,15 @@ use tokio::task::JoinHandle;
 
 use crate::codec::{DecodeError, max_stored_size};
 use crate::error::{corrupt, task_error};
+use crate::layout::Kind;
 use crate::limits::{Permit, Task, off_thread, start_off_thread};
 use crate::requests::Fetched;
 use crate::service::Shared;
 
 const INDEX: &str = "read the index of blob";
 const CHUNK: &str = "read chunk";
-const BLOB: &str = "read blob";
+/// What a read of a whole blob fails in whose chunks are right, but are those of another.
+pub(crate) const BLOB: &str = "read blob";
 
 /// How many bytes of chunks a read fetches at once at first; it doubles with each round trip.
 ///
@@ -78,16 +80,20 @@ pub(crate) async fn open(shared: &Arc<Shared>, digest: &Digest) -> Result<Option
     Ok(blob.and_then(|(index, only)| reader(index, Some(only))))
 }
 
-/// All bytes of the blob that `index` lists, verified as those of any reader are, and as a whole.
-pub(crate) fn whole(
-    shared: &Arc<Shared>,
-    index: &Arc<BlobIndex>,
-) -> BoxStream<'static, Result<Bytes>> {
-    let source = Source { shared: Arc::clone(shared), index: Arc::clone(index), only: None };
-    source.read_range(0..index.size())
+/// A reader of the blob of which this is the index.
+pub(crate) fn reader_of(shared: &Arc<Shared>, index: Arc<BlobIndex>) -> BlobReader {
+    BlobReader::new(Source { shared: Arc::clone(shared), index, only: None })
 }
 
 impl Shared {
+    /// Whether the chunk is there, as a reader would find it.
+    pub(crate) async fn has_chunk(&self, operation: &'static str, digest: &Digest) -> Result<bool> {
+        let path = self.layout.chunk(digest);
+        let size = self.requests.head(operation, *digest, path).await?;
+        Ok(size.is_some_and(|size| size > 0)
+            || !self.copies_aside(operation, Kind::Chunk, digest).await?.is_empty())
+    }
+
     /// What the index of a blob says. `Corrupt` where it is malformed.
     pub(crate) async fn fetch_index(&self, digest: &Digest) -> Result<Listed> {
         let path = self.layout.blob(digest);
@@ -178,21 +184,35 @@ impl Shared {
     }
 
     async fn decode(&self, digest: Digest, size: Option<u64>, object: Fetched) -> Result<Bytes> {
+        self.try_decode(digest, size, object).await?.map_err(|error| {
+            let corrupt = corrupt(CHUNK, digest, error.to_string());
+            match error {
+                DecodeError::Zstd(source) | DecodeError::CutShort(source) => {
+                    corrupt.with_source(source)
+                }
+                _ => corrupt,
+            }
+        })
+    }
+
+    /// The verified bytes of a chunk, or what is wrong with them; an error of ours where they cannot
+    /// be read.
+    pub(crate) async fn try_decode(
+        &self,
+        digest: Digest,
+        size: Option<u64>,
+        object: Fetched,
+    ) -> Result<Result<Bytes, DecodeError>> {
         let codec = Arc::clone(&self.codec);
         let decoded = self.limits.compute(CHUNK, move || {
             let stored = object.read()?;
             Ok(codec.decode(&digest, size, &stored))
         });
-        let bytes =
-            decoded.await?.map_err(|error| unreadable(CHUNK, digest, error))?.map_err(|error| {
-                let corrupt = corrupt(CHUNK, digest, error.to_string());
-                match error {
-                    DecodeError::Zstd(source) => corrupt.with_source(source),
-                    _ => corrupt,
-                }
-            })?;
-        self.requests.counters.bytes_read.add(bytes.len() as u64);
-        Ok(bytes)
+        let decoded = decoded.await?.map_err(|error| unreadable(CHUNK, digest, error))?;
+        if let Ok(bytes) = &decoded {
+            self.requests.counters.bytes_read.add(bytes.len() as u64);
+        }
+        Ok(decoded)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use castore_core::{Digest, Error, ErrorKind, Result};
@@ -20,6 +21,21 @@ pub(crate) struct Requests {
     store: Arc<dyn ObjectStore>,
     limits: Arc<Limits>,
     pub(crate) counters: Arc<Counters>,
+}
+
+/// What tells whether an object was written again since it was last looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Version {
+    size: u64,
+    modified: SystemTime,
+    tag: Option<String>,
+}
+
+impl Version {
+    /// Whether the two are surely the same bytes, written at the same time.
+    pub(crate) fn is_copy_of(&self, other: &Version) -> bool {
+        self.tag.is_some() && self == other
+    }
 }
 
 /// An object that was asked for, all there or an open file.
@@ -43,6 +59,21 @@ impl Requests {
     ) -> Result<Option<u64>> {
         let meta = self.look(operation, digest, path).await?;
         Ok(meta.map(|meta| meta.size))
+    }
+
+    /// The version of an object, or `None` where there is no such object.
+    pub(crate) async fn version(
+        &self,
+        operation: &'static str,
+        digest: impl Into<Option<Digest>>,
+        path: Path,
+    ) -> Result<Option<Version>> {
+        let meta = self.look(operation, digest, path).await?;
+        Ok(meta.map(|meta| Version {
+            size: meta.size,
+            modified: meta.last_modified.into(),
+            tag: meta.e_tag,
+        }))
     }
 
     /// What the store says of an object, or `None` where there is no such object.
@@ -185,6 +216,14 @@ impl Requests {
 }
 
 impl Fetched {
+    /// The size of the object in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Fetched::Bytes(bytes) => bytes.len() as u64,
+            Fetched::File(_, _, size) => *size,
+        }
+    }
+
     /// The bytes of the object. Blocks where it is a file: call it off the async threads.
     pub(crate) fn read(self) -> std::io::Result<Bytes> {
         match self {

@@ -32,7 +32,7 @@ use crate::{read, write};
 /// readers and writers, need a tokio runtime.
 #[derive(Debug, Clone)]
 pub struct ObjectStoreBlobService {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What all clones, readers and writers of a service share.
@@ -43,7 +43,11 @@ pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) codec: Arc<Codec>,
     pub(crate) known: Known,
+    /// The root of a local store, which the base path is relative to.
+    pub(crate) directory: Option<PathBuf>,
     pub(crate) barrier: Option<Barrier>,
+    /// Whether what is there is verified before a writer relies on it.
+    pub(crate) check_reused: bool,
     pub(crate) params: ChunkParams,
     /// How long after its chunks were seen a writer looks for them again: half the grace period.
     pub(crate) recheck_after: Duration,

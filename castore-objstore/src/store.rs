@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use castore_core::{BlobIndex, Digest, Error, ErrorKind, Result};
+use object_store::path::Path;
 
+use crate::codec::max_stored_size;
+use crate::limits::off_thread;
 use crate::moment::Moment;
 use crate::service::Shared;
 
@@ -18,6 +21,15 @@ pub(crate) struct InStore {
     pub(crate) new: bool,
     /// When it was there: before the request that told so was sent.
     pub(crate) seen: Moment,
+}
+
+/// What is found where an object is to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum There {
+    Absent,
+    /// Something that is not the object.
+    Bad,
+    Good,
 }
 
 impl Shared {
@@ -34,12 +46,12 @@ impl Shared {
         let _turn = self.known.turn(digest).await;
         let path = self.layout.chunk(&digest);
         let mut there = self.known.seen(&digest);
+        let mut replaced = false;
         if there.is_none() && look {
             let seen = Moment::now();
-            let size = self.requests.head(CHUNK, digest, path.clone()).await?;
-            // A chunk never takes up no bytes: such an object is what a power cut leaves of a file
-            // that was not flushed.
-            if size.is_some_and(|size| size > 0) {
+            let found = self.look_at_chunk(digest, chunk.len() as u64, path.clone()).await?;
+            replaced = found == There::Bad;
+            if found == There::Good {
                 // Only now, when it was seen: what is known must not be known for ever.
                 self.known.insert(digest, seen);
                 there = Some(seen);
@@ -49,6 +61,15 @@ impl Shared {
             counters.chunks_reused.add(1);
             return Ok(InStore { new: false, seen });
         }
+        let seen = self.upload_chunk(digest, chunk).await?;
+        counters.chunks_replaced.add(u64::from(replaced));
+        Ok(InStore { new: true, seen })
+    }
+
+    /// Stores a chunk, whatever is there; returns when it was there.
+    pub(crate) async fn upload_chunk(&self, digest: Digest, chunk: Bytes) -> Result<Moment> {
+        let counters = &self.requests.counters;
+        let path = self.layout.chunk(&digest);
         let size = chunk.len() as u64;
         let codec = Arc::clone(&self.codec);
         let stored = self.limits.compute(CHUNK, move || codec.compress(&chunk)).await?;
@@ -64,7 +85,19 @@ impl Shared {
         counters.chunks_new.add(1);
         counters.bytes_new.add(size);
         counters.bytes_stored.add(stored_size);
-        Ok(InStore { new: true, seen })
+        Ok(seen)
+    }
+
+    /// Writes an index, whatever is there. Its chunks are stored; `seen` is when the first of them was
+    /// seen to be.
+    pub(crate) async fn write_index(&self, index: &BlobIndex, seen: Option<Moment>) -> Result<()> {
+        let (digest, object) = (index.digest(), castore_proto::encode(index));
+        self.flush().await?;
+        if let Some(seen) = seen {
+            self.check_again(index, seen).await?;
+        }
+        self.requests.put(INDEX, digest, self.layout.blob(&digest), object).await?;
+        self.flush().await
     }
 
     /// Writes the index of a blob whose chunks are stored, unless it is there. `any_new` says that
@@ -85,25 +118,68 @@ impl Shared {
         let path = self.layout.blob(&digest);
         let object = castore_proto::encode(index);
         if !any_new {
-            let there = self.requests.head(INDEX, digest, path.clone()).await?;
-            // What has another size is not this index: damaged, or of chunks of other sizes.
-            if there == Some(object.len() as u64) {
-                if only.is_some() {
+            let there = self.look_at_index(digest, path.clone(), &object).await?;
+            match only {
+                Some(_) if there == There::Good && !self.check_reused => {
                     self.requests.counters.chunks_reused.add(1);
                 }
+                // Some writers leave the index of such a blob empty; then the chunk tells.
+                Some(chunk) => {
+                    let look = there != There::Absent || self.check_reused;
+                    seen = Some(self.store_chunk(digest, chunk, look).await?.seen);
+                }
+                None => {}
+            }
+            if there == There::Good {
                 return self.flush().await;
             }
-            if let Some(chunk) = only {
-                // Some writers leave the index of such a blob empty; then the chunk tells.
-                seen = Some(self.store_chunk(digest, chunk, there.is_some()).await?.seen);
-            }
         }
-        self.flush().await?;
-        if let Some(seen) = seen {
-            self.check_again(index, seen).await?;
+        self.write_index(index, seen).await
+    }
+
+    /// What is there of a chunk of `size` bytes.
+    async fn look_at_chunk(&self, digest: Digest, size: u64, path: Path) -> Result<There> {
+        if !self.check_reused {
+            return Ok(match self.requests.head(CHUNK, digest, path).await? {
+                None => There::Absent,
+                // A chunk never takes up no bytes: such an object is what a power cut leaves of a
+                // file that was not flushed.
+                Some(0) => There::Bad,
+                Some(_) => There::Good,
+            });
         }
-        self.requests.put(INDEX, digest, path, object).await?;
-        self.flush().await
+        // Whatever keeps it from being read: it is stored again, or that fails and says why.
+        let object = match self.requests.get(CHUNK, digest, path, max_stored_size(size)).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return Ok(There::Absent),
+            Err(_) => return Ok(There::Bad),
+        };
+        match self.try_decode(digest, Some(size), object).await {
+            Ok(Ok(_)) => Ok(There::Good),
+            Ok(Err(_)) | Err(_) => Ok(There::Bad),
+        }
+    }
+
+    /// What is there of an index that is `expected`.
+    async fn look_at_index(&self, digest: Digest, path: Path, expected: &Bytes) -> Result<There> {
+        let size = expected.len() as u64;
+        if !self.check_reused {
+            return Ok(match self.requests.head(INDEX, digest, path).await? {
+                None => There::Absent,
+                // What has another size is not this index: damaged, or of chunks of other sizes.
+                Some(found) if found != size => There::Bad,
+                Some(_) => There::Good,
+            });
+        }
+        let object = match self.requests.get(INDEX, digest, path, size).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return Ok(There::Absent),
+            Err(_) => return Ok(There::Bad),
+        };
+        match off_thread(INDEX, move || object.read()).await? {
+            Ok(found) if found == *expected => Ok(There::Good),
+            Ok(_) | Err(_) => Ok(There::Bad),
+        }
     }
 
     /// Returns once all that was stored so far would survive a power cut.

@@ -9,9 +9,12 @@ mod get;
 mod hash;
 mod ls;
 mod put;
+mod repair;
+mod resume;
 mod rm;
 mod stat;
 mod stats;
+mod verify;
 
 use clap::CommandFactory;
 
@@ -39,7 +42,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let mode = Mode { json, quiet, verbose: verbose > 0 };
     let location = || Location::new(store, options);
     match command {
-        Command::Put { files } => put::run(mode, &location()?, files).await,
+        Command::Put { files, check } => put::run(mode, &location()?.checking(check), files).await,
         Command::Get { digest, output, force } => {
             get::run(mode, &location()?, &digest, &output, force).await
         }
@@ -60,6 +63,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         Command::Gc { keep, grace, run } => {
             gc::run(mode, &location()?, keep.as_deref(), grace, run).await
         }
+        Command::Verify(args) => verify::run(mode, &location()?, &args).await,
+        Command::Repair(args) => repair::run(mode, &location()?, &args).await,
         Command::Chunk { files, list, threads } => {
             chunk::run(mode, &location()?, &files, list, threads).await
         }

@@ -121,6 +121,7 @@ fn summarize(mode: Mode, stats: &Stats, time: Duration) -> Result<()> {
             "bytes_read": stats.bytes_written,
             "chunks_new": stats.chunks_new,
             "chunks_reused": stats.chunks_reused,
+            "chunks_replaced": stats.chunks_replaced,
             "bytes_new": stats.bytes_new,
             "bytes_stored": stats.bytes_stored,
             "seconds": seconds,
@@ -130,8 +131,12 @@ fn summarize(mode: Mode, stats: &Stats, time: Duration) -> Result<()> {
             0 => String::new(),
             stored => format!(" ({:.2}:1)", stats.bytes_written as f64 / stored as f64),
         };
+        let replaced = match stats.chunks_replaced {
+            0 => String::new(),
+            count => format!(" ({count} of them bad before)"),
+        };
         say(format_args!(
-            "{} read, {} chunks new, {} reused, {} stored{ratio}, {seconds:.1} s, {}/s",
+            "{} read, {} chunks new{replaced}, {} reused, {} stored{ratio}, {seconds:.1} s, {}/s",
             iec(stats.bytes_written),
             stats.chunks_new,
             stats.chunks_reused,

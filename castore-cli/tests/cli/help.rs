@@ -17,6 +17,8 @@ fn every_command_explains_itself() {
         "copy",
         "stats",
         "diff",
+        "verify",
+        "repair",
         "chunk",
         "hash",
         "completions",

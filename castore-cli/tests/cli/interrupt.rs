@@ -61,3 +61,40 @@ fn an_interrupted_get_leaves_nothing() {
     }
     assert!(interrupted > 0, "no run was interrupted");
 }
+
+#[test]
+fn an_interrupted_verification_says_how_to_resume_and_does() {
+    let place = Place::new();
+    place.write("in", &noise(64 << 20, 1));
+    place.ok(&["put", "in"]);
+    let args = ["verify", "--level", "data", "--resume", "state"];
+    let mut interrupted = 0;
+    for _ in 0..16 {
+        let mut child = place.command(&args).spawn().unwrap();
+        let state = || std::fs::read_to_string(place.path("state")).unwrap_or_default();
+        let mut ended = false;
+        while !ended && !state().contains("chunks:") {
+            std::thread::yield_now();
+            ended = child.try_wait().unwrap().is_some();
+        }
+        if !ended {
+            signal(&child, "INT");
+        }
+        let verify = ran(&child.wait_with_output().unwrap());
+        if verify.code == 0 {
+            // It was faster than the signal.
+            assert_eq!(place.names("."), ["in", "store"]);
+            continue;
+        }
+        interrupted += 1;
+        assert_eq!(verify.code, 130, "{verify:?}");
+        assert!(verify.stderr.contains("--resume state"), "{verify:?}");
+        let other = place.fails(2, &["verify", "--level", "blob", "--resume", "state"]);
+        assert!(other.contains("other options"), "{other}");
+        let rest = place.run(&args);
+        assert!(rest.code == 0 && rest.stderr.contains("goes on from chunks:"), "{rest:?}");
+        assert_eq!(place.names("."), ["in", "store"], "the record is gone");
+        break;
+    }
+    assert!(interrupted > 0, "no run was interrupted");
+}

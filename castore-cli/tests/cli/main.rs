@@ -8,6 +8,7 @@ mod gc;
 mod help;
 #[cfg(unix)]
 mod interrupt;
+mod operate;
 mod output;
 mod remote;
 mod remove;

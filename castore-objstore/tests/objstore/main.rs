@@ -1,16 +1,20 @@
 //! The service as its users meet it, over stores that watch, wait, fail and lie.
 
 mod cancellation;
+mod check_reused;
 mod concurrency;
 mod copy;
 mod corrupt_chunks;
 mod corrupt_indexes;
+#[path = "../damaged/mod.rs"]
+mod damaged;
 mod deduplication;
 mod failures;
 mod gc;
 mod interoperability;
 mod latency;
 mod limits;
+mod mend;
 mod probe;
 mod random_access;
 mod repair;
@@ -18,4 +22,5 @@ mod requests;
 mod round_trip;
 mod support;
 mod usage;
+mod verify;
 mod writer;

@@ -71,7 +71,8 @@ impl Copying {
 
     /// Reads the blob from the target.
     async fn verify(&self, index: &Arc<BlobIndex>) -> Result<()> {
-        let mut pieces = read::whole(&self.target.shared, index);
+        let reader = read::reader_of(&self.target.shared, Arc::clone(index));
+        let mut pieces = reader.read_range(0..reader.size());
         while let Some(piece) = pieces.next().await {
             piece.map_err(|error| match error.kind() {
                 ErrorKind::Corrupt => {

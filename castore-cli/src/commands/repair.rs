@@ -1,0 +1,114 @@
+//! `castore repair`
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use castore_objstore::{Finding, Outcome, RepairOptions, RepairReport, VerifyLevel};
+use serde_json::json;
+
+use super::{Mode, verify};
+use crate::args::{Level, RepairArgs};
+use crate::failure::{CORRUPT, FAILED, Failure, Result, on_interrupt, say};
+use crate::output;
+use crate::phases::Phases;
+use crate::store::Location;
+
+pub(crate) async fn run(mode: Mode, location: &Location, args: &RepairArgs) -> Result<()> {
+    let service = location.open()?;
+    service.check().await?;
+    let begun = Instant::now();
+    let mut options = RepairOptions::default().dry_run(args.dry_run).level(match args.level {
+        Level::Index => VerifyLevel::Index,
+        Level::Data => VerifyLevel::Data,
+        Level::Blob => VerifyLevel::Blob,
+    });
+    for from in &args.from {
+        if Path::new(from).is_file() {
+            options = options.from_file(from);
+            continue;
+        }
+        let source = Location::new(Some(from.clone()), args.from_options.clone())?;
+        let source = async {
+            let source = source.open()?;
+            // A source that fails is taken for one that has nothing: so look before.
+            source.check().await?;
+            Ok(source)
+        };
+        let source = source.await.map_err(|failure: Failure| failure.about("--from"))?;
+        options = options.from_service(Arc::new(source));
+    }
+
+    on_interrupt("what is repaired stays so, and the same command does the rest");
+    let phases = Phases::start(mode.progress());
+    let mut printed = Ok(());
+    let report = service
+        .repair(&options, &phases, |finding, outcome| {
+            if printed.is_ok() {
+                printed = phases.suspend(|| print(mode, finding, outcome));
+            }
+        })
+        .await?;
+    phases.end();
+    printed?;
+    summarize(mode, &report, args.dry_run, begun.elapsed().as_secs_f64())?;
+    match (report.unrepaired, report.failed) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(Failure::reported(FAILED)),
+        _ => Err(Failure::reported(CORRUPT)),
+    }
+}
+
+fn print(mode: Mode, finding: &Finding, outcome: &Outcome) -> Result<()> {
+    let more = match outcome {
+        Outcome::Quarantined(key) => Some(key.clone()),
+        Outcome::Failed(error) => Some(error.to_string()),
+        _ => None,
+    };
+    if mode.json {
+        let mut line = verify::as_json(finding);
+        line["outcome"] = outcome.name().into();
+        match outcome {
+            Outcome::Quarantined(key) => line["quarantine"] = key.clone().into(),
+            Outcome::Failed(error) => line["error"] = error.to_string().into(),
+            _ => {}
+        }
+        return Ok(output::json(&line)?);
+    }
+    let more = more.map(|more| format!("  -> {more}")).unwrap_or_default();
+    let line = format!("{:<11}  {finding}{more}", outcome.name());
+    Ok(output::line(output::one_line(line))?)
+}
+
+fn summarize(mode: Mode, report: &RepairReport, dry_run: bool, seconds: f64) -> Result<()> {
+    if mode.json {
+        output::json(&json!({
+            "type": "summary",
+            "dry_run": dry_run,
+            "blobs": report.verified.blobs,
+            "chunks": report.verified.chunks,
+            "damaged": report.verified.damaged,
+            "harmless": report.verified.harmless,
+            "repaired": report.repaired,
+            "quarantined": report.quarantined,
+            "lost": report.lost,
+            "removed": report.removed,
+            "failed": report.failed,
+            "unrepaired": report.unrepaired,
+            "seconds": seconds,
+        }))?;
+    } else if !mode.quiet {
+        let RepairReport { verified, repaired, quarantined, lost, removed, .. } = report;
+        let would = if dry_run { "dry run, nothing was changed: " } else { "" };
+        say(format_args!(
+            "{would}{} damaged, {repaired} repaired, {quarantined} quarantined, {lost} lost, {} failed, {removed} leftovers removed, {seconds:.1} s",
+            verified.damaged, report.failed
+        ));
+        if report.unrepaired > 0 {
+            say(
+                "castore: some blobs still cannot be read; put them again, or repair from a store or file that has them",
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! The file that lets an interrupted verification go on.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use castore_objstore::{Checkpoint, Finding, Problem};
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, Result, USAGE};
+use crate::output::shown;
+use crate::time;
+
+/// How often the file is written.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How far a verification has come, in a file that is written every second and when this is dropped.
+pub(super) struct Record {
+    path: PathBuf,
+    /// What is being verified.
+    plan: Value,
+    /// Seconds since 1970.
+    begun: u64,
+    checkpoint: Option<Checkpoint>,
+    /// What was found to be damaged up to the checkpoint by earlier runs, and by this one.
+    damaged_before: u64,
+    damaged: u64,
+    /// What was found since the checkpoint.
+    pending: u64,
+    written: Option<Instant>,
+    finished: bool,
+}
+
+impl Record {
+    /// Reads the file, where there is one; it must be of a verification of `plan`.
+    pub(super) fn open(path: &Path, plan: &Value) -> Result<Record> {
+        let mut record = Record {
+            path: path.to_owned(),
+            plan: plan.clone(),
+            begun: seconds(SystemTime::now()),
+            checkpoint: None,
+            damaged_before: 0,
+            damaged: 0,
+            pending: 0,
+            written: None,
+            finished: false,
+        };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Whether it can be written shows now, and not after hours.
+                record.write().map_err(|error| Failure::from(error).about(shown(path)))?;
+                record.written = None;
+                return Ok(record);
+            }
+            Err(error) => return Err(Failure::from(error).about(shown(path))),
+        };
+        let wrong = |what: &str| {
+            let message = format!("{} {what}; use another file, or remove it", shown(path));
+            Failure::new(USAGE, message)
+        };
+        let Ok(value) = serde_json::from_str::<Value>(&text) else {
+            return Err(wrong("is not the record of a verification"));
+        };
+        let (Some(begun), Some(damaged)) = (value["begun"].as_u64(), value["damaged"].as_u64())
+        else {
+            return Err(wrong("is not the record of a verification"));
+        };
+        if value["verify"] != *plan {
+            return Err(wrong("is of another store or of other options"));
+        }
+        record.checkpoint = match &value["up_to"] {
+            Value::Null => None,
+            Value::String(text) => Some(text.parse()?),
+            _ => return Err(wrong("is not the record of a verification")),
+        };
+        (record.begun, record.damaged_before) = (begun, damaged);
+        Ok(record)
+    }
+
+    /// When the first run was begun: what is relative to now is relative to that.
+    pub(super) fn begun(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.begun)
+    }
+
+    /// The part of a sample that is read, where the options do not say.
+    pub(super) fn part(&self) -> Option<u64> {
+        self.plan["part"].as_u64().or(Some(time::today(self.begun())))
+    }
+
+    pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
+        self.checkpoint
+    }
+
+    /// How much earlier runs have found to be damaged that this one will not find again.
+    pub(super) fn damaged_before(&self) -> u64 {
+        self.damaged_before
+    }
+
+    pub(super) fn found(&mut self, finding: &Finding) {
+        // What the indexes show, and what sizes they state, is found by each run anew.
+        let again = match finding.problem {
+            Problem::MissingChunk | Problem::WrongSize => true,
+            Problem::MalformedIndex | Problem::UnreadableIndex => true,
+            _ => !finding.is_damage(),
+        };
+        self.pending += u64::from(!again);
+    }
+
+    pub(super) fn up_to(&mut self, checkpoint: Checkpoint) {
+        self.checkpoint = Some(checkpoint);
+        self.damaged += std::mem::take(&mut self.pending);
+        if self.written.is_none_or(|written| written.elapsed() >= INTERVAL) {
+            // Once more in a second; and whoever resumes with an older record does work twice.
+            let _ = self.write();
+        }
+    }
+
+    /// Removes the file: there is nothing to resume.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.finished = true;
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Failure::from(error).about(shown(&self.path)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Replaces the file, in one step.
+    fn write(&mut self) -> io::Result<()> {
+        let record = json!({
+            "verify": self.plan,
+            "begun": self.begun,
+            "up_to": self.checkpoint.map(|checkpoint| checkpoint.to_string()),
+            "damaged": self.damaged_before + self.damaged,
+        });
+        let directory = match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let mut file = tempfile::Builder::new().prefix(".castore-").tempfile_in(directory)?;
+        writeln!(file, "{record}")?;
+        file.persist(&self.path).map_err(|error| error.error)?;
+        self.written = Some(Instant::now());
+        Ok(())
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.finished && self.checkpoint.is_some() {
+            let _ = self.write();
+        }
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,158 @@
+//! A blob is put together again, and its index is written once the whole has proved right.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use castore_chunker::Cutter;
+use castore_core::{
+    BlobIndex, BlobService, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNK_SIZE, MAX_CHUNKS, Result,
+};
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+
+use super::files::{next_piece, unreadable};
+use super::{Examined, OPERATION, Window, examine};
+use crate::codec::max_stored_size;
+use crate::limits::off_thread;
+use crate::moment::Moment;
+use crate::service::Shared;
+
+/// From a service that has the blob, cut where that cuts it. Returns whether it has it.
+pub(super) async fn from_service(
+    shared: &Arc<Shared>,
+    service: &Arc<dyn BlobService>,
+    blob: &Digest,
+    dry_run: bool,
+) -> Result<bool> {
+    // A source that fails does not have it.
+    let Ok(Some(index)) = service.chunks(blob).await else { return Ok(false) };
+    let Ok(Some(reader)) = service.open_read(blob).await else { return Ok(false) };
+    if reader.size() != index.size() {
+        return Ok(false);
+    }
+    let failed = Mutex::new(false);
+    let pieces = reader.read_range(0..reader.size());
+    let sizes: Vec<u64> = index.iter().map(|chunk| chunk.size).collect();
+    let state = (pieces, BytesMut::new(), sizes.into_iter());
+    let chunks = stream::unfold(state, |(mut pieces, mut held, mut sizes)| {
+        let failed = &failed;
+        async move {
+            let size = sizes.next()? as usize;
+            while held.len() < size {
+                match pieces.try_next().await {
+                    Ok(Some(piece)) => held.extend_from_slice(&piece),
+                    Ok(None) | Err(_) => {
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                        return None;
+                    }
+                }
+            }
+            let chunk = held.split_to(size).freeze();
+            Some((Ok(chunk), (pieces, held, sizes)))
+        }
+    });
+    let done = assemble(shared, blob, chunks.boxed(), dry_run).await?;
+    Ok(done && !failed.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// From a file that has the digest of the blob, cut as this store cuts. Returns whether it still is.
+pub(super) async fn from_file(
+    shared: &Arc<Shared>,
+    path: &Path,
+    blob: &Digest,
+    dry_run: bool,
+) -> Result<bool> {
+    let opened = path.to_owned();
+    let file = off_thread(OPERATION, move || std::fs::File::open(opened));
+    let file = file.await?.map_err(|error| unreadable(path, error))?;
+    let state = Some((file, Cutter::new(shared.params), path.to_owned()));
+    let batches = stream::unfold(state, |state| async move {
+        let (mut file, mut cutter, path) = state?;
+        let cut = off_thread(OPERATION, move || {
+            let mut chunks = Vec::new();
+            let piece = next_piece(&mut file)?;
+            let more = !piece.is_empty();
+            match more {
+                true => cutter.push(piece, |chunk| chunks.push(chunk)),
+                false => chunks.extend(cutter.finish()),
+            }
+            Ok((chunks, more.then_some((file, cutter))))
+        });
+        match cut.await {
+            Ok(Ok((chunks, more))) => {
+                let state = more.map(|(file, cutter)| (file, cutter, path));
+                Some((Ok(chunks), state))
+            }
+            Ok(Err(error)) => Some((Err(unreadable(&path, error)), None)),
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    let chunks = batches.map_ok(|chunks| stream::iter(chunks).map(Ok)).try_flatten();
+    assemble(shared, blob, chunks.boxed(), dry_run).await
+}
+
+/// From the chunks in the store, where the index states wrong sizes of them. Returns whether they are
+/// those of the blob.
+pub(super) async fn from_own_chunks(
+    shared: &Arc<Shared>,
+    index: &BlobIndex,
+    dry_run: bool,
+) -> Result<bool> {
+    let fetched = stream::iter(index.iter()).then(|chunk| async move {
+        let max_size = max_stored_size(MAX_CHUNK_SIZE);
+        let object = shared.fetch_listed_chunk(OPERATION, &chunk.digest, max_size).await?;
+        let missing = || Error::new(ErrorKind::Corrupt, OPERATION, "a chunk is bad");
+        let object = object.ok_or_else(missing)?;
+        shared.try_decode(chunk.digest, None, object).await?.map_err(|_| missing())
+    });
+    match assemble(shared, &index.digest(), fetched.boxed(), dry_run).await {
+        // Then a source may have it.
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
+        done => done,
+    }
+}
+
+/// Stores those of the chunks that are not there or are bad and, where together they are the blob, its
+/// index. Returns whether they are.
+async fn assemble(
+    shared: &Arc<Shared>,
+    blob: &Digest,
+    chunks: BoxStream<'_, Result<Bytes>>,
+    dry_run: bool,
+) -> Result<bool> {
+    let seen = Moment::now();
+    let items = chunks.map_ok(|chunk| {
+        let size = 2 * chunk.len() as u64;
+        (chunk, size)
+    });
+    let store = |chunk: Bytes| async move {
+        let bytes = chunk.clone();
+        let digest = shared.limits.compute(OPERATION, move || Digest::of(&bytes)).await?;
+        if !dry_run && !matches!(examine(shared, &digest).await, Examined::Good(_)) {
+            shared.upload_chunk(digest, chunk.clone()).await?;
+        }
+        Ok((digest, chunk))
+    };
+    let mut whole = blake3::Hasher::new();
+    let mut metas = Vec::new();
+    Window::of(shared)
+        .in_order(items, store, |stored: Result<(Digest, Bytes)>| {
+            let (digest, chunk) = stored?;
+            if metas.len() == MAX_CHUNKS {
+                let message = "the blob has too many chunks";
+                return Err(Error::new(ErrorKind::InvalidInput, OPERATION, message));
+            }
+            whole.update(&chunk);
+            metas.push(ChunkMeta { digest, size: chunk.len() as u64 });
+            Ok(())
+        })
+        .await?;
+    if Digest::from(whole.finalize()) != *blob {
+        return Ok(false);
+    }
+    let Ok(index) = BlobIndex::new(*blob, metas) else { return Ok(false) };
+    if !dry_run {
+        shared.write_index(&index, Some(seen)).await?;
+    }
+    Ok(true)
+}

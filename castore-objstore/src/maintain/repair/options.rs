@@ -1,0 +1,111 @@
+//! What a repair is to do, and what it has done.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use castore_core::{BlobService, Error};
+
+use crate::maintain::verify::{VerifyLevel, VerifyReport};
+
+/// How a store is to be repaired.
+#[derive(Debug, Clone)]
+#[must_use = "options do nothing by themselves"]
+pub struct RepairOptions {
+    pub(super) level: VerifyLevel,
+    pub(super) dry_run: bool,
+    pub(super) services: Vec<Arc<dyn BlobService>>,
+    pub(super) files: Vec<PathBuf>,
+}
+
+impl Default for RepairOptions {
+    fn default() -> RepairOptions {
+        RepairOptions {
+            level: VerifyLevel::Data,
+            dry_run: false,
+            services: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+}
+
+impl RepairOptions {
+    /// How closely the store is verified before; by default every chunk is read.
+    pub fn level(mut self, level: VerifyLevel) -> RepairOptions {
+        self.level = level;
+        self
+    }
+
+    /// Does everything but write and delete: what can be repaired is found out, and nothing changes.
+    pub fn dry_run(mut self, dry_run: bool) -> RepairOptions {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// Fetches what is bad from this service, too; it need not cut blobs at the same places.
+    pub fn from_service(mut self, service: Arc<dyn BlobService>) -> RepairOptions {
+        self.services.push(service);
+        self
+    }
+
+    /// Takes what is bad from this file, too: one that was stored, or one that has parts in common with
+    /// it. It is read once from its start to its end, and once more where it has what is needed.
+    pub fn from_file(mut self, path: impl Into<PathBuf>) -> RepairOptions {
+        self.files.push(path.into());
+        self
+    }
+}
+
+/// What became of a finding.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It is right again.
+    Repaired,
+    /// No source has it; the bad object was moved to this key, so that the next writer stores it again.
+    Quarantined(String),
+    /// No source has it, and there is nothing to move.
+    Lost,
+    /// It was removed: nobody needs it.
+    Removed,
+    /// It is right by now, or gone, or others are at work on it.
+    Changed,
+    /// It does no harm and stays.
+    Left,
+    /// It could not be repaired, as the store failed.
+    Failed(Error),
+}
+
+impl Outcome {
+    /// A short name, such as `repaired`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Outcome::Repaired => "repaired",
+            Outcome::Quarantined(_) => "quarantined",
+            Outcome::Lost => "lost",
+            Outcome::Removed => "removed",
+            Outcome::Changed => "changed",
+            Outcome::Left => "left",
+            Outcome::Failed(_) => "failed",
+        }
+    }
+}
+
+/// What a repair has done, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RepairReport {
+    /// What the verification before has seen.
+    pub verified: VerifyReport,
+    /// Chunks and indexes that are right again.
+    pub repaired: u64,
+    /// Objects that were moved aside.
+    pub quarantined: u64,
+    /// Chunks and indexes that are missing, and that no source has.
+    pub lost: u64,
+    /// Leftovers of crashes that were removed.
+    pub removed: u64,
+    /// Findings that the store kept from being repaired.
+    pub failed: u64,
+    /// Findings that are not repaired, and that keep a blob from being read.
+    pub unrepaired: u64,
+}

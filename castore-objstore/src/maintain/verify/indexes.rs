@@ -1,0 +1,263 @@
+//! Every index decodes, and every chunk that it lists is there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use castore_core::{BlobIndex, ChunkMeta, Digest, Error, Result};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{Finding, LIST, Phase, Problem, Run, Verified, VerifyLevel, Window, is_corrupt, told};
+use crate::maintain::objects::Object;
+use crate::read::Listed;
+use crate::service::Shared;
+
+const INDEX: &str = "look for the index of blob";
+const CHUNK: &str = "look for chunk";
+
+/// How many blobs are named that list a missing chunk.
+const NAMED: usize = 4;
+
+/// The memory that an index takes, by the bytes of its object: as they are, and decoded.
+const MEMORY: u64 = 2;
+
+/// A chunk that was not in the listing.
+pub(super) struct Missing {
+    /// A few blobs that list it.
+    blobs: Vec<Digest>,
+    count: u64,
+    /// The number of the last one.
+    last: u32,
+    /// Whether it was looked for in vain, and reported.
+    reported: bool,
+}
+
+/// What is at the key of an index.
+pub(crate) enum Indexed {
+    /// Nothing any more.
+    Absent,
+    /// An index without an entry.
+    OneChunk,
+    Chunks(BlobIndex),
+    Malformed(Error),
+    Unreadable(Error),
+}
+
+/// Reads an index. One that is malformed is read twice: it may be being replaced.
+pub(crate) async fn read_index(shared: &Shared, digest: &Digest) -> Indexed {
+    let mut listed = shared.fetch_index(digest).await;
+    if listed.as_ref().is_err_and(is_corrupt) {
+        listed = shared.fetch_index(digest).await;
+    }
+    match listed {
+        Ok(Listed::Absent) => Indexed::Absent,
+        Ok(Listed::OneChunk) => Indexed::OneChunk,
+        Ok(Listed::Chunks(index)) => Indexed::Chunks(index),
+        Err(error) if is_corrupt(&error) => Indexed::Malformed(error),
+        Err(error) => Indexed::Unreadable(error),
+    }
+}
+
+impl<E: FnMut(Verified) + Send> Run<'_, E> {
+    pub(super) async fn read_indexes(&mut self) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let mut phase = Phase::new(self.observer, "read the indexes", None);
+        let objects = shared
+            .objects(LIST, &shared.layout.part("blobs"))
+            .map_ok(|object| (object.size.saturating_mul(MEMORY), object))
+            .map_ok(|(size, object)| (object, size));
+        let read = |object: Object| {
+            let shared = &shared;
+            async move {
+                let digest = shared.layout.blob_at(&object.path);
+                let indexed = match &digest {
+                    Some(digest) => read_index(shared, digest).await,
+                    None => Indexed::Absent,
+                };
+                (object, digest, indexed)
+            }
+        };
+        Window::of(&shared)
+            .in_order(objects, read, |(object, digest, indexed)| {
+                phase.step();
+                match digest {
+                    Some(digest) => self.take_index(&object, digest, indexed),
+                    None => {
+                        self.found(Finding::new(Problem::Stray, object.path, ""));
+                        Ok(())
+                    }
+                }
+            })
+            .await?;
+        let unlisted = self.inventory.after(None).filter(|chunk| chunk.blobs == 0).count();
+        self.report.unlisted_chunks = unlisted as u64;
+        Ok(())
+    }
+
+    fn take_index(&mut self, object: &Object, digest: Digest, indexed: Indexed) -> Result<()> {
+        let bad = |problem, error: Error| {
+            let finding = Finding::new(problem, object.path.clone(), told(&error));
+            finding.of(digest).affecting(vec![digest], 1).because(error)
+        };
+        let index = match indexed {
+            // It was removed since it was listed.
+            Indexed::Absent => return Ok(()),
+            Indexed::Malformed(error) => {
+                self.report.blobs += 1;
+                self.found(bad(Problem::MalformedIndex, error));
+                return self.given(None);
+            }
+            Indexed::Unreadable(error) => {
+                self.report.blobs += 1;
+                self.found(bad(Problem::UnreadableIndex, error.clone()));
+                return self.given(Some(&error));
+            }
+            Indexed::OneChunk => None,
+            Indexed::Chunks(index) => Some(index),
+        };
+        self.given(None)?;
+        self.report.blobs += 1;
+        let number = self.inventory.add_blob(digest);
+        let Some(index) = index else {
+            self.refer(&digest, None, digest, number);
+            return Ok(());
+        };
+        for chunk in index.iter() {
+            self.refer(&chunk.digest, Some(chunk.size), digest, number);
+        }
+        let several = index.len() > 1;
+        if self.options.level == VerifyLevel::Blob
+            && several
+            && self.selects(&digest, object.modified)
+        {
+            self.to_read.push(digest);
+        }
+        Ok(())
+    }
+
+    /// Takes note that the blob lists the chunk.
+    fn refer(&mut self, chunk: &Digest, size: Option<u64>, blob: Digest, number: u32) {
+        if self.inventory.refer(chunk, size, number) {
+            return;
+        }
+        let missing = self.missing.entry(*chunk).or_insert_with(|| Missing {
+            blobs: Vec::new(),
+            count: 0,
+            last: number,
+            reported: false,
+        });
+        if missing.count > 0 && missing.last == number {
+            return;
+        }
+        missing.last = number;
+        missing.count += 1;
+        if missing.blobs.len() < NAMED {
+            missing.blobs.push(blob);
+        }
+    }
+
+    /// Looks for what was not in the listing; an index may be younger than that, and then its chunks
+    /// are, too.
+    pub(super) async fn confirm_missing(&mut self) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let mut missing: Vec<(Digest, Vec<Digest>)> =
+            self.missing.iter().map(|(chunk, missing)| (*chunk, missing.blobs.clone())).collect();
+        missing.sort_unstable();
+        let total = Some(missing.len() as u64);
+        let mut phase = Phase::new(self.observer, "look for missing chunks", total);
+        let look = |(chunk, blobs): (Digest, Vec<Digest>)| {
+            let shared = &shared;
+            async move {
+                let answer = match shared.has_chunk(CHUNK, &chunk).await {
+                    Ok(false) => is_listed(shared, &blobs).await,
+                    // It is there by now.
+                    Ok(true) => Ok(false),
+                    Err(error) => Err(error),
+                };
+                (chunk, answer)
+            }
+        };
+        let items = stream::iter(missing).map(|item| Ok((item, 0)));
+        Window::of(&shared)
+            .in_order(items, look, |(chunk, answer)| {
+                phase.step();
+                let Some(missing) = self.missing.get_mut(&chunk) else { return Ok(()) };
+                missing.reported = !matches!(answer, Ok(false));
+                let (blobs, count) = (missing.blobs.clone(), missing.count);
+                let key = shared.layout.chunk(&chunk);
+                let finding = match &answer {
+                    Ok(false) => return self.given(None),
+                    Ok(true) => Finding::new(Problem::MissingChunk, key, ""),
+                    Err(error) => Finding::new(Problem::UnreadableChunk, key, told(error))
+                        .because(error.clone()),
+                };
+                self.found(finding.of(chunk).affecting(blobs, count));
+                self.given(answer.as_ref().err())
+            })
+            .await
+    }
+
+    pub(super) fn is_reported_missing(&self, chunk: &Digest) -> bool {
+        self.missing.get(chunk).is_some_and(|missing| missing.reported)
+    }
+
+    /// Finds the indexes that state the wrong sizes that the chunks' own have shown.
+    pub(super) async fn blame_for_sizes(&mut self) -> Result<()> {
+        if self.wrong_sizes.is_empty() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let sizes = std::mem::take(&mut self.wrong_sizes);
+        let mut phase = Phase::new(self.observer, "look for wrong sizes", Some(self.report.blobs));
+        let objects = shared.objects(LIST, shared.layout.blobs()).try_filter_map(|object| {
+            let size = object.size.saturating_mul(MEMORY);
+            let item = object.digest.map(|digest| (digest, size));
+            std::future::ready(Ok(item))
+        });
+        let read = |digest: Digest| {
+            let (shared, sizes) = (&shared, &sizes);
+            async move {
+                match read_index(shared, &digest).await {
+                    Indexed::Chunks(index) => wrong_size(&index, sizes),
+                    _ => None,
+                }
+                .map(|detail| (digest, detail))
+            }
+        };
+        Window::of(&shared)
+            .in_order(objects, read, |wrong| {
+                phase.step();
+                if let Some((digest, detail)) = wrong {
+                    self.wrong_blobs.insert(digest);
+                    let finding =
+                        Finding::new(Problem::WrongSize, shared.layout.blob(&digest), detail);
+                    self.found(finding.of(digest).affecting(vec![digest], 1));
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+/// Whether one of the blobs has an index still.
+pub(super) async fn is_listed(shared: &Shared, blobs: &[Digest]) -> Result<bool> {
+    for blob in blobs {
+        let path = shared.layout.blob(blob);
+        if shared.requests.head(INDEX, *blob, path).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn wrong_size(index: &BlobIndex, sizes: &HashMap<Digest, u64>) -> Option<String> {
+    let wrong = index.iter().find_map(|chunk| {
+        let size = *sizes.get(&chunk.digest)?;
+        (size != chunk.size).then_some((chunk, size))
+    });
+    wrong.map(|(chunk, size)| said_of_size(chunk, size))
+}
+
+/// What is wrong with an index that lists `chunk`, which has `size` bytes.
+pub(super) fn said_of_size(chunk: ChunkMeta, size: u64) -> String {
+    format!("it states {} bytes for chunk {}, which has {size}", chunk.size, chunk.digest)
+}

@@ -1,0 +1,220 @@
+//! All chunks of a store, and what its indexes say of them, in little memory.
+//!
+//! 48 bytes for each chunk and 32 for each blob, and an eighth more for room to grow.
+
+use castore_core::{Digest, MAX_CHUNK_SIZE};
+
+/// What is known of a chunk object.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chunk {
+    pub(crate) digest: Digest,
+    /// The stored size in bytes; at most `u32::MAX`, which is more than any chunk may have.
+    pub(crate) stored: u32,
+    /// The size that the first index states which lists the chunk, and the flags.
+    stated: u32,
+    /// The number of the last blob that lists it.
+    last_blob: u32,
+    /// How many blobs list it.
+    pub(crate) blobs: u32,
+}
+
+const STATED: u32 = (1 << 25) - 1;
+const SELECTED: u32 = 1 << 31;
+const CONFLICT: u32 = 1 << 30;
+const BAD: u32 = 1 << 29;
+const _: () = assert!(MAX_CHUNK_SIZE <= STATED as u64);
+
+impl Chunk {
+    /// The size in bytes that an index states, where one lists it.
+    pub(crate) fn stated(&self) -> Option<u64> {
+        let size = u64::from(self.stated & STATED);
+        (size > 0).then_some(size)
+    }
+
+    /// Whether it was to be read, when it was listed.
+    pub(crate) fn is_selected(&self) -> bool {
+        self.stated & SELECTED != 0
+    }
+
+    /// Whether two indexes state different sizes.
+    pub(crate) fn is_in_conflict(&self) -> bool {
+        self.stated & CONFLICT != 0
+    }
+
+    /// Whether it was found to be bad already.
+    pub(crate) fn is_bad(&self) -> bool {
+        self.stated & BAD != 0
+    }
+}
+
+/// The chunks, to be looked up by their digests once all of them are in.
+#[derive(Debug)]
+pub(crate) struct Inventory {
+    /// By the first byte of the digest: so there is little to copy where there is no room.
+    buckets: Vec<Vec<Chunk>>,
+    /// In full segments, but for the last one.
+    blobs: Vec<Vec<Digest>>,
+}
+
+const SEGMENT: usize = 4096;
+
+impl Inventory {
+    pub(crate) fn new() -> Inventory {
+        Inventory { buckets: (0..256).map(|_| Vec::new()).collect(), blobs: Vec::new() }
+    }
+
+    /// Adds a chunk object of `stored` bytes.
+    pub(crate) fn add(&mut self, digest: Digest, stored: u64, selected: bool) {
+        let bucket = &mut self.buckets[bucket(&digest)];
+        reserve(bucket);
+        let stored = u32::try_from(stored).unwrap_or(u32::MAX);
+        let stated = if selected { SELECTED } else { 0 };
+        bucket.push(Chunk { digest, stored, stated, last_blob: 0, blobs: 0 });
+    }
+
+    /// Makes lookups possible. Some stores list an object twice while others write.
+    pub(crate) fn seal(&mut self) {
+        for bucket in &mut self.buckets {
+            bucket.sort_unstable_by_key(|chunk| chunk.digest);
+            bucket.dedup_by_key(|chunk| chunk.digest);
+        }
+    }
+
+    /// How many chunks there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.len() as u64).sum()
+    }
+
+    /// Takes note of a blob, and returns its number.
+    pub(crate) fn add_blob(&mut self, digest: Digest) -> u32 {
+        let full = self.blobs.last().is_none_or(|segment| segment.len() == SEGMENT);
+        if full {
+            self.blobs.push(Vec::with_capacity(SEGMENT));
+        }
+        let before = (self.blobs.len() - 1) * SEGMENT;
+        let Some(last) = self.blobs.last_mut() else { return 0 };
+        last.push(digest);
+        // Beyond 2^32 blobs the one that is named is another; the memory would have ended long before.
+        (before + last.len() - 1) as u32
+    }
+
+    /// Takes note that the blob `number` lists the chunk, and states its size; returns whether the
+    /// chunk is there. Blobs come one after another.
+    pub(crate) fn refer(&mut self, digest: &Digest, size: Option<u64>, number: u32) -> bool {
+        let Some(chunk) = self.get_mut(digest) else { return false };
+        if chunk.blobs == 0 || chunk.last_blob != number {
+            chunk.blobs = chunk.blobs.saturating_add(1);
+            chunk.last_blob = number;
+        }
+        let size = size.unwrap_or(0) as u32 & STATED;
+        match chunk.stated & STATED {
+            0 => chunk.stated |= size,
+            stated if size != 0 && stated != size => chunk.stated |= CONFLICT,
+            _ => {}
+        }
+        true
+    }
+
+    pub(crate) fn set_bad(&mut self, digest: &Digest) {
+        if let Some(chunk) = self.get_mut(digest) {
+            chunk.stated |= BAD;
+        }
+    }
+
+    pub(crate) fn get(&self, digest: &Digest) -> Option<&Chunk> {
+        let bucket = &self.buckets[bucket(digest)];
+        let at = bucket.binary_search_by_key(digest, |chunk| chunk.digest).ok()?;
+        bucket.get(at)
+    }
+
+    /// The chunks in the order of their digests, those after `after`.
+    pub(crate) fn after(&self, after: Option<Digest>) -> impl Iterator<Item = &Chunk> {
+        let first = after.map_or(0, |digest| bucket(&digest));
+        self.buckets[first..]
+            .iter()
+            .flatten()
+            .skip_while(move |chunk| after.is_some_and(|after| chunk.digest <= after))
+    }
+
+    /// A blob that lists the chunk, and how many there are.
+    pub(crate) fn blobs_of(&self, chunk: &Chunk) -> (Vec<Digest>, u64) {
+        let number = chunk.last_blob as usize;
+        let segment = self.blobs.get(number / SEGMENT).filter(|_| chunk.blobs > 0);
+        let blob = segment.and_then(|segment| segment.get(number % SEGMENT));
+        (blob.copied().into_iter().collect(), u64::from(chunk.blobs))
+    }
+
+    fn get_mut(&mut self, digest: &Digest) -> Option<&mut Chunk> {
+        let bucket = &mut self.buckets[bucket(digest)];
+        let at = bucket.binary_search_by_key(digest, |chunk| chunk.digest).ok()?;
+        bucket.get_mut(at)
+    }
+}
+
+fn bucket(digest: &Digest) -> usize {
+    usize::from(digest.as_bytes()[0])
+}
+
+/// Room for one more; an eighth more where there is none, as doubling could leave half unused.
+fn reserve(chunks: &mut Vec<Chunk>) {
+    if chunks.len() == chunks.capacity() {
+        chunks.reserve_exact(chunks.len() / 8 + 16);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(number: u32) -> Digest {
+        Digest::of(&number.to_le_bytes())
+    }
+
+    #[test]
+    fn chunks_are_found_and_come_in_order() {
+        let mut inventory = Inventory::new();
+        for number in (0..5000).chain(100..200) {
+            inventory.add(digest(number), u64::from(number), number % 2 == 0);
+        }
+        inventory.seal();
+        assert_eq!(inventory.len(), 5000);
+        for number in 0..5000 {
+            let chunk = inventory.get(&digest(number)).unwrap();
+            assert_eq!((chunk.stored, chunk.is_selected()), (number, number % 2 == 0));
+        }
+        assert!(inventory.get(&digest(5000)).is_none());
+        let all: Vec<Digest> = inventory.after(None).map(|chunk| chunk.digest).collect();
+        assert!(all.is_sorted());
+        for at in [0, 1, 2500, 4999] {
+            let rest: Vec<Digest> =
+                inventory.after(Some(all[at])).map(|chunk| chunk.digest).collect();
+            assert_eq!(rest, all[at + 1..]);
+        }
+    }
+
+    #[test]
+    fn blobs_are_counted_once_each_and_sizes_compared() {
+        let mut inventory = Inventory::new();
+        inventory.add(digest(1), 10, true);
+        inventory.seal();
+        for blob in 0..3 {
+            let number = inventory.add_blob(digest(100 + blob));
+            assert!(inventory.refer(&digest(1), Some(7), number));
+            assert!(inventory.refer(&digest(1), None, number));
+            assert!(!inventory.refer(&digest(2), Some(7), number));
+        }
+        let chunk = *inventory.get(&digest(1)).unwrap();
+        assert_eq!((chunk.stated(), chunk.is_in_conflict()), (Some(7), false));
+        assert_eq!(inventory.blobs_of(&chunk), (vec![digest(102)], 3));
+        let number = inventory.add_blob(digest(200));
+        inventory.refer(&digest(1), Some(8), number);
+        let chunk = inventory.get(&digest(1)).unwrap();
+        assert!(chunk.is_in_conflict() && chunk.is_selected() && !chunk.is_bad());
+        assert_eq!(chunk.stated(), Some(7));
+    }
+
+    #[test]
+    fn a_chunk_takes_48_bytes() {
+        assert_eq!(size_of::<Chunk>(), 48);
+    }
+}
