@@ -16,8 +16,6 @@ pub(crate) struct Rules {
     pub(crate) keys_of_its_own: bool,
     /// A batch deletes nothing once it is older than a batch may be.
     pub(crate) deletes_in_time: bool,
-    /// The grace period begins when all deletes of the batch have certainly ended.
-    pub(crate) counts_from_the_end: bool,
     /// A copy goes only after the chunk is in its place again.
     pub(crate) put_back_first: bool,
     /// A writer whose chunks were seen long ago looks for them again.
@@ -35,7 +33,6 @@ impl Rules {
         copy_aside: true,
         keys_of_its_own: true,
         deletes_in_time: true,
-        counts_from_the_end: true,
         put_back_first: true,
         writer_checks_again: true,
         reader_looks_aside: true,

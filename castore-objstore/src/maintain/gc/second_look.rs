@@ -60,9 +60,8 @@ impl Batch {
     ///
     /// A batch that never said that it was done may have been interrupted, or may be about to go on:
     /// until it is as old as a batch may be.
-    fn ended(&self, counts_from_the_end: bool) -> Option<SystemTime> {
+    fn ended(&self) -> Option<SystemTime> {
         match (self.begun, self.done) {
-            (begun, done) if !counts_from_the_end => begun.or(done),
             (Some(begun), Some(done)) if begun <= done => Some(done),
             (None, Some(done)) => Some(done),
             (Some(begun), _) => begun.checked_add(LIFETIME),
@@ -88,7 +87,7 @@ impl Run<'_> {
         }
         let rules = &self.shared.rules;
         for batch in batches.values_mut() {
-            let ended = batch.ended(rules.counts_from_the_end);
+            let ended = batch.ended();
             batch.old = ended.is_some_and(|end| self.is_old(end)) || !rules.removal_waits;
         }
         Ok(Batches(batches))
@@ -225,7 +224,7 @@ mod tests {
     #[test]
     fn a_batch_ends_when_it_is_done_or_can_delete_no_more() {
         let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        let ended = |begun, done| Batch { begun, done, old: false }.ended(true);
+        let ended = |begun, done| Batch { begun, done, old: false }.ended();
         assert_eq!(ended(at(100), at(200)), at(200));
         assert_eq!(ended(at(100), None), at(100 + LIFETIME.as_secs()));
         // Its record was written again after it was done: who did that knows more.

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use castore_chunker::ChunkParams;
 use castore_core::{BlobIndex, BlobService, ChunkMeta, Digest, ErrorKind};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncReadExt;
 
 use super::store::{GRACE, IN_FLIGHT, World};
@@ -135,13 +135,14 @@ pub(super) async fn foreign_writer_of(world: World, name: &'static str, blob: us
     let blob = &blobs()[blob];
     let before = world.storing(blob.digest);
     let in_time = world.within(GRACE / 2 + IN_FLIGHT);
-    if foreign_put(&*world.store(name), blob).await.is_ok() {
+    if foreign_put(&world, name, blob).await.is_ok() {
         world.stored(blob.digest, before);
     }
     drop(in_time);
 }
 
-async fn foreign_put(store: &dyn ObjectStore, blob: &Blob) -> object_store::Result<()> {
+async fn foreign_put(world: &World, name: &'static str, blob: &Blob) -> object_store::Result<()> {
+    let store = world.store(name);
     let layout = Layout::new(&Path::default());
     let there = async |path: &Path| match store.head(path).await {
         Ok(_) => Ok(true),
@@ -154,6 +155,8 @@ async fn foreign_put(store: &dyn ObjectStore, blob: &Blob) -> object_store::Resu
             store.put(&path, stored.clone().into()).await?;
         }
     }
+    // It may have much else to do before.
+    world.turn(name).await;
     store.put(&layout.blob(&blob.digest), blob.index.clone().into()).await?;
     Ok(())
 }

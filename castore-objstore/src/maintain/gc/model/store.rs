@@ -333,7 +333,7 @@ impl World {
             return false;
         }
         if state.own_at_once
-            && let Some(own) = state.waiting.iter().position(|waiting| waiting.what.is_own())
+            && let Some(own) = state.waiting.iter().position(Waiting::is_own)
         {
             return state.release(own);
         }
@@ -396,11 +396,11 @@ impl Drop for Deadline {
     }
 }
 
-impl What {
+impl Waiting {
     /// Whether only collectors use what it is about.
     fn is_own(&self) -> bool {
-        match self {
-            What::Turn => true,
+        match &self.what {
+            What::Turn => self.actor.starts_with("collector"),
             What::Head(path) | What::Get(path) | What::Put(path, _) | What::Delete(path) => {
                 path.as_ref().starts_with("gc/")
             }

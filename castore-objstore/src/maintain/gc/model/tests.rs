@@ -186,7 +186,7 @@ fn nothing_is_lost_in_any_schedule(jumps: usize, at_least: u64, cast: Cast) {
 
 #[test]
 fn nothing_is_lost_in_any_schedule_of_a_foreign_writer_and_a_collector() {
-    nothing_is_lost_in_any_schedule(3, 1000, foreign_writer_and_collector);
+    nothing_is_lost_in_any_schedule(2, 1000, foreign_writer_and_collector);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn sleepy() -> Manner {
 
 /// That something goes wrong without a rule, in one of the first schedules.
 fn needs(rule: &str, rules: Rules, manner: &Manner, cast: Cast) {
-    const ENOUGH: u64 = 20_000;
+    const ENOUGH: u64 = 50_000;
     let runtime = runtime();
     let start = Instant::now();
     let found = (0..ENOUGH).find_map(|seed| {
@@ -250,12 +250,6 @@ fn with_keys_aside_that_batches_share_a_chunk_is_lost() {
 fn with_deletes_that_may_come_at_any_time_a_chunk_is_lost() {
     let rules = Rules { deletes_in_time: false, ..Rules::ALL };
     needs("deletes in time", rules, &slow(), foreign_writer_and_two_collectors);
-}
-
-#[test]
-fn with_a_grace_period_from_the_beginning_of_a_batch_a_chunk_is_lost() {
-    let rules = Rules { counts_from_the_end: false, ..Rules::ALL };
-    needs("counts from the end", rules, &slow(), foreign_writer_and_two_collectors);
 }
 
 #[test]
