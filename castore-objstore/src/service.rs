@@ -134,7 +134,8 @@ impl ObjectStoreBlobService {
         Ok(true)
     }
 
-    /// The stored (compressed) size of the chunk in bytes, or `None` where it is absent.
+    /// The stored (compressed) size of the chunk in bytes, or `None` where it is absent, or only set
+    /// aside by a collector of garbage.
     pub async fn stored_size(&self, chunk: &Digest) -> Result<Option<u64>> {
         let path = self.shared.layout.chunk(chunk);
         self.shared.requests.head("look at chunk", *chunk, path).await

@@ -60,6 +60,8 @@ fn value(usage: &Usage, estimate: Option<&Estimate>) -> Value {
         "index_bytes_stored": usage.index_bytes_stored,
         "strays": usage.strays,
         "stray_bytes_stored": usage.stray_bytes_stored,
+        "beside": usage.beside,
+        "beside_bytes_stored": usage.beside_bytes_stored,
         "objects": usage.objects(),
         "bytes_stored": usage.bytes_stored(),
         "deduplication_ratio": usage.deduplication_ratio(),
@@ -118,6 +120,10 @@ fn text(usage: &Usage, estimate: Option<&Estimate>) -> String {
     if usage.strays > 0 {
         let stored = bytes(usage.stray_bytes_stored);
         line("strays", format!("{} objects, {stored}", usage.strays));
+    }
+    if usage.beside > 0 {
+        let stored = bytes(usage.beside_bytes_stored);
+        line("moved aside", format!("{} objects, {stored}", usage.beside));
     }
     line(
         "ratios",

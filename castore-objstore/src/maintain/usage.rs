@@ -13,12 +13,14 @@ pub use self::cost::{Estimate, EstimateLine, Prices};
 pub use self::histogram::{Histogram, SizeClass};
 use self::table::Table;
 use super::observer::{Observer, Phase};
+use crate::layout::aside_of;
 use crate::limits::off_thread;
 use crate::read;
 use crate::service::ObjectStoreBlobService;
 
 const LIST_CHUNKS: &str = "list the chunks";
 const LIST_BLOBS: &str = "list the blobs";
+const LIST_BESIDE: &str = "list what was moved out of the way";
 const READ: &str = "read the indexes";
 
 /// How many indexes are on their way at once.
@@ -57,6 +59,12 @@ pub struct Usage {
     pub strays: u64,
     /// What they take up in the store.
     pub stray_bytes_stored: u64,
+    /// Objects that were moved out of the way: set aside by a collector of garbage, or bad and in
+    /// quarantine; records of the collector are among them. A chunk that an index lists and that is
+    /// only set aside counts among the chunks, as readers find it.
+    pub beside: u64,
+    /// What they take up in the store.
+    pub beside_bytes_stored: u64,
     /// Objects to be fetched to read every blob once.
     pub objects_to_read: u64,
     /// Their bytes.
@@ -69,7 +77,12 @@ pub struct Usage {
 impl Usage {
     /// All objects.
     pub fn objects(&self) -> u64 {
-        self.blobs + self.blobs_unreadable + self.chunks + self.chunks_unreferenced + self.strays
+        self.blobs
+            + self.blobs_unreadable
+            + self.chunks
+            + self.chunks_unreferenced
+            + self.strays
+            + self.beside
     }
 
     /// What all objects take up in the store, in bytes.
@@ -78,6 +91,7 @@ impl Usage {
             + self.chunk_bytes_stored
             + self.unreferenced_bytes_stored
             + self.stray_bytes_stored
+            + self.beside_bytes_stored
     }
 
     /// How often each byte of a chunk is used: the bytes of all blobs by those of their chunks.
@@ -99,12 +113,13 @@ fn ratio(of: u64, to: u64) -> Option<f64> {
 impl ObjectStoreBlobService {
     /// What is in the store.
     ///
-    /// Lists the chunks, lists the indexes and reads each of them; reads chunks only where nothing
-    /// else tells the size of a blob. What others write or remove meanwhile may count or not, but
-    /// never as missing.
+    /// Lists the chunks, lists the indexes and reads each of them, and lists what was moved aside;
+    /// reads chunks only where nothing else tells the size of a blob. What others write or remove
+    /// meanwhile may count or not, but never as missing.
     ///
-    /// Takes 40 bytes of memory for each chunk of the store, 32 for each blob, and what up to 32 indexes take while they
-    /// are read (80 bytes for each of their chunks). Changes nothing, and may be given up at any time.
+    /// Takes 40 bytes of memory for each chunk of the store, 32 for each blob, and what up to 32
+    /// indexes take while they are read (80 bytes for each of their chunks). Changes nothing, and may
+    /// be given up at any time.
     ///
     /// # Errors
     /// Where the store fails. What is damaged is counted, and is no error.
@@ -179,6 +194,19 @@ impl ObjectStoreBlobService {
                     && object.size > 0
                 {
                     table.found(&digest, object.size);
+                }
+                phase.step();
+            }
+        }
+        for part in ["gc", "quarantine"] {
+            let mut phase = Phase::new(observer, LIST_BESIDE, None);
+            let mut objects = shared.objects(LIST_BESIDE, &shared.layout.part(part));
+            while let Some(object) = objects.try_next().await? {
+                let is_needed = aside_of(&object.path)
+                    .is_some_and(|(digest, _)| table.found(&digest, object.size));
+                if !is_needed {
+                    usage.beside += 1;
+                    usage.beside_bytes_stored += object.size;
                 }
                 phase.step();
             }

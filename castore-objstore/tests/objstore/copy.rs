@@ -491,7 +491,7 @@ async fn what_was_seen_long_ago_is_looked_for_again() {
     to.hold(Kind::Put);
     let target = service(&to);
     let copying = tokio::spawn(async move { copy_one(&source, &target, digest).await });
-    tokio::time::sleep(Duration::from_secs(12 * 3600)).await;
+    tokio::time::sleep(Duration::from_secs(13 * 3600)).await;
     to.remove(&seen).await;
     to.release();
     let copied = copied(not_stuck(copying).await.unwrap());

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castore_core::{BlobIndex, BlobService, Digest, ErrorKind};
-use castore_objstore::{GcOptions, GcReport, ObjectStoreBlobService, Roots};
+use castore_objstore::{
+    GcOptions, GcReport, ObjectStoreBlobService, Roots, VerifyLevel, VerifyOptions,
+};
 use futures_util::stream;
 use object_store::ObjectStoreExt;
 use object_store::local::LocalFileSystem;
@@ -258,4 +260,26 @@ async fn on_local_disk_as_well() {
     assert_eq!(read(&open(), &digest).await, wanted);
     let left = std::fs::read_dir(directory.path().join("gc/batches")).unwrap().count();
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn what_is_only_aside_is_there_for_whoever_asks() {
+    let probe = Probe::new();
+    let (service, _, unwanted, garbage) = with_garbage(&probe).await;
+    gc(&service).await;
+    let aside = service.usage(&()).await.unwrap();
+    assert!(aside.beside as usize > garbage.len(), "the records of the batch, too");
+    assert_eq!((aside.chunks_missing, aside.chunks_unreferenced), (0, 0));
+    // A writer that has seen the chunks before writes the index now.
+    let key = index_key(&garbage.digest());
+    probe.overwrite(&key, castore_proto::encode(&garbage)).await;
+    let usage = service.usage(&()).await.unwrap();
+    assert_eq!(usage.chunks_missing, 0);
+    assert_eq!(usage.chunks, aside.chunks + garbage.len() as u64);
+    assert_eq!(usage.beside, aside.beside - garbage.len() as u64);
+    assert_eq!(usage.objects(), aside.objects() + 1);
+    let level = VerifyOptions::new(VerifyLevel::Blob);
+    let report = service.verify(&level, &(), |_| {}).await.unwrap();
+    assert!(report.is_good() && report.blobs == 2, "{report:?}");
+    assert_eq!(read(&service, &garbage.digest()).await, unwanted);
 }

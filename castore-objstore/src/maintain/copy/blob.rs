@@ -20,6 +20,9 @@ const STORE: &str = "store chunk";
 /// How many chunks of one blob are under way at once; memory and requests are limited besides.
 const CHUNKS_AT_ONCE: usize = 128;
 
+/// How often a blob is gone through once more because that took too long (docs/gc.md).
+const ROUNDS: usize = 2;
+
 /// The two stores of a copy.
 pub(super) struct Copying {
     pub(super) source: Arc<Shared>,
@@ -51,22 +54,34 @@ impl Copying {
             driven(OPERATION, async move { target.flush().await }).await?;
             return Ok(CopyOutcome::AlreadyThere);
         }
-        let mut copied = CopiedBlob::default();
-        // An empty blob needs no chunk, whenever it was looked for.
-        let mut seen = Moment::now();
-        let Some(index) = self.chunks(digest, &mut copied, &mut seen, step).await? else {
-            return Ok(CopyOutcome::Absent);
-        };
-        copied.size = index.size();
-        let index = Arc::new(index);
-        if self.verify {
-            self.verify(&index).await?;
+        let mut total = CopiedBlob::default();
+        for round in 0.. {
+            let mut copied = CopiedBlob::default();
+            // An empty blob needs no chunk, whenever it was looked for.
+            let mut seen = Moment::now();
+            let Some(index) = self.chunks(digest, &mut copied, &mut seen, step).await? else {
+                return Ok(CopyOutcome::Absent);
+            };
+            total.size = index.size();
+            total.chunks_new += copied.chunks_new;
+            total.bytes_stored += copied.bytes_stored;
+            if round == 0 {
+                total.chunks_reused = copied.chunks_reused;
+            }
+            let index = Arc::new(index);
+            if self.verify {
+                self.verify(&index).await?;
+            }
+            let target = Arc::clone(&self.target.shared);
+            // A chunk that was found hours ago may not be there any more, and can be copied again.
+            if seen.elapsed() <= target.recheck_after || round == ROUNDS {
+                // As new: an index that is there is not this one.
+                let commit = async move { target.commit(&index, None, true, Some(seen)).await };
+                driven(OPERATION, commit).await?;
+                break;
+            }
         }
-        let target = Arc::clone(&self.target.shared);
-        // As new: an index that is there is not this one.
-        driven(OPERATION, async move { target.commit(&index, None, true, Some(seen)).await })
-            .await?;
-        Ok(CopyOutcome::Copied(copied))
+        Ok(CopyOutcome::Copied(total))
     }
 
     /// Reads the blob from the target.

@@ -69,11 +69,18 @@ impl Table {
         !self.missing.is_empty()
     }
 
-    /// Takes note that the store has this chunk after all, where it was missing.
-    pub(super) fn found(&mut self, digest: &Digest, stored: u64) {
-        if let Ok(at) = self.missing.binary_search_by_key(digest, |entry| entry.digest) {
-            self.missing[at].stored = u32::try_from(stored).unwrap_or(u32::MAX);
+    /// Takes note that the store has this chunk after all, where it was missing. Returns whether it
+    /// was.
+    pub(super) fn found(&mut self, digest: &Digest, stored: u64) -> bool {
+        let Ok(at) = self.missing.binary_search_by_key(digest, |entry| entry.digest) else {
+            return false;
+        };
+        let entry = &mut self.missing[at];
+        let was_missing = entry.stored == 0;
+        if was_missing {
+            entry.stored = u32::try_from(stored).unwrap_or(u32::MAX);
         }
+        was_missing
     }
 
     pub(super) fn count(&self, usage: &mut Usage) {
@@ -126,8 +133,9 @@ mod tests {
             assert!(table.missing.len() <= MANY);
         }
         let mut table = table.sorted();
-        table.found(&chunk(1500).digest, 7);
-        table.found(&chunk(1).digest, 7);
+        assert!(table.found(&chunk(1500).digest, 7));
+        assert!(!table.found(&chunk(1500).digest, 8), "it is not missing any more");
+        assert!(!table.found(&chunk(1).digest, 7));
         let mut usage = Usage::default();
         table.count(&mut usage);
         assert_eq!((usage.chunks_missing, usage.chunks, usage.chunks_unreferenced), (999, 1, 0));
