@@ -10,6 +10,11 @@
 //!   [`ObjectStoreBlobService::builder`].
 //! - The service is a [`BlobService`](castore_core::BlobService); besides, it lists, finds and
 //!   removes blobs, and counts what it does ([`Stats`]).
+//! - It also is what a store is operated with: it verifies and repairs
+//!   ([`verify`](ObjectStoreBlobService::verify), [`repair`](ObjectStoreBlobService::repair)), collects
+//!   garbage ([`gc`](ObjectStoreBlobService::gc)), copies to another store
+//!   ([`copy_to`](ObjectStoreBlobService::copy_to)), and says what is there
+//!   ([`usage`](ObjectStoreBlobService::usage)).
 //!
 //! One writer keeps every core and many requests busy, and so does one reader. Memory and requests
 //! are bounded for the whole service, however many writers and readers there are
