@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use castore_core::{BlobService, Digest};
+use castore_core::Digest;
 use castore_objstore::{GcOptions, GcReport, Roots, VerifyLevel};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
