@@ -1,11 +1,13 @@
 //! `cargo xtask crash`: kills castore at random instants, and looks whether anything was lost.
 //!
 //! Each operation runs over a store that is made from files of a fixed seed, and is killed (SIGKILL)
-//! at an instant of the same seed. Then every blob whose line was printed before has to read back,
-//! byte for byte; and the same command, run to its end, has to finish the work. In the end a chunk is
-//! taken away by hand, which has to be noticed: otherwise all of this would prove nothing.
+//! at an instant of the same seed. Then every blob that was safe before, and every one whose line was
+//! printed, has to read back, byte for byte; and the same command, run to its end, has to finish the
+//! work, so that a verification finds nothing. In the end a chunk is taken away by hand, which has to
+//! be noticed: otherwise all of this would prove nothing.
 
 mod check;
+mod damage;
 mod files;
 
 use std::collections::BTreeSet;
@@ -27,31 +29,78 @@ const DEFAULT_KILLS: usize = 100;
 /// How often an operation may be started for each kill that is to hit it: it may end before.
 const STARTS_PER_KILL: usize = 20;
 
-/// Something that changes a store, and tells of each blob that is safe from then on by a line that
-/// starts with its digest.
+/// Something that changes a store.
 struct Operation {
     name: &'static str,
+    /// Makes the store that it begins with, where there is one. What can be read from that is safe.
+    begin: fn(place: &Place) -> Result<()>,
     /// The arguments of a run that works on the store `store`, from the directory `place`.
     arguments: fn(place: &Place) -> Vec<String>,
+    /// Whether it tells of each blob that is safe from then on by a line that starts with its digest.
+    tells: bool,
+    /// How many runs it takes until everything is done.
+    runs: usize,
+    /// Whether the blob of this number is in the store then.
+    has: fn(number: usize) -> bool,
 }
 
-/// What is killed. An operation that takes something away keeps what is acknowledged by others: it
-/// takes another one before it, to fill the store.
-const OPERATIONS: [Operation; 2] = [
+/// What is killed.
+const OPERATIONS: [Operation; 4] = [
     Operation {
         name: "put",
+        begin: |_| Ok(()),
         arguments: |place| {
             let files = place.blobs.iter().map(|blob| blob.name.clone());
             ["put".to_owned()].into_iter().chain(files).collect()
         },
+        tells: true,
+        runs: 1,
+        has: |_| true,
     },
     Operation {
         name: "copy",
-        arguments: |_| {
-            ["-s", "source", "copy", "--all", "--to", "store"].map(str::to_owned).to_vec()
+        begin: |_| Ok(()),
+        arguments: |_| words("-s source copy --all --to store"),
+        tells: true,
+        runs: 1,
+        has: |_| true,
+    },
+    // The first run sets aside, and the second removes. Nobody else writes: so it needs no grace.
+    Operation {
+        name: "gc",
+        begin: |place| {
+            files::copy(&place.directory.join("source"), &place.store())?;
+            let removed = place.blobs.iter().enumerate().filter(|(number, _)| !is_kept(*number));
+            let removed = removed.map(|(_, blob)| blob.digest.clone());
+            let arguments: Vec<String> = ["rm".to_owned()].into_iter().chain(removed).collect();
+            place.start(&arguments)?.end().map(drop)
         },
+        arguments: |_| words("gc --run --grace 0"),
+        tells: false,
+        runs: 2,
+        has: is_kept,
+    },
+    Operation {
+        name: "repair",
+        begin: |place| {
+            files::copy(&place.directory.join("source"), &place.store())?;
+            damage::damage(&place.store(), &mut Random::new("castore crash damage"))
+        },
+        arguments: |_| words("repair --from source"),
+        tells: false,
+        runs: 1,
+        has: |_| true,
     },
 ];
+
+/// Two thirds, of each kind some.
+fn is_kept(number: usize) -> bool {
+    number % 3 != 0
+}
+
+fn words(arguments: &str) -> Vec<String> {
+    arguments.split(' ').map(str::to_owned).collect()
+}
 
 /// Kills each operation, `kills` times together.
 pub(crate) fn run(root: &Path, kills: Option<&str>) -> Result<ExitCode> {
@@ -113,63 +162,114 @@ impl Place {
         let name = operation.name;
         let mut random = Random::new(&format!("castore crash {name}"));
         let arguments = (operation.arguments)(self);
-        let store = self.directory.join("store");
-        let begin_anew = || match fs::remove_dir_all(&store) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        };
-        begin_anew()?;
+        let all = self.all(operation);
+        self.begin_anew(operation)?;
+        let safe = self.readable(&all)?;
         let run = self.start(&arguments)?;
         let begun = run.begun;
         run.end()?;
         let longest = begun.elapsed();
-        begin_anew()?;
+        self.begin_anew(operation)?;
 
         let (mut hits, mut starts, mut finished, mut lost) = (0, 0, 0, 0);
-        let (mut acknowledged, mut checked) = (BTreeSet::new(), 0);
+        let (mut acknowledged, mut checked) = (safe.clone(), 0);
         let mut in_the_middle = 0;
         while hits < kills {
             starts += 1;
             ensure!(starts <= STARTS_PER_KILL * kills.max(10), "{name} ends before it is killed");
+            let before = files::sizes(&self.store())?;
             let mut run = self.start(&arguments)?;
             sleep(longest.mul_f64(random.fraction()));
             let was_hit = run.kill()?;
-            let lines = run.lines()?;
-            acknowledged.extend(lines);
+            if operation.tells {
+                acknowledged.extend(run.lines()?);
+            }
             if was_hit {
                 hits += 1;
-                in_the_middle += usize::from(!acknowledged.is_empty());
+                in_the_middle += usize::from(files::sizes(&self.store())? != before);
                 checked += acknowledged.len();
                 lost += self.check(name, &format!("kill {hits}"), &acknowledged)?;
             }
             // Now and then a store is killed several times before somebody finishes the work.
             if !was_hit || random.fraction() < 0.5 {
-                if was_hit {
-                    acknowledged.extend(self.start(&arguments)?.end()?);
-                }
+                let told = self.finish(operation)?;
                 finished += 1;
-                let all: BTreeSet<String> =
-                    self.blobs.iter().map(|blob| blob.digest.clone()).collect();
-                if acknowledged != all {
-                    println!("{name}: it ended well, and told of {} blobs", acknowledged.len());
-                    lost += 1;
+                if operation.tells {
+                    acknowledged.extend(told);
+                    if acknowledged != all {
+                        println!("{name}: it ended well, and told of {} blobs", acknowledged.len());
+                        lost += 1;
+                    }
                 }
-                lost += self.check(name, "the end", &all)?;
-                acknowledged.clear();
-                begin_anew()?;
+                lost += self.check(name, "the end", &all)? + self.verify(name)?;
+                acknowledged = safe.clone();
+                self.begin_anew(operation)?;
             }
         }
         println!(
             "{name}: {hits} kills hit it while it ran ({starts} runs of up to {:.2} s), \
-             {in_the_middle} of them after it had told of blobs; {checked} blobs it had told of were \
-             read back, and {finished} times all {} after it was finished: {lost} losses",
+             {in_the_middle} of them after it had changed the store; {checked} blobs that were safe \
+             were read back, and {finished} times all {} after it was finished: {lost} losses",
             longest.as_secs_f64(),
-            self.blobs.len(),
+            all.len(),
         );
-        self.start(&arguments)?.end()?;
-        self.notices_a_loss(name)?;
-        begin_anew()?;
+        self.finish(operation)?;
+        self.notices_a_loss(name, &all)?;
         Ok(lost)
+    }
+
+    fn store(&self) -> PathBuf {
+        self.directory.join("store")
+    }
+
+    /// The digests of the blobs that are there in the end.
+    fn all(&self, operation: &Operation) -> BTreeSet<String> {
+        let blobs = self.blobs.iter().enumerate().filter(|(number, _)| (operation.has)(*number));
+        blobs.map(|(_, blob)| blob.digest.clone()).collect()
+    }
+
+    fn begin_anew(&self, operation: &Operation) -> Result<()> {
+        match fs::remove_dir_all(self.store()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        (operation.begin)(self)
+    }
+
+    /// Those of the blobs that can be read from the store, if there is one.
+    fn readable(&self, digests: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+        let mut readable = BTreeSet::new();
+        if self.store().exists() {
+            for digest in digests {
+                let alone = BTreeSet::from([digest.clone()]);
+                if losses(&self.blobs, &alone, |digest| self.read(digest))?.is_empty() {
+                    readable.extend(alone);
+                }
+            }
+        }
+        Ok(readable)
+    }
+
+    /// Runs it to its end, as often as it takes; returns what it told of.
+    fn finish(&self, operation: &Operation) -> Result<Vec<String>> {
+        let mut told = Vec::new();
+        for _ in 0..operation.runs {
+            told.extend(self.start(&(operation.arguments)(self))?.end()?);
+        }
+        Ok(told)
+    }
+
+    /// Returns 1 where a verification finds damage, or chunks that no blob lists; and says what.
+    fn verify(&self, name: &str) -> Result<usize> {
+        let output = self.command(&words("--json verify --level data")).output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let unlisted = said.split_once("\"unlisted_chunks\":").map(|(_, said)| said);
+        let unlisted = unlisted.and_then(|said| said.split([',', '}']).next());
+        let is_good = output.status.success() && unlisted == Some("0");
+        if !is_good {
+            println!("{name}, the end: the verification ends with {}\n{said}", output.status);
+        }
+        Ok(usize::from(!is_good))
     }
 
     /// Reads back what was told to be safe; returns 1 where that fails, and says what.
@@ -182,12 +282,11 @@ impl Place {
     }
 
     /// Takes a chunk away from the whole store that is there: that has to be seen.
-    fn notices_a_loss(&self, name: &str) -> Result<()> {
-        let all: BTreeSet<String> = self.blobs.iter().map(|blob| blob.digest.clone()).collect();
-        ensure!(losses(&self.blobs, &all, |digest| self.read(digest))?.is_empty(), "{name} lost");
-        let chunk = first_file(&self.directory.join("store/chunks"))?;
-        fs::remove_file(chunk.context("there is no chunk")?)?;
-        let found = losses(&self.blobs, &all, |digest| self.read(digest))?;
+    fn notices_a_loss(&self, name: &str, all: &BTreeSet<String>) -> Result<()> {
+        ensure!(losses(&self.blobs, all, |digest| self.read(digest))?.is_empty(), "{name} lost");
+        let chunks = files::sizes(&self.store().join("chunks"))?;
+        fs::remove_file(chunks.first_key_value().context("there is no chunk")?.0)?;
+        let found = losses(&self.blobs, all, |digest| self.read(digest))?;
         ensure!(!found.is_empty(), "a chunk was taken away, and the check notices nothing");
         println!(
             "{name}: without one chunk the check finds {} blobs lost, as it should",
@@ -249,21 +348,4 @@ impl Run {
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         Ok(whole.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
     }
-}
-
-fn first_file(directory: &Path) -> Result<Option<PathBuf>> {
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        paths.push(entry?.path());
-    }
-    paths.sort();
-    for path in paths {
-        if path.is_file() {
-            return Ok(Some(path));
-        }
-        if let Some(found) = first_file(&path)? {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
 }

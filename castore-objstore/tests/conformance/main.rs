@@ -5,6 +5,9 @@
 //! only then. Arguments are those of other tests, such as a part of a test's name.
 
 mod backend;
+#[path = "../damaged/mod.rs"]
+#[allow(dead_code, reason = "the other test program that has it uses more of it")]
+mod damaged;
 mod harness;
 mod interrupted;
 mod local;

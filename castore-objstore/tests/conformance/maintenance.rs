@@ -5,6 +5,8 @@
 //! add one, write it in a module of `maintenance/`, and add a line to [`CASES`].
 
 mod copy;
+mod damage;
+mod garbage;
 mod remove;
 mod usage;
 
@@ -35,6 +37,16 @@ const CASES: &[(&str, Case)] = &[
     }),
     ("copy_of_a_damaged_blob_stops_no_other", |stores| {
         Box::pin(copy::of_a_damaged_blob_stops_no_other(stores))
+    }),
+    ("damage_is_found_and_nothing_else", |stores| {
+        Box::pin(damage::is_found_and_nothing_else(stores))
+    }),
+    ("damage_is_repaired_from_another_store", |stores| {
+        Box::pin(damage::is_repaired_from_another_store(stores))
+    }),
+    ("garbage_goes_and_nothing_else", |stores| Box::pin(garbage::goes_and_nothing_else(stores))),
+    ("garbage_comes_back_if_it_is_used_after_all", |stores| {
+        Box::pin(garbage::comes_back_if_it_is_used_after_all(stores))
     }),
     ("remove_leaves_the_chunks", |stores| Box::pin(remove::leaves_the_chunks(stores))),
     ("remove_many_at_once", |stores| Box::pin(remove::many_at_once(stores))),
@@ -98,9 +110,14 @@ impl Store {
         self.0.store()
     }
 
+    /// The base path of all keys in it.
+    pub(crate) fn base_path(&self) -> &str {
+        self.0.base_path()
+    }
+
     /// The key of an index (`blobs`) or a chunk (`chunks`).
     pub(crate) fn key(&self, kind: &str, digest: &Digest) -> Path {
-        let key = format!("{}/{kind}/b3/{digest:.4}/{digest}", self.0.base_path());
+        let key = format!("{}/{kind}/b3/{digest:.4}/{digest}", self.base_path());
         Path::from(key.trim_start_matches('/'))
     }
 

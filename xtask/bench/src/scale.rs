@@ -9,12 +9,14 @@ use std::path::Path;
 use std::pin::Pin;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use castore_core::{BlobIndex, ChunkMeta, Digest};
-use castore_objstore::{CopyOptions, CopyOutcome, ObjectStoreBlobService};
+use castore_objstore::{
+    CopyOptions, CopyOutcome, GcOptions, ObjectStoreBlobService, Roots, VerifyLevel, VerifyOptions,
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -44,6 +46,10 @@ const OPERATIONS: &[(&str, Run)] = &[
     ("the store's own listing", |subject| Box::pin(subject.list())),
     ("stats", |subject| Box::pin(subject.stats())),
     ("copy --all, nothing to do", |subject| Box::pin(subject.copy_nothing())),
+    ("verify, the indexes", |subject| Box::pin(subject.verify())),
+    ("gc, a dry run", |subject| Box::pin(subject.gc(true))),
+    // It changes the store, and so is the last.
+    ("gc, setting aside", |subject| Box::pin(subject.gc(false))),
 ];
 
 /// A filled store.
@@ -218,6 +224,31 @@ impl Subject {
             unreferenced: usage.chunks_unreferenced,
         };
         ensure!(found == self.filled && usage.chunks_missing == 0, "there is {usage:?}");
+        Ok(())
+    }
+
+    async fn verify(&self) -> Result<()> {
+        let options = VerifyOptions::new(VerifyLevel::Index);
+        let report = self.service.verify(&options, &(), |_| {}).await?;
+        let found = Filled {
+            blobs: report.blobs,
+            chunks: report.chunks,
+            unreferenced: report.unlisted_chunks,
+        };
+        ensure!(found == self.filled, "there is {report:?}");
+        ensure!(report.damaged + report.harmless == 0, "there is {report:?}");
+        Ok(())
+    }
+
+    async fn gc(&self, dry_run: bool) -> Result<()> {
+        let options = GcOptions::default().grace(Duration::ZERO).dry_run(dry_run);
+        let report = self.service.gc(Roots::Blobs, &options, &()).await?;
+        let found = Filled {
+            blobs: report.blobs,
+            chunks: report.chunks.objects,
+            unreferenced: report.set_aside.objects,
+        };
+        ensure!(found == self.filled, "there is {report:?}");
         Ok(())
     }
 

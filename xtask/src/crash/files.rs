@@ -1,4 +1,11 @@
-//! The files that are stored: the same every time.
+//! The files that are stored, the same every time; and directories of files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
 
 /// A file, and the digest that castore has to give it.
 pub(super) struct Blob {
@@ -32,6 +39,34 @@ pub(super) fn blobs() -> Vec<Blob> {
     (0..FILES).map(blob).collect()
 }
 
+/// All files below the directory, and their sizes in bytes; none where there is no directory.
+pub(super) fn sizes(directory: &Path) -> Result<BTreeMap<PathBuf, u64>> {
+    let mut sizes = BTreeMap::new();
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(sizes),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sizes.extend(self::sizes(&entry.path())?);
+        } else {
+            sizes.insert(entry.path(), entry.metadata()?.len());
+        }
+    }
+    Ok(sizes)
+}
+
+/// Copies all files below the directory.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
+    for path in sizes(from)?.into_keys() {
+        let copy = to.join(path.strip_prefix(from)?);
+        fs::create_dir_all(copy.parent().unwrap_or(to))?;
+        fs::copy(path, copy)?;
+    }
+    Ok(())
+}
+
 /// Pseudorandom numbers from a named seed.
 pub(super) struct Random(blake3::OutputReader);
 
@@ -52,7 +87,7 @@ impl Random {
         u64::from_le_bytes(bytes)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
