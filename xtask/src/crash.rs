@@ -95,7 +95,7 @@ const OPERATIONS: [Operation; 4] = [
 
 /// Two thirds, of each kind some.
 fn is_kept(number: usize) -> bool {
-    number % 3 != 0
+    !number.is_multiple_of(3)
 }
 
 fn words(arguments: &str) -> Vec<String> {
