@@ -175,7 +175,7 @@ where
     Ok(svg)
 }
 
-/// The names of the series with their colours, in a row below the title.
+/// The names of the series with their colours, in a row above the title, in the margin.
 fn legend<DB: DrawingBackend>(
     root: &DrawingArea<DB, plotters::coord::Shift>,
     names: &[&str],
@@ -186,9 +186,9 @@ where
     let mut x = 240;
     for (number, name) in names.iter().enumerate() {
         let colour = COLOURS[number % COLOURS.len()].filled();
-        root.draw(&Rectangle::new([(x, 32), (x + 11, 43)], colour)).map_err(failed)?;
+        root.draw(&Rectangle::new([(x, 7), (x + 11, 18)], colour)).map_err(failed)?;
         let style = ("sans-serif", 12).into_font().color(&BLACK);
-        root.draw(&Text::new((*name).to_owned(), (x + 16, 32), style)).map_err(failed)?;
+        root.draw(&Text::new((*name).to_owned(), (x + 16, 7), style)).map_err(failed)?;
         x += 34 + 7 * name.len() as i32;
     }
     Ok(())
