@@ -6,6 +6,8 @@ use std::path::Path;
 use castore_core::Digest;
 use serde_json::Value;
 
+use crate::failure::Result;
+
 /// Writes `line` and a line break. A closed pipe is an error, which ends the program quietly.
 pub(crate) fn line(line: impl std::fmt::Display) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
@@ -16,6 +18,15 @@ pub(crate) fn line(line: impl std::fmt::Display) -> io::Result<()> {
 /// Writes `value` on a line of its own.
 pub(crate) fn json(value: &Value) -> io::Result<()> {
     line(value)
+}
+
+/// Whether nobody reads what was printed: no reason not to do the rest of what was asked for.
+pub(crate) fn closed(printed: Result<()>) -> Result<bool> {
+    match printed {
+        Ok(()) => Ok(false),
+        Err(failure) if failure.is_closed_output() => Ok(true),
+        Err(failure) => Err(failure.about("standard output")),
+    }
 }
 
 /// A digest and a name as `b3sum` prints them: a name with a line break or a backslash is escaped,

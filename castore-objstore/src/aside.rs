@@ -66,6 +66,19 @@ impl Shared {
         Ok(None)
     }
 
+    /// Whether an index or a chunk is where it belongs, with one request.
+    pub(crate) async fn is_in_place(
+        &self,
+        operation: &'static str,
+        kind: Kind,
+        digest: &Digest,
+    ) -> Result<bool> {
+        let path = self.layout.object(kind, digest);
+        let size = self.requests.head(operation, *digest, path).await?;
+        // A chunk of no bytes is what a power cut leaves of one.
+        Ok(size.is_some_and(|size| size > 0 || kind == Kind::Blob))
+    }
+
     /// Sees to it that a chunk is where it belongs, with a copy from aside where need be. Returns
     /// whether it is.
     pub(crate) async fn ensure_in_place(
@@ -74,13 +87,8 @@ impl Shared {
         digest: &Digest,
     ) -> Result<bool> {
         let path = self.layout.chunk(digest);
-        let in_place = async || {
-            let size = self.requests.head(operation, *digest, path.clone()).await?;
-            // An object of no bytes is what a power cut leaves of a chunk.
-            Ok(size.is_some_and(|size| size > 0))
-        };
         for look in 0..LOOKS {
-            if in_place().await? {
+            if self.is_in_place(operation, Kind::Chunk, digest).await? {
                 return Ok(true);
             }
             let copies = self.copies_aside(operation, Kind::Chunk, digest).await?;

@@ -115,7 +115,7 @@ mod tests {
         let (chunk, aside) = (layout.chunk(&first), layout.aside(Kind::Chunk, &first, "batch"));
         store.rename(&chunk, &aside).await.unwrap();
         moment::pass(DAY / 2 + SECOND);
-        service.shared().check_again(&index, seen).await.unwrap();
+        service.shared.check_again(&index, seen).await.unwrap();
         store.head(&chunk).await.expect("it was put back");
     }
 
@@ -126,12 +126,12 @@ mod tests {
         let (index, first, seen) = stored(&service).await;
         store.delete(&Layout::new(&Path::default()).chunk(&first)).await.unwrap();
         moment::pass(DAY / 2 + SECOND);
-        service.shared().known.insert(first, Moment::now());
-        let error = service.shared().check_again(&index, seen).await.unwrap_err();
+        service.shared.known.insert(first, Moment::now());
+        let error = service.shared.check_again(&index, seen).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert_eq!(error.digest(), Some(index.digest()));
         assert!(error.to_string().contains(&first.to_string()), "{error}");
-        assert!(service.shared().known.seen(&first).is_none());
+        assert!(service.shared.known.seen(&first).is_none());
     }
 
     #[tokio::test]
@@ -141,7 +141,7 @@ mod tests {
         let (index, _, seen) = stored(&service).await;
         let before = service.stats();
         moment::pass(DAY / 2 - SECOND);
-        service.shared().check_again(&index, seen).await.unwrap();
+        service.shared.check_again(&index, seen).await.unwrap();
         assert_eq!(service.stats(), before);
     }
 }

@@ -88,11 +88,6 @@ impl Layout {
         &self.blobs
     }
 
-    /// What all chunks lie under.
-    pub(crate) fn chunks(&self) -> &Path {
-        &self.chunks
-    }
-
     /// What the store keeps under the name `name`: `blobs` and `chunks`, and what lies beside them.
     pub(crate) fn part(&self, name: &'static str) -> Path {
         self.base.clone().join(name)

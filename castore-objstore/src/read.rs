@@ -88,9 +88,7 @@ pub(crate) fn reader_of(shared: &Arc<Shared>, index: Arc<BlobIndex>) -> BlobRead
 impl Shared {
     /// Whether the chunk is there, as a reader would find it.
     pub(crate) async fn has_chunk(&self, operation: &'static str, digest: &Digest) -> Result<bool> {
-        let path = self.layout.chunk(digest);
-        let size = self.requests.head(operation, *digest, path).await?;
-        Ok(size.is_some_and(|size| size > 0)
+        Ok(self.is_in_place(operation, Kind::Chunk, digest).await?
             || !self.copies_aside(operation, Kind::Chunk, digest).await?.is_empty())
     }
 

@@ -73,10 +73,6 @@ impl ObjectStoreBlobService {
         Builder::of_directory(path.into())
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
     pub(crate) fn new(shared: Shared) -> ObjectStoreBlobService {
         ObjectStoreBlobService { shared: Arc::new(shared) }
     }

@@ -115,10 +115,8 @@ impl Shared {
         mut seen: Option<Moment>,
     ) -> Result<()> {
         let digest = index.digest();
-        let path = self.layout.blob(&digest);
-        let object = castore_proto::encode(index);
         if !any_new {
-            let there = self.look_at_index(digest, path.clone(), &object).await?;
+            let there = self.look_at_index(digest, &castore_proto::encode(index)).await?;
             match only {
                 Some(_) if there == There::Good && !self.check_reused => {
                     self.requests.counters.chunks_reused.add(1);
@@ -161,7 +159,8 @@ impl Shared {
     }
 
     /// What is there of an index that is `expected`.
-    async fn look_at_index(&self, digest: Digest, path: Path, expected: &Bytes) -> Result<There> {
+    async fn look_at_index(&self, digest: Digest, expected: &Bytes) -> Result<There> {
+        let path = self.layout.blob(&digest);
         let size = expected.len() as u64;
         if !self.check_reused {
             return Ok(match self.requests.head(INDEX, digest, path).await? {

@@ -64,7 +64,7 @@ pub(crate) async fn run(
             phases.suspend(|| failures.add(mode, &failure));
         }
         counts.add(&outcome);
-        output_closed |= closed(phases.suspend(|| print(mode, &digest, &outcome)))?;
+        output_closed |= output::closed(phases.suspend(|| print(mode, &digest, &outcome)))?;
         if failures.of_store() {
             break;
         }
@@ -74,7 +74,7 @@ pub(crate) async fn run(
     if failures.of_store() {
         say("castore: gave up, as a store failed; what was copied so far is reused next time");
     }
-    output_closed |= closed(summarize(mode, &counts, &target.stats(), begun.elapsed()))?;
+    output_closed |= output::closed(summarize(mode, &counts, &target.stats(), begun.elapsed()))?;
     if output_closed && !mode.quiet {
         say("castore: standard output was closed, but all that was given was dealt with");
     }
@@ -181,15 +181,6 @@ fn print(mode: Mode, digest: &Digest, outcome: &CopyOutcome) -> Result<()> {
     value["type"] = "blob".into();
     value["digest"] = digest.to_string().into();
     Ok(output::json(&value)?)
-}
-
-/// Whether nobody reads what is printed: no reason not to copy the rest.
-fn closed(printed: Result<()>) -> Result<bool> {
-    match printed {
-        Ok(()) => Ok(false),
-        Err(failure) if failure.is_closed_output() => Ok(true),
-        Err(failure) => Err(failure.about("standard output")),
-    }
 }
 
 fn summarize(mode: Mode, counts: &Counts, stats: &Stats, time: Duration) -> Result<()> {

@@ -50,7 +50,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, files: Vec<PathBuf>) ->
             Ok((digest, size)) => {
                 let printed =
                     Progress::suspend(progress.as_ref(), || print(mode, &file, &digest, size));
-                output_closed |= closed(printed)?;
+                output_closed |= output::closed(printed)?;
             }
             Err(failure) => {
                 let unusable = failure.is_of_store();
@@ -72,7 +72,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, files: Vec<PathBuf>) ->
             "castore: gave up, as the store failed; not stored of what was given: {left} more"
         ));
     }
-    output_closed |= closed(summarize(mode, &service.stats(), begun.elapsed()))?;
+    output_closed |= output::closed(summarize(mode, &service.stats(), begun.elapsed()))?;
     if output_closed && !mode.quiet {
         say("castore: standard output was closed, but all that was given was dealt with");
     }
@@ -90,15 +90,6 @@ fn print(mode: Mode, file: &Path, digest: &Digest, size: u64) -> Result<()> {
         return Ok(output::json(&blob)?);
     }
     Ok(output::line(output::b3sum(digest, file))?)
-}
-
-/// Whether nobody reads what is printed: no reason not to store the rest.
-fn closed(printed: Result<()>) -> Result<bool> {
-    match printed {
-        Ok(()) => Ok(false),
-        Err(failure) if failure.is_closed_output() => Ok(true),
-        Err(failure) => Err(failure.about("standard output")),
-    }
 }
 
 /// Stores a file; returns its digest and its size in bytes.

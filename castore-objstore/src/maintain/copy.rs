@@ -104,7 +104,7 @@ impl ObjectStoreBlobService {
         options: &CopyOptions,
         observer: &'a dyn Observer,
     ) -> BoxStream<'a, Result<BlobCopy>> {
-        let (source, target) = (Arc::clone(self.shared()), Arc::clone(target.shared()));
+        let (source, target) = (Arc::clone(&self.shared), Arc::clone(&target.shared));
         let CopyOptions { list_target, verify } = *options;
         let begin = async move {
             let target = match list_target {

@@ -13,7 +13,7 @@ pub use self::cost::{Estimate, EstimateLine, Prices};
 pub use self::histogram::{Histogram, SizeClass};
 use self::table::Table;
 use super::observer::{Observer, Phase};
-use crate::layout::aside_of;
+use crate::layout::{Kind, aside_of};
 use crate::limits::off_thread;
 use crate::read;
 use crate::service::ObjectStoreBlobService;
@@ -124,12 +124,12 @@ impl ObjectStoreBlobService {
     /// # Errors
     /// Where the store fails. What is damaged is counted, and is no error.
     pub async fn usage(&self, observer: &dyn Observer) -> Result<Usage> {
-        let shared = self.shared();
+        let shared = &self.shared;
         let mut usage = Usage::default();
 
         let mut table = Table::default();
         let mut phase = Phase::new(observer, LIST_CHUNKS, None);
-        let mut objects = shared.objects(LIST_CHUNKS, shared.layout.chunks());
+        let mut objects = shared.objects(LIST_CHUNKS, shared.layout.all(Kind::Chunk));
         while let Some(object) = objects.try_next().await? {
             match object.digest {
                 Some(digest) if object.size > 0 => table.push(digest, object.size),
@@ -188,7 +188,7 @@ impl ObjectStoreBlobService {
             // What was stored after its part of the listing was past is not missing.
             table = off_thread(LIST_CHUNKS, move || table.sorted()).await?;
             let mut phase = Phase::new(observer, "list the chunks again", None);
-            let mut objects = shared.objects(LIST_CHUNKS, shared.layout.chunks());
+            let mut objects = shared.objects(LIST_CHUNKS, shared.layout.all(Kind::Chunk));
             while let Some(object) = objects.try_next().await? {
                 if let Some(digest) = object.digest
                     && object.size > 0

@@ -6,6 +6,7 @@ use castore_core::{Digest, Error, ErrorKind, Result};
 use futures_util::TryStreamExt;
 
 use crate::known::TRUSTED;
+use crate::layout::Kind;
 use crate::limits::off_thread;
 use crate::maintain::observer::{Observer, Phase};
 use crate::moment::Moment;
@@ -36,7 +37,7 @@ impl Target {
     pub(super) async fn listed(shared: Arc<Shared>, observer: &dyn Observer) -> Result<Target> {
         let begun = Moment::now();
         let mut phase = Phase::new(observer, LIST, None);
-        let mut objects = shared.objects(LIST, shared.layout.chunks());
+        let mut objects = shared.objects(LIST, shared.layout.all(Kind::Chunk));
         let mut chunks = Vec::new();
         while let Some(object) = objects.try_next().await? {
             // What has no bytes is no chunk, but what a power cut leaves of one.
@@ -68,7 +69,7 @@ impl Target {
 
     /// When the chunk was there, now or a short while ago; `None` where it is not.
     pub(super) async fn has_chunk(&self, digest: Digest) -> Result<Option<Moment>> {
-        let Shared { known, requests, layout, .. } = &*self.shared;
+        let known = &self.shared.known;
         if let Some(seen) = known.seen(&digest) {
             return Ok(Some(seen));
         }
@@ -79,8 +80,7 @@ impl Target {
             return Ok(listing.chunks.binary_search(&digest).is_ok().then_some(listing.begun));
         }
         let seen = Moment::now();
-        let size = requests.head(CHUNK, digest, layout.chunk(&digest)).await?;
-        if size.is_none_or(|size| size == 0) {
+        if !self.shared.is_in_place(CHUNK, Kind::Chunk, &digest).await? {
             return Ok(None);
         }
         known.insert(digest, seen);

@@ -159,7 +159,7 @@ impl ObjectStoreBlobService {
         options: &GcOptions,
         observer: &dyn Observer,
     ) -> Result<GcReport> {
-        let shared = self.shared();
+        let shared = &self.shared;
         let now = match options.dry_run {
             true => SystemTime::now(),
             false => shared.store_time().await?,

@@ -173,7 +173,10 @@ impl Shared {
             (false, true) => Fate::Removed,
             (false, false) => Fate::Waits,
         };
-        if wanted && self.rules.put_back_first && !self.is_in_place(kind, &digest).await? {
+        if wanted
+            && self.rules.put_back_first
+            && !self.is_in_place(OPERATION, kind, &digest).await?
+        {
             // At once, even if the batch is not old: whoever reads it is waiting.
             let to = self.layout.object(kind, &digest);
             let copied =
@@ -189,19 +192,16 @@ impl Shared {
         if old && !dry_run {
             self.requests.delete(OPERATION, digest, copy.path).await?;
         }
-        if wanted && !self.rules.put_back_first && !self.is_in_place(kind, &digest).await? {
+        if wanted
+            && !self.rules.put_back_first
+            && !self.is_in_place(OPERATION, kind, &digest).await?
+        {
             let path = self.layout.object(kind, &digest);
             for copy in self.copies_aside(OPERATION, kind, &digest).await? {
                 self.requests.copy(OPERATION, digest, copy, path.clone()).await?;
             }
         }
         Ok(fate)
-    }
-
-    async fn is_in_place(&self, kind: Kind, digest: &Digest) -> Result<bool> {
-        let size = self.requests.head(OPERATION, *digest, self.layout.object(kind, digest)).await?;
-        // A chunk of no bytes is what a power cut leaves of one.
-        Ok(size.is_some_and(|size| size > 0 || kind == Kind::Blob))
     }
 
     /// Copies without a record are left by a request that took effect when the batch was removed
