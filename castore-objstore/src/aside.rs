@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use castore_core::{Digest, Result};
 use futures_util::TryStreamExt;
+use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use crate::layout::{Kind, aside_of};
@@ -14,6 +15,16 @@ use crate::service::Shared;
 /// How often a reader looks: each further time somebody has to have put the chunk back and set it
 /// aside again since the last one.
 const LOOKS: usize = 4;
+
+/// A chunk's object, or the copy of it that a collector of garbage has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredChunk {
+    /// The stored (compressed) size in bytes.
+    pub size: u64,
+    /// Whether it is only set aside. A run of the collector puts it back if an index lists it.
+    pub aside: bool,
+}
 
 impl Shared {
     /// A chunk that an index lists, from where it belongs or from aside; `None` where it is missing.
@@ -47,7 +58,7 @@ impl Shared {
         for look in 0..LOOKS {
             let copies = self.copies_aside(operation, Kind::Chunk, digest).await?;
             let mut new = 0;
-            for copy in copies {
+            for ObjectMeta { location: copy, .. } in copies {
                 if tried.insert(copy.clone()) {
                     new += 1;
                     if let Some(found) = fetch(copy).await? {
@@ -79,6 +90,26 @@ impl Shared {
         Ok(size.is_some_and(|size| size > 0 || kind == Kind::Blob))
     }
 
+    /// Where a reader would find a chunk.
+    pub(crate) async fn locate_chunk(
+        &self,
+        operation: &'static str,
+        digest: &Digest,
+    ) -> Result<Option<StoredChunk>> {
+        for _ in 0..2 {
+            let path = self.layout.chunk(digest);
+            if let Some(size) = self.requests.head(operation, *digest, path).await? {
+                return Ok(Some(StoredChunk { size, aside: false }));
+            }
+            let copies = self.copies_aside(operation, Kind::Chunk, digest).await?;
+            if let Some(ObjectMeta { size, .. }) = copies.first() {
+                return Ok(Some(StoredChunk { size: *size, aside: true }));
+            }
+            // Once more: a copy that was there before we listed them may have been put back.
+        }
+        Ok(None)
+    }
+
     /// Sees to it that a chunk is where it belongs, with a copy from aside where need be. Returns
     /// whether it is.
     pub(crate) async fn ensure_in_place(
@@ -96,7 +127,7 @@ impl Shared {
                 break;
             }
             for copy in copies {
-                if self.requests.copy(operation, *digest, copy, path.clone()).await? {
+                if self.requests.copy(operation, *digest, copy.location, path.clone()).await? {
                     return Ok(true);
                 }
             }
@@ -110,13 +141,13 @@ impl Shared {
         operation: &'static str,
         kind: Kind,
         digest: &Digest,
-    ) -> Result<Vec<Path>> {
+    ) -> Result<Vec<ObjectMeta>> {
         let shard = self.layout.aside_shard(kind, digest);
         self.requests
             .list(operation, &shard)
             .try_filter_map(|object| async move {
                 let named = aside_of(&object.location).is_some_and(|(of, _)| of == *digest);
-                Ok(named.then_some(object.location))
+                Ok(named.then_some(object))
             })
             .try_collect()
             .await

@@ -71,6 +71,7 @@ mod store;
 mod url;
 mod write;
 
+pub use aside::StoredChunk;
 pub use builder::{Builder, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_ZSTD_LEVEL};
 pub use castore_chunker::ChunkParams;
 pub use counters::Stats;

@@ -15,6 +15,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 
+use crate::aside::StoredChunk;
 use crate::builder::Builder;
 use crate::codec::Codec;
 use crate::counters::Stats;
@@ -130,11 +131,18 @@ impl ObjectStoreBlobService {
         Ok(true)
     }
 
-    /// The stored (compressed) size of the chunk in bytes, or `None` where it is absent, or only set
-    /// aside by a collector of garbage.
+    /// The stored (compressed) size of the chunk in bytes, or `None` where it is not in its place:
+    /// where a writer would store it. One request. [`Self::locate_chunk`] also finds what a reader
+    /// would find.
     pub async fn stored_size(&self, chunk: &Digest) -> Result<Option<u64>> {
         let path = self.shared.layout.chunk(chunk);
         self.shared.requests.head("look at chunk", *chunk, path).await
+    }
+
+    /// Where a reader would find the chunk: in its place, or set aside by a collector of garbage;
+    /// `None` where it is missing. One request for a chunk that is in its place.
+    pub async fn locate_chunk(&self, chunk: &Digest) -> Result<Option<StoredChunk>> {
+        self.shared.locate_chunk("look at chunk", chunk).await
     }
 
     /// Asks the store whether it is there and lets itself be listed, with one request.

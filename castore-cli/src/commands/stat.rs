@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use castore_core::Digest;
+use castore_objstore::StoredChunk;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
@@ -20,15 +21,16 @@ pub(crate) async fn run(mode: Mode, location: &Location, digest: &str, list: boo
     let digest = resolve(&service, digest).await?;
     let index = chunks(&service, &digest).await?;
     let distinct: BTreeSet<Digest> = index.iter().map(|chunk| chunk.digest).collect();
-    let stored: BTreeMap<Digest, Option<u64>> = stream::iter(distinct)
+    let stored: BTreeMap<Digest, Option<StoredChunk>> = stream::iter(distinct)
         .map(|chunk| {
             let service = &service;
-            async move { Ok::<_, Failure>((chunk, service.stored_size(&chunk).await?)) }
+            async move { Ok::<_, Failure>((chunk, service.locate_chunk(&chunk).await?)) }
         })
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
-    let bytes: u64 = stored.values().flatten().sum();
+    let bytes: u64 = stored.values().flatten().map(|chunk| chunk.size).sum();
+    let aside = stored.values().flatten().filter(|chunk| chunk.aside).count();
     let missing: Vec<&Digest> =
         stored.iter().filter(|(_, size)| size.is_none()).map(|(chunk, _)| chunk).collect();
 
@@ -37,7 +39,13 @@ pub(crate) async fn run(mode: Mode, location: &Location, digest: &str, list: boo
             .iter()
             .map(|chunk| {
                 let digest = chunk.digest.to_string();
-                json!({ "digest": digest, "size": chunk.size, "stored": stored[&chunk.digest] })
+                let stored = stored[&chunk.digest];
+                json!({
+                    "digest": digest,
+                    "size": chunk.size,
+                    "stored": stored.map(|stored| stored.size),
+                    "aside": stored.is_some_and(|stored| stored.aside),
+                })
             })
             .collect();
         let mut value = json!({
@@ -46,6 +54,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, digest: &str, list: boo
             "chunks": index.len(),
             "distinct_chunks": stored.len(),
             "bytes_stored": bytes,
+            "chunks_aside": aside,
         });
         if list {
             value["chunk_list"] = listed.into();
@@ -54,9 +63,12 @@ pub(crate) async fn run(mode: Mode, location: &Location, digest: &str, list: boo
     } else if list {
         let mut offset = 0;
         for chunk in index.iter() {
-            let size = stored[&chunk.digest].map_or("missing".to_owned(), |size| size.to_string());
+            let (size, place) = match stored[&chunk.digest] {
+                Some(stored) => (stored.size.to_string(), if stored.aside { " aside" } else { "" }),
+                None => ("missing".to_owned(), ""),
+            };
             output::line(format_args!(
-                "{offset:>12} {:>8} {size:>8} {}",
+                "{offset:>12} {:>8} {size:>8} {}{place}",
                 chunk.size, chunk.digest
             ))?;
             offset += chunk.size;
@@ -68,6 +80,11 @@ pub(crate) async fn run(mode: Mode, location: &Location, digest: &str, list: boo
         output::line(format_args!("chunks  {}, {} of them distinct", index.len(), stored.len()))?;
         let ratio = if bytes == 0 { 1.0 } else { size as f64 / bytes as f64 };
         output::line(format_args!("stored  {bytes} ({}), {ratio:.2}:1", iec(bytes)))?;
+        if aside > 0 {
+            output::line(format_args!(
+                "aside   {aside} chunks, which `castore gc --run` puts back"
+            ))?;
+        }
     }
     match missing.as_slice() {
         [] => Ok(()),

@@ -68,6 +68,32 @@ fn garbage_is_shown_then_set_aside_then_removed() {
 }
 
 #[test]
+fn a_chunk_that_is_only_aside_is_not_missing() {
+    let place = Place::new();
+    let digest = place.write("a", &noise(300_000, 1)).to_string();
+    place.ok(&["put", "a"]);
+    let path = place.path("store/blobs/b3").join(&digest[..4]).join(&digest);
+    let index = std::fs::read(&path).unwrap();
+    place.ok(&["rm", &digest]);
+    let_pass(&place, DAY);
+    place.ok(&["gc", "--run"]);
+    // As a writer would that had found the chunks before they were set aside.
+    std::fs::write(path, index).unwrap();
+    let aside = count(&place, "gc/chunks");
+    assert!(aside > 0);
+
+    let shown = place.ok(&["stat", &digest]);
+    assert!(shown.contains(&format!("aside   {aside} chunks")), "{shown}");
+    let listed = place.ok(&["stat", "--chunks", &digest]);
+    assert_eq!(listed.lines().filter(|line| line.ends_with(" aside")).count(), aside, "{listed}");
+    assert!(place.ok(&["--json", "stat", &digest]).contains(&format!("\"chunks_aside\":{aside}")));
+
+    place.ok(&["gc", "--run"]);
+    let shown = place.ok(&["stat", &digest]);
+    assert!(!shown.contains("aside"), "{shown}");
+}
+
+#[test]
 fn only_what_is_to_be_kept_stays() {
     let place = Place::new();
     place.write("a", &noise(300_000, 1));

@@ -7,14 +7,15 @@ mod table;
 use std::sync::Arc;
 
 use castore_core::{BlobIndex, Digest, ErrorKind, Result};
-use futures_util::{StreamExt, TryStreamExt};
+use castore_proto::MAX_INDEX_SIZE;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 pub use self::cost::{Estimate, EstimateLine, Prices};
 pub use self::histogram::{Histogram, SizeClass};
 use self::table::Table;
 use super::observer::{Observer, Phase};
 use crate::layout::{Kind, aside_of};
-use crate::limits::off_thread;
+use crate::limits::{driven, off_thread};
 use crate::read;
 use crate::service::ObjectStoreBlobService;
 
@@ -117,9 +118,9 @@ impl ObjectStoreBlobService {
     /// reads chunks only where nothing else tells the size of a blob. What others write or remove
     /// meanwhile may count or not, but never as missing.
     ///
-    /// Takes 40 bytes of memory for each chunk of the store, 32 for each blob, and what up to 32
-    /// indexes take while they are read (80 bytes for each of their chunks). Changes nothing, and may
-    /// be given up at any time.
+    /// Takes 40 bytes of memory for each chunk of the store, 36 for each blob, and the service's
+    /// memory for indexes while they are read, or what the largest of them takes (80 bytes for each
+    /// of its chunks). Changes nothing, and may be given up at any time.
     ///
     /// # Errors
     /// Where the store fails. What is damaged is counted, and is no error.
@@ -146,7 +147,7 @@ impl ObjectStoreBlobService {
         while let Some(object) = objects.try_next().await? {
             match object.digest {
                 Some(digest) => {
-                    blobs.push(digest);
+                    blobs.push((digest, object.size.min(MAX_INDEX_SIZE) as u32));
                     usage.index_bytes_stored += object.size;
                 }
                 None => usage.stray(object.size),
@@ -156,13 +157,17 @@ impl ObjectStoreBlobService {
         drop(objects);
 
         let mut phase = Phase::new(observer, READ, Some(blobs.len() as u64));
-        let mut indexes = futures_util::stream::iter(blobs)
-            .map(|digest: Digest| {
+        let mut indexes = stream::iter(blobs)
+            .map(|(digest, size): (Digest, u32)| {
                 let shared = Arc::clone(shared);
-                async move { read::chunks(&shared, &digest).await }
+                driven(READ, async move {
+                    // As it is stored, and as it is; until its chunks are counted.
+                    let permit = shared.limits.writing(2 * size as usize).await;
+                    Ok((read::chunks(&shared, &digest).await, permit))
+                })
             })
             .buffer_unordered(AT_ONCE);
-        while let Some(index) = indexes.next().await {
+        while let Some((index, _permit)) = indexes.try_next().await? {
             match index {
                 Ok(Some(index)) => {
                     usage.blob(&index);

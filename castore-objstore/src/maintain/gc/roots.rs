@@ -128,7 +128,7 @@ impl Shared {
     /// The chunks of a blob that is to be kept, and has no index in its place.
     async fn other_root(self: &Arc<Shared>, digest: Digest) -> Result<Option<Vec<Digest>>> {
         for copy in self.copies_aside(OPERATION, Kind::Blob, &digest).await? {
-            if let Some(chunks) = self.listed_chunks(digest, copy, 0).await? {
+            if let Some(chunks) = self.listed_chunks(digest, copy.location, 0).await? {
                 return Ok(Some(chunks));
             }
         }

@@ -198,7 +198,7 @@ impl Shared {
         {
             let path = self.layout.object(kind, &digest);
             for copy in self.copies_aside(OPERATION, kind, &digest).await? {
-                self.requests.copy(OPERATION, digest, copy, path.clone()).await?;
+                self.requests.copy(OPERATION, digest, copy.location, path.clone()).await?;
             }
         }
         Ok(fate)
