@@ -6,12 +6,14 @@ use bytes::Bytes;
 use castore_core::{Digest, MAX_CHUNK_SIZE};
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_srcSize_wrong;
-use zstd::zstd_safe::{find_frame_compressed_size, is_error_kind};
+use zstd::zstd_safe::{compress_bound, find_frame_compressed_size, is_error_kind};
 
 /// Compresses and decompresses chunks, with contexts that are used again and again.
 pub(crate) struct Codec {
     level: i32,
-    compressors: Pool<Compressor<'static>>,
+    /// Each with a buffer for what it makes, which is as large as the largest chunk may become: a new
+    /// one for each chunk would cost a page fault for every page.
+    compressors: Pool<(Compressor<'static>, Vec<u8>)>,
     decompressors: Pool<Decompressor<'static>>,
 }
 
@@ -55,13 +57,16 @@ impl Codec {
         Codec { level, compressors: Pool::default(), decompressors: Pool::default() }
     }
 
-    pub(crate) fn compress(&self, chunk: &[u8]) -> std::io::Result<Vec<u8>> {
-        let mut compressor = match self.compressors.take() {
-            Some(compressor) => compressor,
-            None => Compressor::new(self.level)?,
+    pub(crate) fn compress(&self, chunk: &[u8]) -> std::io::Result<Bytes> {
+        let (mut compressor, mut buffer) = match self.compressors.take() {
+            Some(in_use) => in_use,
+            None => (Compressor::new(self.level)?, Vec::new()),
         };
-        let stored = compressor.compress(chunk)?;
-        self.compressors.put(compressor);
+        buffer.clear();
+        buffer.reserve(compress_bound(chunk.len()));
+        compressor.compress_to_buffer(chunk, &mut buffer)?;
+        let stored = Bytes::copy_from_slice(&buffer);
+        self.compressors.put((compressor, buffer));
         Ok(stored)
     }
 

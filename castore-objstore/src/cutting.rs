@@ -32,26 +32,12 @@ pub(crate) type Chunk = (Digest, Bytes);
 
 /// A batch that was cut.
 pub(crate) struct Cut {
-    pub(crate) chunks: Chunks,
+    /// The chunks that end in it, which are being digested.
+    pub(crate) chunks: JoinHandle<Vec<Chunk>>,
     /// Whether it ends within a chunk, so that further ones will come.
     pub(crate) more: bool,
-    /// What of the memory is the batch's.
+    /// What of the memory is the batch's, until its last chunk is compressed.
     pub(crate) permit: Arc<Permit>,
-}
-
-/// The chunks that end in a batch.
-pub(crate) enum Chunks {
-    Digested(Vec<Chunk>),
-    Digesting(JoinHandle<Vec<Chunk>>),
-}
-
-impl Chunks {
-    pub(crate) async fn digested(self) -> Result<Vec<Chunk>> {
-        match self {
-            Chunks::Digested(chunks) => Ok(chunks),
-            Chunks::Digesting(task) => task.await.map_err(|error| task_error(OPERATION, error)),
-        }
-    }
 }
 
 /// Cuts `batches` and hands them on, up to the last one; then returns the digest of all bytes.
@@ -61,18 +47,13 @@ pub(crate) async fn cut_all(
     mut batches: mpsc::Receiver<Batch>,
     cut: mpsc::Sender<Cut>,
 ) -> Result<Option<Digest>> {
-    let min_size = shared.params.min_size();
     let mut cutter = Cutter::new(shared.params);
     let mut whole = Whole::default();
     while let Some(Batch { pieces, bytes, last }) = batches.recv().await {
-        // The bytes as they are, once more compressed, and the chunk that began in an earlier batch.
-        let permit = shared.limits.writing(2 * bytes + cutter.buffered()).await;
+        // With the chunk that began in an earlier batch.
+        let permit = shared.limits.writing(bytes + cutter.buffered()).await;
         shared.requests.counters.bytes_written.add(bytes as u64);
-        // It is certainly one chunk, whose digest is that of the whole.
-        let small = last && whole.is_empty() && bytes <= min_size;
-        if !small {
-            whole.update(pieces.clone()).await?;
-        }
+        whole.update(pieces.clone()).await?;
         // Other writers keep the other processors busy, if there are any.
         let alone = shared.writers.load(Relaxed) <= 1;
         let threads = if alone { shared.cutting_threads } else { NonZeroUsize::MIN };
@@ -85,11 +66,7 @@ pub(crate) async fn cut_all(
             if last {
                 chunks.extend(cutter.finish());
             }
-            let chunks = match small {
-                true => Chunks::Digested(digested(chunks)),
-                false => Chunks::Digesting(start_off_thread(|| digested(chunks))),
-            };
-            (cutter, chunks)
+            (cutter, start_off_thread(|| digested(chunks)))
         })
         .await?;
         let more = cutter.buffered() > 0;
@@ -114,10 +91,6 @@ struct Whole {
 }
 
 impl Whole {
-    fn is_empty(&self) -> bool {
-        self.task.is_none()
-    }
-
     /// Begins with the next bytes, when it is done with those before.
     async fn update(&mut self, pieces: Vec<Bytes>) -> Result<()> {
         let mut hasher = self.hasher().await?;

@@ -1,5 +1,8 @@
 //! What the whole service may use at once: memory, requests, processors.
 //!
+//! Memory is counted by what is under way: chunks as they are, or as they are stored. What the
+//! processors are at, one chunk each in its other form, comes on top.
+//!
 //! Nothing here can deadlock. Whoever waits for a share or holds one is a task of its own
 //! ([`driven`]), and never a future that its caller may stop to poll; and it ends without its
 //! caller's help. The one exception is memory for reading, which a reader may hold that is never
@@ -24,6 +27,8 @@ pub(crate) struct Limits {
     processors: Arc<Semaphore>,
     writing: Arc<Semaphore>,
     writing_units: usize,
+    storing: Arc<Semaphore>,
+    storing_units: usize,
     reading: Arc<Semaphore>,
     reading_bytes: u64,
 }
@@ -31,19 +36,36 @@ pub(crate) struct Limits {
 /// Holds its share of a limit until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Permit {
+    /// Gives back what is beyond `bytes`.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        if let Some(permit) = &mut self.permit {
+            let beyond = permit.num_permits().saturating_sub(bytes.div_ceil(UNIT));
+            drop(permit.split(beyond));
+        }
+    }
 }
 
 impl Limits {
     /// `memory` is in bytes, one half of it for writing and one for reading.
+    ///
+    /// Of the half for writing, five eighths are for chunks as they are, and the rest is for compressed
+    /// ones: both are under way for one round trip, and most data are compressed to less than half.
     pub(crate) fn new(memory: usize, requests: usize, processors: usize) -> Limits {
         let units = (memory / 2 / UNIT).max(1);
+        let writing_units = (units * 5 / 8).max(1);
+        let storing_units = (units - writing_units).max(1);
         Limits {
             requests: Arc::new(Semaphore::new(requests)),
             requests_at_once: requests,
             processors: Arc::new(Semaphore::new(processors)),
-            writing: Arc::new(Semaphore::new(units)),
-            writing_units: units,
+            writing: Arc::new(Semaphore::new(writing_units)),
+            writing_units,
+            storing: Arc::new(Semaphore::new(storing_units)),
+            storing_units,
             reading: Arc::new(Semaphore::new(units)),
             reading_bytes: (units * UNIT) as u64,
         }
@@ -55,7 +77,14 @@ impl Limits {
         acquire(&self.writing, units).await
     }
 
-    /// The same of two services, for what passes through both.
+    /// The same for what is to be compressed and sent. Whoever has that waits for no other memory, and
+    /// so may wait for it with memory for writing.
+    pub(crate) async fn storing(&self, bytes: usize) -> Permit {
+        let units = bytes.div_ceil(UNIT).min(self.storing_units);
+        acquire(&self.storing, units).await
+    }
+
+    /// The same as [`Self::writing`] of two services, for what passes through both.
     ///
     /// Whoever takes from two takes from them in the same order, that of their addresses: otherwise
     /// two who pass in opposite directions could each wait for the other.
@@ -67,7 +96,7 @@ impl Limits {
         let (first, second) = if Arc::as_ptr(a) <= Arc::as_ptr(b) { (a, b) } else { (b, a) };
         let permit = first.writing(bytes).await;
         match Arc::ptr_eq(first, second) {
-            true => [permit, Permit { _permit: None }],
+            true => [permit, Permit { permit: None }],
             false => [permit, second.writing(bytes).await],
         }
     }
@@ -76,7 +105,7 @@ impl Limits {
     pub(crate) fn try_reading(&self, bytes: u64) -> Option<Permit> {
         let units = u32::try_from(bytes.div_ceil(UNIT as u64)).ok()?;
         let permit = Arc::clone(&self.reading).try_acquire_many_owned(units).ok()?;
-        Some(Permit { _permit: Some(permit) })
+        Some(Permit { permit: Some(permit) })
     }
 
     /// All the memory for reading, in bytes.
@@ -140,12 +169,26 @@ impl<T> Drop for Task<T> {
     }
 }
 
+tokio::task_local! {
+    /// Set in a task that always polls what it has begun.
+    static STRAIGHT: ();
+}
+
+/// Within `work`, [`driven`] makes no further tasks. It is to be all of a task, and to begin nothing that
+/// it does not poll until that has ended, or drop.
+pub(crate) async fn straight<T>(work: impl Future<Output = T>) -> T {
+    STRAIGHT.scope((), work).await
+}
+
 /// Runs `work` as a task of its own, which gets on whether or not this future is polled. Ends it
 /// when this future is dropped.
 pub(crate) async fn driven<T: Send + 'static>(
     operation: &'static str,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
+    if STRAIGHT.try_get().is_ok() {
+        return work.await;
+    }
     match Task::spawn(work).join().await {
         Ok(result) => result,
         Err(error) => Err(task_error(operation, error)),
@@ -181,5 +224,5 @@ async fn acquire(semaphore: &Arc<Semaphore>, units: usize) -> Permit {
     let units = u32::try_from(units).unwrap_or(u32::MAX);
     // An error would mean that the semaphore is closed, and nobody closes it.
     let permit = Arc::clone(semaphore).acquire_many_owned(units).await.ok();
-    Permit { _permit: permit }
+    Permit { permit }
 }

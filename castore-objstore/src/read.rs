@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::codec::{DecodeError, max_stored_size};
 use crate::error::{corrupt, task_error};
 use crate::layout::Kind;
-use crate::limits::{Permit, Task, off_thread, start_off_thread};
+use crate::limits::{Permit, Task, off_thread, start_off_thread, straight};
 use crate::requests::Fetched;
 use crate::service::Shared;
 
@@ -27,7 +27,7 @@ pub(crate) const BLOB: &str = "read blob";
 ///
 /// Who reads a few bytes and stops has then not fetched much more, and who reads on is at full
 /// speed after a few round trips.
-const FIRST_WINDOW: u64 = 1024 * 1024;
+const FIRST_WINDOW: u64 = 4 * 1024 * 1024;
 
 /// What the object of an index says.
 pub(crate) enum Listed {
@@ -319,15 +319,14 @@ impl Window {
         while self.next < self.end
             && let Some(chunk) = self.index.get(self.next)
         {
-            // As it is stored, and as it is.
-            let permit = self.shared.limits.try_reading(2 * chunk.size);
+            let permit = self.shared.limits.try_reading(chunk.size);
             let first = self.fetching.is_empty();
             let fits = permit.is_some() && self.fetching_bytes + chunk.size <= self.max_bytes;
             if !first && !fits {
                 return;
             }
             let shared = Arc::clone(&self.shared);
-            let task = Task::spawn(async move { shared.fetch_chunk(chunk).await });
+            let task = Task::spawn(straight(async move { shared.fetch_chunk(chunk).await }));
             let (number, size) = (self.next, chunk.size);
             self.fetching.push_back(Fetching { number, size, task, _permit: permit });
             self.fetching_bytes += size;

@@ -7,7 +7,7 @@ use castore_core::{BlobIndex, Digest, Error, ErrorKind, Result};
 use object_store::path::Path;
 
 use crate::codec::max_stored_size;
-use crate::limits::off_thread;
+use crate::limits::{Permit, off_thread};
 use crate::moment::Moment;
 use crate::service::Shared;
 
@@ -33,13 +33,15 @@ enum There {
 }
 
 impl Shared {
-    /// Stores a chunk, unless it is there.
+    /// Stores a chunk, unless it is there. Needs a task of its own; lets go of `permit` when it has
+    /// done so with the chunk.
     ///
     /// Where not told to `look`, only a chunk that is known to be there is not stored.
     pub(crate) async fn store_chunk(
         &self,
         digest: Digest,
         chunk: Bytes,
+        permit: Option<Arc<Permit>>,
         look: bool,
     ) -> Result<InStore> {
         let counters = &self.requests.counters;
@@ -61,29 +63,42 @@ impl Shared {
             counters.chunks_reused.add(1);
             return Ok(InStore { new: false, seen });
         }
-        let seen = self.upload_chunk(digest, chunk).await?;
+        let size = chunk.len();
+        let mut memory = self.limits.storing(size).await;
+        let stored = self.compress(digest, chunk).await?;
+        memory.shrink(stored.len());
+        drop(permit);
+        let seen = self.put_chunk(digest, size, stored).await?;
         counters.chunks_replaced.add(u64::from(replaced));
         Ok(InStore { new: true, seen })
     }
 
     /// Stores a chunk, whatever is there; returns when it was there.
     pub(crate) async fn upload_chunk(&self, digest: Digest, chunk: Bytes) -> Result<Moment> {
-        let counters = &self.requests.counters;
-        let path = self.layout.chunk(&digest);
-        let size = chunk.len() as u64;
+        let size = chunk.len();
+        let stored = self.compress(digest, chunk).await?;
+        self.put_chunk(digest, size, stored).await
+    }
+
+    async fn compress(&self, digest: Digest, chunk: Bytes) -> Result<Bytes> {
         let codec = Arc::clone(&self.codec);
         let stored = self.limits.compute(CHUNK, move || codec.compress(&chunk)).await?;
-        let stored = stored.map_err(|error| {
+        stored.map_err(|error| {
             Error::new(ErrorKind::Other, CHUNK, "it cannot be compressed")
                 .with_digest(digest)
                 .with_source(error)
-        })?;
+        })
+    }
+
+    /// Puts a chunk of `size` bytes as it is stored.
+    async fn put_chunk(&self, digest: Digest, size: usize, stored: Bytes) -> Result<Moment> {
+        let counters = &self.requests.counters;
         let stored_size = stored.len() as u64;
         let seen = Moment::now();
-        self.requests.put(CHUNK, digest, path, stored.into()).await?;
+        self.requests.put(CHUNK, digest, self.layout.chunk(&digest), stored).await?;
         self.known.insert(digest, seen);
         counters.chunks_new.add(1);
-        counters.bytes_new.add(size);
+        counters.bytes_new.add(size as u64);
         counters.bytes_stored.add(stored_size);
         Ok(seen)
     }
@@ -124,7 +139,7 @@ impl Shared {
                 // Some writers leave the index of such a blob empty; then the chunk tells.
                 Some(chunk) => {
                     let look = there != There::Absent || self.check_reused;
-                    seen = Some(self.store_chunk(digest, chunk, look).await?.seen);
+                    seen = Some(self.store_chunk(digest, chunk, None, look).await?.seen);
                 }
                 None => {}
             }

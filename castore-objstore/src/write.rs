@@ -18,7 +18,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::cutting::{Batch, Chunk, Cut, cut_all};
 use crate::error::task_error;
-use crate::limits::{Permit, Task};
+use crate::limits::{Permit, Task, off_thread, straight};
 use crate::moment::Moment;
 use crate::service::Shared;
 use crate::store::InStore;
@@ -31,6 +31,9 @@ const FEW_WRITERS: usize = 8;
 
 /// A batch is not made smaller than this, in bytes.
 const MIN_BATCH: usize = 64 * 1024;
+
+/// So many bytes are digested at once: it takes about as long as to have it done elsewhere.
+const FEW_BYTES: usize = 128 * 1024;
 
 pub(crate) fn open(shared: &Arc<Shared>) -> BlobWriter {
     let writers = 1 + shared.writers.fetch_add(1, Relaxed);
@@ -115,6 +118,11 @@ impl BlobSink for Sink {
     }
 
     async fn close(&mut self) -> Result<Digest> {
+        if self.blob.is_none() && self.gathered.bytes <= self.shared.params.min_size() {
+            let batch = std::mem::take(&mut self.gathered);
+            let mut task = Task::spawn(straight(write_small(Arc::clone(&self.shared), batch)));
+            return task.join().await.map_err(|error| task_error(OPERATION, error))?;
+        }
         self.hand_over(true).await?;
         match &mut self.blob {
             Some(blob) => blob.finish().await,
@@ -135,27 +143,42 @@ impl BlobSink for Sink {
     }
 }
 
+/// The task of a blob that is certainly one chunk, or none: there is nothing to cut, and nothing to be
+/// done at the same time, so that all of it is done here.
+async fn write_small(shared: Arc<Shared>, batch: Batch) -> Result<Digest> {
+    shared.requests.counters.bytes_written.add(batch.bytes as u64);
+    let all = match <[Bytes; 1]>::try_from(batch.pieces) {
+        Ok([all]) => all,
+        Err(pieces) => pieces.concat().into(),
+    };
+    let bytes = all.clone();
+    let digest = match all.len() {
+        0..=FEW_BYTES => Digest::of(&bytes),
+        _ => off_thread(OPERATION, move || Digest::of(&bytes)).await?,
+    };
+    let mut blob = Blob::new(shared);
+    if !all.is_empty() {
+        blob.chunks.push(ChunkMeta { digest, size: all.len() as u64 });
+        blob.only = Some(all);
+    }
+    blob.commit(digest).await
+}
+
 /// The blob's task.
 async fn write_blob(shared: Arc<Shared>, batches: mpsc::Receiver<Batch>) -> Result<Digest> {
     // One batch is taken up while the next one is being cut.
     let (cut, mut incoming) = mpsc::channel(1);
     // It waits for memory, which chunks of this very blob may hold: they are seen to here meanwhile.
     let mut cutting = Task::spawn(cut_all(Arc::clone(&shared), batches, cut));
-    let mut blob = Blob {
-        shared,
-        chunks: Vec::new(),
-        only: None,
-        storing: JoinSet::new(),
-        any_new: false,
-        seen: None,
-    };
+    let mut blob = Blob::new(shared);
     loop {
         tokio::select! {
             // A chunk that cannot be stored ends the blob at once, and not with the next batch.
             Some(stored) = blob.storing.join_next() => blob.stored(stored)?,
             batch = incoming.recv() => match batch {
                 Some(Cut { chunks, more, permit }) => {
-                    blob.add(chunks.digested().await?, more, &permit)?;
+                    let chunks = chunks.await.map_err(|error| task_error(OPERATION, error))?;
+                    blob.add(chunks, more, &permit)?;
                 }
                 None => break,
             },
@@ -180,8 +203,19 @@ struct Blob {
 }
 
 impl Blob {
-    /// Takes the next chunks, which hold on to `permit` until they are stored; `more` says that
-    /// further bytes of the blob are there.
+    fn new(shared: Arc<Shared>) -> Blob {
+        Blob {
+            shared,
+            chunks: Vec::new(),
+            only: None,
+            storing: JoinSet::new(),
+            any_new: false,
+            seen: None,
+        }
+    }
+
+    /// Takes the next chunks, which hold on to `permit` until they are compressed or known to be
+    /// stored; `more` says that further bytes of the blob are there.
     fn add(&mut self, chunks: Vec<Chunk>, more: bool, permit: &Arc<Permit>) -> Result<()> {
         for (digest, chunk) in chunks {
             if self.chunks.len() == MAX_CHUNKS {
@@ -219,11 +253,8 @@ impl Blob {
         }
         let shared = Arc::clone(&self.shared);
         let permit = Arc::clone(permit);
-        self.storing.spawn(async move {
-            let stored = shared.store_chunk(digest, chunk, true).await;
-            drop(permit);
-            stored
-        });
+        self.storing
+            .spawn(async move { shared.store_chunk(digest, chunk, Some(permit), true).await });
     }
 
     fn stored(&mut self, stored: Result<Result<InStore>, JoinError>) -> Result<()> {

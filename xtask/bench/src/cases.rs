@@ -89,11 +89,11 @@ pub(crate) fn all(quick: bool, with_long: bool, size: u64) -> Vec<Case> {
 }
 
 fn case(scenario: Scenario, store: StoreKind, corpus: Corpus, quick: bool, size: u64) -> Case {
-    // So that the reference, which waits for every request, ends within the minute. castore is
-    // given no more, although its rate would be higher with more to do at once.
+    // So that the reference, which waits for every request, ends within the minute, and castore has
+    // the same; its rate grows with the size until it is all processors, and not latency.
     let limit = match (store, scenario) {
         (Latency(_), PutNew | Read) if quick => size.min(8_000_000),
-        (Latency(_), PutNew | Read) => size.min(32_000_000),
+        (Latency(milliseconds), PutNew | Read) => size.min(5_000_000_000 / u64::from(milliseconds)),
         (Latency(_), RandomReads) => size.min(64_000_000),
         _ => size,
     };

@@ -4,6 +4,8 @@
 //! looked for, compressed by a streaming encoder and stored; the index, as JSON, comes last. A read
 //! fetches one chunk after another, decompresses it as a stream and verifies its digest. One thread,
 //! one request at a time.
+//!
+//! What is given by the format is the same: chunk sizes, level and keys. What differs is how it is done.
 
 use std::io::{Read, Write};
 use std::ops::Range;
@@ -98,11 +100,11 @@ impl Reference {
 }
 
 fn chunk_path(digest: &str) -> Path {
-    Path::from(format!("chunks/{}/{digest}", &digest[..2]))
+    Path::from(format!("chunks/b3/{}/{digest}", &digest[..4]))
 }
 
 fn index_path(digest: &str) -> Path {
-    Path::from(format!("blobs/{}/{digest}", &digest[..2]))
+    Path::from(format!("blobs/b3/{}/{digest}", &digest[..4]))
 }
 
 #[async_trait]

@@ -205,8 +205,8 @@ async fn copy_chunk(
     if let (Some(seen), Some(size)) = (there, size) {
         return reused(size, seen);
     }
-    // As it is stored, and as it is. Of one that does not say, what is likely.
-    let bytes = 2 * size.map_or(source.params.max_size(), |size| size as usize);
+    // Of one that does not say, what is likely.
+    let bytes = size.map_or(source.params.max_size(), |size| size as usize);
     let _memory = Limits::writing_of_both(&source.limits, &target.shared.limits, bytes).await;
     // Only now, as writers do: whoever has the turn must not wait for memory.
     let _turn = known.turn(digest).await;

@@ -9,6 +9,8 @@ mod batch;
 mod digest_set;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod power_cut;
 mod roots;
 mod rules;
 mod second_look;
