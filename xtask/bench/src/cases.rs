@@ -93,7 +93,7 @@ fn case(scenario: Scenario, store: StoreKind, corpus: Corpus, quick: bool, size:
     // the same; its rate grows with the size until it is all processors, and not latency.
     let limit = match (store, scenario) {
         (Latency(_), PutNew | Read) if quick => size.min(8_000_000),
-        (Latency(milliseconds), PutNew | Read) => size.min(5_000_000_000 / u64::from(milliseconds)),
+        (Latency(milliseconds), PutNew | Read) => size.min(5_000_000_000 / milliseconds),
         (Latency(_), RandomReads) => size.min(64_000_000),
         _ => size,
     };

@@ -1,4 +1,5 @@
-//! The parts that the work consists of, each by itself on one thread: what nobody can be faster than.
+//! The parts that the work consists of, each by itself on one thread; and the work itself on all
+//! processors, without anything else: what nobody can be faster than.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
@@ -47,6 +48,9 @@ pub(crate) fn run(job: &ComponentJob) -> Result<Outcome> {
         Component::IndexEncode => index_encode(),
         Component::IndexDecode => index_decode(),
         Component::Memcpy => memcpy(&data),
+        Component::PutWork => put_work(&data, true),
+        Component::AgainWork => put_work(&data, false),
+        Component::ReadWork => read_work(&data),
     }
 }
 
@@ -207,4 +211,61 @@ fn memcpy(data: &Bytes) -> Result<Outcome> {
         black_box(&mut copy);
     }
     Ok(outcome(clock, data.len()))
+}
+
+/// Calls `work` with a share of the chunks, or bytes, on each processor; returns the sum of what it does.
+fn on_all_processors<T: Sync>(all: &[T], work: impl Fn(&[T]) -> Result<u64> + Sync) -> Result<u64> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let shares = all.chunks(all.len().div_ceil(processors).max(1));
+        let threads: Vec<_> = shares.map(|share| scope.spawn(|| work(share))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
+    })
+}
+
+fn put_work(data: &Bytes, with_compression: bool) -> Result<Outcome> {
+    let clock = Clock::start(false);
+    let bytes = on_all_processors(data, |share| {
+        let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+        let mut stored = Vec::with_capacity(zstd::zstd_safe::compress_bound(1 << 20));
+        let mut whole = blake3::Hasher::new();
+        let mut bytes = 0;
+        for range in cut_points(share, params()) {
+            let chunk = &share[range];
+            bytes += chunk.len() as u64;
+            black_box(Digest::of(chunk));
+            whole.update(chunk);
+            if with_compression {
+                compressor.compress_to_buffer(chunk, &mut stored)?;
+            }
+        }
+        black_box(whole.finalize());
+        Ok(bytes)
+    })?;
+    let outcome = outcome(clock, data.len());
+    ensure!(bytes == data.len() as u64, "{bytes} bytes were cut");
+    Ok(outcome)
+}
+
+fn read_work(data: &Bytes) -> Result<Outcome> {
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    let compress = |chunk: Bytes| Ok(compressor.compress(&chunk)?);
+    let stored: Vec<Vec<u8>> = chunks(data).into_iter().map(compress).collect::<Result<_>>()?;
+    let clock = Clock::start(false);
+    let bytes = on_all_processors(&stored, |share| {
+        let mut decompressor = zstd::bulk::Decompressor::new()?;
+        let mut chunk = Vec::with_capacity(1 << 20);
+        let mut whole = blake3::Hasher::new();
+        let mut bytes = 0;
+        for stored in share {
+            bytes += decompressor.decompress_to_buffer(&stored[..], &mut chunk)? as u64;
+            black_box(Digest::of(&chunk));
+            whole.update(&chunk);
+        }
+        black_box(whole.finalize());
+        Ok(bytes)
+    })?;
+    let outcome = outcome(clock, data.len());
+    ensure!(bytes == data.len() as u64, "{bytes} bytes were decompressed");
+    Ok(outcome)
 }

@@ -113,7 +113,7 @@ pub(crate) struct ScenarioJob {
     pub(crate) prepare: bool,
 }
 
-/// A part of the work, on one thread.
+/// A part of the work.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ComponentJob {
     pub(crate) component: Component,
@@ -121,7 +121,7 @@ pub(crate) struct ComponentJob {
     pub(crate) limit: u64,
 }
 
-/// The parts that the work consists of.
+/// The parts that the work consists of, on one thread unless they say otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Component {
@@ -144,10 +144,17 @@ pub(crate) enum Component {
     IndexEncode,
     IndexDecode,
     Memcpy,
+    /// All that is to be done with the bytes to put something new, on all processors at once: cutting,
+    /// two digests, compression.
+    PutWork,
+    /// The same for what is known: without compression.
+    AgainWork,
+    /// The same to read: decompression, two digests.
+    ReadWork,
 }
 
 impl Component {
-    pub(crate) const ALL: [Component; 12] = [
+    pub(crate) const ALL: [Component; 15] = [
         Component::Cut,
         Component::CutFastcdc,
         Component::CutGearhash,
@@ -160,6 +167,9 @@ impl Component {
         Component::IndexEncode,
         Component::IndexDecode,
         Component::Memcpy,
+        Component::PutWork,
+        Component::AgainWork,
+        Component::ReadWork,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -176,6 +186,9 @@ impl Component {
             Component::IndexEncode => "index_encode",
             Component::IndexDecode => "index_decode",
             Component::Memcpy => "memcpy",
+            Component::PutWork => "put_work",
+            Component::AgainWork => "again_work",
+            Component::ReadWork => "read_work",
         }
     }
 

@@ -104,15 +104,27 @@ impl Run {
         self.measurements.iter().filter(move |found| found.who == who)
     }
 
-    /// CPU seconds of a blob's put new, by those of the parts that it cannot do without: cutting,
-    /// two digests, and compression.
-    pub(crate) fn over_components(&self, put: &Measurement) -> Option<f64> {
-        let part = |name: &str| {
-            let mut parts = self.of("component");
-            parts.find(|found| found.scenario == name && found.corpus == put.corpus)?.cpu_per_gb()
+    /// The work alone, on all processors, that a blob's put or read cannot do without.
+    pub(crate) fn work(&self, of: &Measurement) -> Option<&Measurement> {
+        let name = match &*of.scenario {
+            "put_new" => "put_work",
+            "put_again" => "again_work",
+            "read" => "read_work",
+            _ => return None,
         };
-        (put.scenario == "put_new").then_some(())?;
-        Some(put.cpu_per_gb()? / (part("cut")? + 2.0 * part("digest")? + part("compress")?))
+        // A case of less data has its size behind a comma.
+        let corpus = of.corpus.split(',').next()?;
+        self.of("component").find(|found| found.scenario == name && found.corpus == corpus)
+    }
+
+    /// CPU seconds by those of the work alone.
+    pub(crate) fn cpu_over_work(&self, of: &Measurement) -> Option<f64> {
+        Some(of.cpu_per_gb()? / self.work(of)?.cpu_per_gb()?)
+    }
+
+    /// How fast it is by how fast the work alone is.
+    pub(crate) fn speed_over_work(&self, of: &Measurement) -> Option<f64> {
+        Some(of.mb_per_second() / self.work(of)?.mb_per_second())
     }
 
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
@@ -167,8 +179,7 @@ pub(crate) mod tests {
                 measurement("castore", "put_new", &[0.5, 0.4, 0.6]),
                 measurement("reference", "put_new", &[1.0, 1.1, 1.2]),
                 component("cut", 0.1),
-                component("digest", 0.1),
-                component("compress", 0.1),
+                component("put_work", 0.4),
             ],
             notes: vec!["a note".to_owned()],
         }
@@ -182,9 +193,11 @@ pub(crate) mod tests {
         assert_eq!(put.cpu_per_gb(), Some(10.0));
         assert_eq!(put.peak_mb(), Some(30.0));
         assert_eq!(put.ms_per_operation(), 500.0);
-        let ratio = run.over_components(put).unwrap();
-        // Of CPU seconds, which are twice those of the wall: 1.0 / (0.2 + 2 * 0.2 + 0.2).
-        assert!((ratio - 1.25).abs() < 1e-9, "{ratio}");
+        let ratios = [run.cpu_over_work(put).unwrap(), run.speed_over_work(put).unwrap()];
+        assert!((ratios[0] - 1.25).abs() < 1e-9 && (ratios[1] - 0.8).abs() < 1e-9, "{ratios:?}");
+        let small = Measurement { corpus: "sources, 32 MB".to_owned(), ..put.clone() };
+        assert_eq!(run.work(&small), run.work(put));
+        assert_eq!(run.work(&Measurement { scenario: "put_edited".to_owned(), ..small }), None);
     }
 
     #[test]

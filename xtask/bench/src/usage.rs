@@ -144,14 +144,15 @@ mod tests {
     #[test]
     fn work_and_memory_are_seen() {
         let clock = Clock::start(true);
-        let data = vec![1_u8; 64 << 20];
+        // Much, as other tests may give memory back meanwhile.
+        let data = vec![1_u8; 256 << 20];
         let digest = blake3::hash(std::hint::black_box(&data));
         let outcome = clock.stop();
         assert_ne!(digest, blake3::hash(b""));
         assert!(outcome.wall_seconds > 0.0);
         if cfg!(target_os = "linux") {
             assert!(outcome.cpu_seconds.unwrap() > 0.0);
-            assert!(outcome.peak_bytes.unwrap() > 60 << 20, "{outcome:?}");
+            assert!(outcome.peak_bytes.unwrap() > 100 << 20, "{outcome:?}");
             assert!(!outcome.memory.is_empty());
         }
     }
