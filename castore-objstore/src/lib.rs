@@ -64,6 +64,7 @@ mod layout;
 mod limits;
 mod maintain;
 mod moment;
+mod processors;
 mod read;
 mod requests;
 mod service;

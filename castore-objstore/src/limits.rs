@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::error::task_error;
+use crate::processors::Processors;
 
 /// The unit in which memory is counted out, in bytes: a semaphore counts to 2^32 at a time only.
 const UNIT: usize = 1024;
@@ -24,7 +25,7 @@ const UNIT: usize = 1024;
 pub(crate) struct Limits {
     requests: Arc<Semaphore>,
     requests_at_once: usize,
-    processors: Arc<Semaphore>,
+    processors: Processors,
     writing: Arc<Semaphore>,
     writing_units: usize,
     storing: Arc<Semaphore>,
@@ -61,7 +62,7 @@ impl Limits {
         Limits {
             requests: Arc::new(Semaphore::new(requests)),
             requests_at_once: requests,
-            processors: Arc::new(Semaphore::new(processors)),
+            processors: Processors::new(processors),
             writing: Arc::new(Semaphore::new(writing_units)),
             writing_units,
             storing: Arc::new(Semaphore::new(storing_units)),
@@ -131,17 +132,7 @@ impl Limits {
         operation: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let processors = Arc::clone(&self.processors);
-        driven(operation, async move {
-            let permit = acquire(&processors, 1).await;
-            off_thread(operation, move || {
-                let result = work();
-                drop(permit);
-                result
-            })
-            .await
-        })
-        .await
+        self.processors.compute(operation, work).await
     }
 }
 

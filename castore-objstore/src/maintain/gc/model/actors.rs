@@ -29,7 +29,7 @@ impl Blob {
     fn of(parts: &[&[u8]]) -> Blob {
         let data: Bytes = parts.concat().into();
         let codec = Codec::new(LEVEL);
-        let stored = |part: &&[u8]| (Digest::of(part), codec.compress(part).unwrap().into());
+        let stored = |part: &&[u8]| (Digest::of(part), codec.compress(part).unwrap());
         let metas = parts
             .iter()
             .map(|part| ChunkMeta { digest: Digest::of(part), size: part.len() as u64 });
