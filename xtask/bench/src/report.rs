@@ -36,7 +36,7 @@ fn tables(run: &Run) -> Vec<(&'static str, &'static Columns, Vec<Vec<String>>)> 
     let all = [
         ("castore beside the reference", &SCENARIOS, table::scenario_rows(run)),
         ("Other programs", &peers::PEERS, peers::rows(run)),
-        ("The parts of the work, on one thread", &COMPONENTS, table::component_rows(run)),
+        ("The parts of the work, and all of it", &COMPONENTS, table::component_rows(run)),
     ];
     all.into_iter().filter(|(_, _, rows)| !rows.is_empty()).collect()
 }

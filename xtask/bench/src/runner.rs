@@ -23,7 +23,7 @@ const ROOM: u64 = 20_000_000_000;
 pub(crate) struct Runner<'a> {
     pub(crate) options: &'a Options,
     /// Where the corpora are.
-    data: &'a Path,
+    data: PathBuf,
     /// Where the stores are; removed in the end.
     work: TempDir,
     corpora: HashMap<Corpus, Option<Made>>,
@@ -34,9 +34,13 @@ pub(crate) struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    pub(crate) fn new(options: &'a Options, data: &'a Path) -> Result<Runner<'a>> {
-        std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
-        let work = tempfile::Builder::new().prefix("stores-").tempdir_in(data)?;
+    pub(crate) fn new(options: &'a Options, data: &Path) -> Result<Runner<'a>> {
+        // Whole, because other programs are run in directories of their own.
+        let data = std::fs::create_dir_all(data)
+            .and_then(|()| data.canonicalize())
+            .with_context(|| format!("cannot make {}", data.display()))?;
+        let work = tempfile::Builder::new().prefix("stores-").tempdir_in(&data)?;
+        let machine = Machine::look(&data);
         Ok(Runner {
             options,
             data,
@@ -45,7 +49,7 @@ impl<'a> Runner<'a> {
             servers: HashMap::new(),
             stores: 0,
             run: Run {
-                machine: Machine::look(data),
+                machine,
                 corpus_bytes: options.size(),
                 repetitions: options.repeat(),
                 measurements: Vec::new(),
@@ -104,7 +108,7 @@ impl<'a> Runner<'a> {
         }
         children::check_interrupted()?;
         let size = self.options.size();
-        let made = match corpus::make(corpus, size, self.data) {
+        let made = match corpus::make(corpus, size, &self.data) {
             Ok(made) => {
                 if made.size < size && corpus != Corpus::Edited {
                     let (has, name) = (made.size / 1_000_000, corpus.name());
