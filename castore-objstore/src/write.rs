@@ -27,7 +27,7 @@ const OPERATION: &str = "write blob";
 
 /// With more writers than this, each one takes a smaller share: what a writer gathers, and what
 /// waits for memory, is not part of what the service's memory counts.
-const FEW_WRITERS: usize = 8;
+const FEW_WRITERS: usize = 4;
 
 /// A batch is not made smaller than this, in bytes.
 const MIN_BATCH: usize = 64 * 1024;
