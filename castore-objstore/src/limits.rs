@@ -26,12 +26,28 @@ pub(crate) struct Limits {
     requests: Arc<Semaphore>,
     requests_at_once: usize,
     processors: Processors,
-    writing: Arc<Semaphore>,
-    writing_units: usize,
-    storing: Arc<Semaphore>,
-    storing_units: usize,
+    writing: Memory,
+    storing: Memory,
     reading: Arc<Semaphore>,
     reading_bytes: u64,
+}
+
+/// Memory that is waited for.
+#[derive(Debug)]
+struct Memory {
+    free: Arc<Semaphore>,
+    units: usize,
+}
+
+impl Memory {
+    fn new(units: usize) -> Memory {
+        Memory { free: Arc::new(Semaphore::new(units)), units }
+    }
+
+    /// Waits until `bytes` (or all there is, where that is less) are free.
+    async fn take(&self, bytes: usize) -> Permit {
+        acquire(&self.free, bytes.div_ceil(UNIT).min(self.units)).await
+    }
 }
 
 /// Holds its share of a limit until it is dropped.
@@ -63,10 +79,8 @@ impl Limits {
             requests: Arc::new(Semaphore::new(requests)),
             requests_at_once: requests,
             processors: Processors::new(processors),
-            writing: Arc::new(Semaphore::new(writing_units)),
-            writing_units,
-            storing: Arc::new(Semaphore::new(storing_units)),
-            storing_units,
+            writing: Memory::new(writing_units),
+            storing: Memory::new(storing_units),
             reading: Arc::new(Semaphore::new(units)),
             reading_bytes: (units * UNIT) as u64,
         }
@@ -74,15 +88,18 @@ impl Limits {
 
     /// Waits until `bytes` (or all there is, where that is less) are free for writing.
     pub(crate) async fn writing(&self, bytes: usize) -> Permit {
-        let units = bytes.div_ceil(UNIT).min(self.writing_units);
-        acquire(&self.writing, units).await
+        self.writing.take(bytes).await
     }
 
-    /// The same for what is to be compressed and sent. Whoever has that waits for no other memory, and
+    /// The same for an index whose object has `size` bytes: as it is stored, and as it is.
+    pub(crate) async fn for_index(&self, size: u64) -> Permit {
+        self.writing(2 * size as usize).await
+    }
+
+    /// The same as [`Self::writing`] for what is to be compressed and sent. Whoever has that waits for no other memory, and
     /// so may wait for it with memory for writing.
     pub(crate) async fn storing(&self, bytes: usize) -> Permit {
-        let units = bytes.div_ceil(UNIT).min(self.storing_units);
-        acquire(&self.storing, units).await
+        self.storing.take(bytes).await
     }
 
     /// The same as [`Self::writing`] of two services, for what passes through both.

@@ -15,7 +15,6 @@ use crate::limits::start_off_thread;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-#[derive(Clone)]
 pub(crate) struct Processors {
     queue: Arc<Mutex<Queue>>,
     /// How many jobs may be done at once.

@@ -18,7 +18,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::cutting::{Batch, Chunk, Cut, cut_all};
 use crate::error::task_error;
-use crate::limits::{Permit, Task, off_thread, straight};
+use crate::limits::{Permit, Task, driven, off_thread, straight};
 use crate::moment::Moment;
 use crate::service::Shared;
 use crate::store::InStore;
@@ -120,8 +120,7 @@ impl BlobSink for Sink {
     async fn close(&mut self) -> Result<Digest> {
         if self.blob.is_none() && self.gathered.bytes <= self.shared.params.min_size() {
             let batch = std::mem::take(&mut self.gathered);
-            let mut task = Task::spawn(straight(write_small(Arc::clone(&self.shared), batch)));
-            return task.join().await.map_err(|error| task_error(OPERATION, error))?;
+            return driven(OPERATION, straight(write_small(Arc::clone(&self.shared), batch))).await;
         }
         self.hand_over(true).await?;
         match &mut self.blob {

@@ -29,6 +29,9 @@ const DEFAULT_KILLS: usize = 100;
 /// How often an operation may be started for each kill that is to hit it: it may end before.
 const STARTS_PER_KILL: usize = 20;
 
+/// Sets aside and removes. Nobody else writes: so it needs no grace.
+const COLLECT: &str = "gc --run --grace 0";
+
 /// Something that changes a store.
 struct Operation {
     name: &'static str,
@@ -65,11 +68,11 @@ const OPERATIONS: [Operation; 5] = [
         runs: 1,
         has: |_| true,
     },
-    // The first run sets aside, and the second removes. Nobody else writes: so it needs no grace.
+    // The first run sets aside, and the second removes.
     Operation {
         name: "gc",
         begin: |place| place.remove_some(),
-        arguments: |_| words("gc --run --grace 0"),
+        arguments: |_| words(COLLECT),
         tells: false,
         runs: 2,
         has: is_kept,
@@ -79,7 +82,7 @@ const OPERATIONS: [Operation; 5] = [
         name: "gc, putting back",
         begin: |place| {
             place.remove_some()?;
-            place.start(&words("gc --run --grace 0"))?.end()?;
+            place.start(&words(COLLECT))?.end()?;
             for (number, blob) in place.blobs.iter().enumerate() {
                 if !is_kept(number) && is_listed_again(number) {
                     place.list_again(blob)?;
@@ -87,7 +90,7 @@ const OPERATIONS: [Operation; 5] = [
             }
             Ok(())
         },
-        arguments: |_| words("gc --run --grace 0"),
+        arguments: |_| words(COLLECT),
         tells: false,
         runs: 2,
         has: |number| is_kept(number) || is_listed_again(number),

@@ -32,7 +32,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, digest: &str, list: boo
     let bytes: u64 = stored.values().flatten().map(|chunk| chunk.size).sum();
     let aside = stored.values().flatten().filter(|chunk| chunk.aside).count();
     let missing: Vec<&Digest> =
-        stored.iter().filter(|(_, size)| size.is_none()).map(|(chunk, _)| chunk).collect();
+        stored.iter().filter(|(_, stored)| stored.is_none()).map(|(chunk, _)| chunk).collect();
 
     if mode.json {
         let listed: Vec<_> = index

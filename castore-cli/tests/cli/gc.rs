@@ -27,6 +27,11 @@ fn count(place: &Place, part: &str) -> usize {
     place.objects().iter().filter(|path| path.starts_with(&part)).count()
 }
 
+/// The file of a blob's index.
+fn index_of(place: &Place, digest: &str) -> std::path::PathBuf {
+    place.path("store/blobs/b3").join(&digest[..4]).join(digest)
+}
+
 #[test]
 fn garbage_is_shown_then_set_aside_then_removed() {
     let place = Place::new();
@@ -72,7 +77,7 @@ fn a_chunk_that_is_only_aside_is_not_missing() {
     let place = Place::new();
     let digest = place.write("a", &noise(300_000, 1)).to_string();
     place.ok(&["put", "a"]);
-    let path = place.path("store/blobs/b3").join(&digest[..4]).join(&digest);
+    let path = index_of(&place, &digest);
     let index = std::fs::read(&path).unwrap();
     place.ok(&["rm", &digest]);
     let_pass(&place, DAY);
@@ -148,7 +153,7 @@ fn an_index_that_cannot_be_read_stops_everything() {
     let place = Place::new();
     let digest = place.write("a", &noise(300_000, 1)).to_string();
     place.ok(&["put", "a"]);
-    let index = place.path("store/blobs/b3").join(&digest[..4]).join(&digest);
+    let index = index_of(&place, &digest);
     std::fs::write(index, b"garbage").unwrap();
     let_pass(&place, DAY);
     let objects = count(&place, "chunks");

@@ -161,8 +161,8 @@ impl ObjectStoreBlobService {
             .map(|(digest, size): (Digest, u32)| {
                 let shared = Arc::clone(shared);
                 driven(READ, async move {
-                    // As it is stored, and as it is; until its chunks are counted.
-                    let permit = shared.limits.writing(2 * size as usize).await;
+                    // Until its chunks are counted.
+                    let permit = shared.limits.for_index(size.into()).await;
                     Ok((read::chunks(&shared, &digest).await, permit))
                 })
             })

@@ -64,6 +64,12 @@ fn chunks(data: &Bytes) -> Vec<Bytes> {
     cut_points(data, ChunkParams::default()).map(|range| data.slice(range)).collect()
 }
 
+/// The chunks as they are stored.
+fn stored(data: &Bytes) -> Result<Vec<Vec<u8>>> {
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    chunks(data).iter().map(|chunk| Ok(compressor.compress(chunk)?)).collect()
+}
+
 /// Cuts what arrives in pieces, as a writer does.
 fn cut(data: &Bytes) -> Result<Outcome> {
     let clock = Clock::start(false);
@@ -156,10 +162,7 @@ fn compress(data: &Bytes) -> Result<Outcome> {
 }
 
 fn decompress(data: &Bytes) -> Result<Outcome> {
-    let chunks = chunks(data);
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
-    let stored: Vec<Vec<u8>> =
-        chunks.iter().map(|chunk| compressor.compress(chunk)).collect::<Result<_, _>>()?;
+    let stored = stored(data)?;
     let mut decompressor = zstd::bulk::Decompressor::new()?;
     let mut buffer = Vec::with_capacity(1 << 20);
     let mut total = 0;
@@ -213,59 +216,70 @@ fn memcpy(data: &Bytes) -> Result<Outcome> {
     Ok(outcome(clock, data.len()))
 }
 
-/// Calls `work` with a share of the chunks, or bytes, on each processor; returns the sum of what it does.
-fn on_all_processors<T: Sync>(all: &[T], work: impl Fn(&[T]) -> Result<u64> + Sync) -> Result<u64> {
+/// The two digests of chunks: of each, and of all that a thread has.
+#[derive(Default)]
+struct Digests {
+    whole: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Digests {
+    fn add(&mut self, chunk: &[u8]) {
+        black_box(Digest::of(chunk));
+        self.whole.update(chunk);
+        self.bytes += chunk.len() as u64;
+    }
+}
+
+/// Measures `work` on all processors, each with a share of `all`, of which it is to digest the chunks:
+/// `len` bytes together.
+fn on_all_processors<T: Sync>(
+    all: &[T],
+    len: usize,
+    work: impl Fn(&[T], &mut Digests) -> Result<()> + Sync,
+) -> Result<Outcome> {
+    let clock = Clock::start(false);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
+    let on_one = |share| {
+        let mut digests = Digests::default();
+        work(share, &mut digests)?;
+        black_box(digests.whole.finalize());
+        Ok(digests.bytes)
+    };
+    let bytes: Result<u64> = std::thread::scope(|scope| {
         let shares = all.chunks(all.len().div_ceil(processors).max(1));
-        let threads: Vec<_> = shares.map(|share| scope.spawn(|| work(share))).collect();
+        let threads: Vec<_> = shares.map(|share| scope.spawn(|| on_one(share))).collect();
         threads.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
-    })
+    });
+    let outcome = outcome(clock, len);
+    let bytes = bytes?;
+    ensure!(bytes == len as u64, "{bytes} bytes were dealt with");
+    Ok(outcome)
 }
 
 fn put_work(data: &Bytes, with_compression: bool) -> Result<Outcome> {
-    let clock = Clock::start(false);
-    let bytes = on_all_processors(data, |share| {
+    on_all_processors(data, data.len(), |share, digests| {
         let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
         let mut stored = Vec::with_capacity(zstd::zstd_safe::compress_bound(1 << 20));
-        let mut whole = blake3::Hasher::new();
-        let mut bytes = 0;
         for range in cut_points(share, params()) {
             let chunk = &share[range];
-            bytes += chunk.len() as u64;
-            black_box(Digest::of(chunk));
-            whole.update(chunk);
+            digests.add(chunk);
             if with_compression {
                 compressor.compress_to_buffer(chunk, &mut stored)?;
             }
         }
-        black_box(whole.finalize());
-        Ok(bytes)
-    })?;
-    let outcome = outcome(clock, data.len());
-    ensure!(bytes == data.len() as u64, "{bytes} bytes were cut");
-    Ok(outcome)
+        Ok(())
+    })
 }
 
 fn read_work(data: &Bytes) -> Result<Outcome> {
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
-    let compress = |chunk: Bytes| Ok(compressor.compress(&chunk)?);
-    let stored: Vec<Vec<u8>> = chunks(data).into_iter().map(compress).collect::<Result<_>>()?;
-    let clock = Clock::start(false);
-    let bytes = on_all_processors(&stored, |share| {
+    on_all_processors(&stored(data)?, data.len(), |share, digests| {
         let mut decompressor = zstd::bulk::Decompressor::new()?;
         let mut chunk = Vec::with_capacity(1 << 20);
-        let mut whole = blake3::Hasher::new();
-        let mut bytes = 0;
         for stored in share {
-            bytes += decompressor.decompress_to_buffer(&stored[..], &mut chunk)? as u64;
-            black_box(Digest::of(&chunk));
-            whole.update(&chunk);
+            decompressor.decompress_to_buffer(&stored[..], &mut chunk)?;
+            digests.add(&chunk);
         }
-        black_box(whole.finalize());
-        Ok(bytes)
-    })?;
-    let outcome = outcome(clock, data.len());
-    ensure!(bytes == data.len() as u64, "{bytes} bytes were decompressed");
-    Ok(outcome)
+        Ok(())
+    })
 }

@@ -128,7 +128,7 @@ impl Shared {
     /// The chunks of a blob that is to be kept, and has no index in its place.
     async fn other_root(self: &Arc<Shared>, digest: Digest) -> Result<Option<Vec<Digest>>> {
         for copy in self.copies_aside(OPERATION, Kind::Blob, &digest).await? {
-            if let Some(chunks) = self.listed_chunks(digest, copy.location, 0).await? {
+            if let Some(chunks) = self.listed_chunks(digest, copy.location, copy.size).await? {
                 return Ok(Some(chunks));
             }
         }
@@ -139,7 +139,7 @@ impl Shared {
     }
 
     /// The chunks that the index at `path` lists, or `None` where there is none. `size` is its size in
-    /// bytes, as far as that is known.
+    /// bytes.
     pub(super) async fn listed_chunks(
         self: &Arc<Shared>,
         digest: Digest,
@@ -148,8 +148,8 @@ impl Shared {
     ) -> Result<Option<Vec<Digest>>> {
         let shared = Arc::clone(self);
         driven(OPERATION, async move {
-            // As it is stored, and as it is; what is left of it then are its digests.
-            let _permit = shared.limits.writing(2 * size as usize).await;
+            // What is left of it then are its digests.
+            let _permit = shared.limits.for_index(size).await;
             let max_size = castore_proto::MAX_INDEX_SIZE;
             let object = shared.requests.get(OPERATION, digest, path, max_size).await?;
             let Some(object) = object else { return Ok(None) };
