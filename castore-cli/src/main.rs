@@ -45,8 +45,10 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         tokio::select! {
-            result = commands::run(args) => Ok(result),
+            // The first look at it installs the handlers: before the command has begun anything.
+            biased;
             code = interrupt() => Err(code),
+            result = commands::run(args) => Ok(result),
         }
     });
     match result {

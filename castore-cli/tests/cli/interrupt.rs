@@ -10,6 +10,17 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
 }
 
+/// Sends the signal once it is time, unless the program has ended by then.
+fn signal_when(child: &mut Child, name: &str, time: impl Fn() -> bool) {
+    while !time() {
+        if child.try_wait().unwrap().is_some() {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    signal(child, name);
+}
+
 #[test]
 fn an_endless_put_ends_and_leaves_a_good_store() {
     let place = Place::new();
@@ -44,10 +55,8 @@ fn an_interrupted_get_leaves_nothing() {
     let mut interrupted = 0;
     for (name, code) in [("INT", 130), ("TERM", 143)].into_iter().cycle().take(16) {
         let mut child = place.command(&["get", &digest, "-o", "d/out"]).spawn().unwrap();
-        while place.names("d").is_empty() && child.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        signal(&child, name);
+        // As early as can be: the file is there before a chunk was asked for.
+        signal_when(&mut child, name, || !place.names("d").is_empty());
         let get = ran(&child.wait_with_output().unwrap());
         if get.code == 0 {
             // It was faster than the signal.
@@ -72,14 +81,7 @@ fn an_interrupted_verification_says_how_to_resume_and_does() {
     for _ in 0..16 {
         let mut child = place.command(&args).spawn().unwrap();
         let state = || std::fs::read_to_string(place.path("state")).unwrap_or_default();
-        let mut ended = false;
-        while !ended && !state().contains("chunks:") {
-            std::thread::yield_now();
-            ended = child.try_wait().unwrap().is_some();
-        }
-        if !ended {
-            signal(&child, "INT");
-        }
+        signal_when(&mut child, "INT", || state().contains("chunks:"));
         let verify = ran(&child.wait_with_output().unwrap());
         if verify.code == 0 {
             // It was faster than the signal.
