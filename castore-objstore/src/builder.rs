@@ -14,6 +14,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 
 use crate::codec::Codec;
+use crate::disk::Disk;
 use crate::durability::Barrier;
 use crate::known::Known;
 use crate::layout::Layout;
@@ -205,11 +206,11 @@ impl Builder {
             Target::Directory { path, .. } => Some(path.clone()),
             Target::Store(_) => None,
         };
-        let (store, barrier) = match self.target {
+        let (store, disk, barrier) = match self.target {
             Target::Directory { path, create } => {
                 open_directory(&path, create, self.durable.unwrap_or(true))?
             }
-            Target::Store(store) if self.durable.is_none() => (store, None),
+            Target::Store(store) if self.durable.is_none() => (store, None, None),
             Target::Store(_) => {
                 return Err(wrong("durability is a setting of local stores only".to_owned()));
             }
@@ -228,7 +229,7 @@ impl Builder {
             threads => threads.saturating_mul(4 * self.params.max_size()).min(self.memory / 8),
         };
         Ok(ObjectStoreBlobService::new(Shared {
-            requests: Requests::new(store, Arc::clone(&limits)),
+            requests: Requests::new(store, disk, Arc::clone(&limits)),
             limits,
             layout: Layout::new(&base),
             codec: Arc::new(Codec::new(self.zstd_level)),
@@ -249,11 +250,10 @@ impl Builder {
 
 const OPEN: &str = "open the store";
 
-fn open_directory(
-    path: &std::path::Path,
-    create: bool,
-    durable: bool,
-) -> Result<(Arc<dyn ObjectStore>, Option<Barrier>)> {
+/// A store, the same for threads that may wait for it, and what flushes it.
+type Opened = (Arc<dyn ObjectStore>, Option<Disk>, Option<Barrier>);
+
+fn open_directory(path: &std::path::Path, create: bool, durable: bool) -> Result<Opened> {
     let failed = |message: &str, error: std::io::Error| {
         let kind = match error.kind() {
             std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
@@ -278,8 +278,11 @@ fn open_directory(
     if durable {
         let barrier =
             Barrier::of_filesystem(path).map_err(|error| failed("it cannot be opened", error))?;
-        return Ok((Arc::new(store), Some(barrier)));
+        let store = Arc::new(store);
+        return Ok((Arc::clone(&store) as _, Some(Disk::new(store)), Some(barrier)));
     }
     // Elsewhere each file is flushed as it is written, and there is nothing left to wait for.
-    Ok((Arc::new(store.with_fsync(durable)), None))
+    let store = Arc::new(store.with_fsync(durable));
+    let disk = (!durable).then(|| Disk::new(Arc::clone(&store)));
+    Ok((store, disk, None))
 }

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use castore_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
-use crate::limits::off_thread;
+use crate::error::task_error;
+use crate::limits::start_off_thread;
 
 /// A point after which everything written to the store before is durable.
 ///
@@ -61,7 +62,9 @@ impl Barrier {
         }
         let number = self.begun.fetch_add(1, SeqCst) + 1;
         let flush = Arc::clone(&self.flush);
-        match off_thread("flush the store", move || flush()).await? {
+        // Not here, wherever that is: it takes long, and whoever comes meanwhile shares the next one.
+        let flushed = start_off_thread(move || flush()).await;
+        match flushed.map_err(|error| task_error("flush the store", error))? {
             Ok(()) => {
                 progress.done = number;
                 Ok(())

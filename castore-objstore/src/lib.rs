@@ -57,6 +57,7 @@ mod check_again;
 mod codec;
 mod counters;
 mod cutting;
+mod disk;
 mod durability;
 mod error;
 mod known;

@@ -9,14 +9,16 @@
 //! read from again: so nobody waits for it, and a reader without it fetches one chunk at a time.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use castore_core::Result;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 
 use crate::error::task_error;
-use crate::processors::Processors;
+use crate::processors::{Outcome, Processors, here};
 
 /// The unit in which memory is counted out, in bytes: a semaphore counts to 2^32 at a time only.
 const UNIT: usize = 1024;
@@ -78,7 +80,7 @@ impl Limits {
         Limits {
             requests: Arc::new(Semaphore::new(requests)),
             requests_at_once: requests,
-            processors: Processors::new(processors),
+            processors: Processors::new(processors, requests),
             writing: Memory::new(writing_units),
             storing: Memory::new(storing_units),
             reading: Arc::new(Semaphore::new(units)),
@@ -151,29 +153,67 @@ impl Limits {
     ) -> Result<T> {
         self.processors.compute(operation, work).await
     }
+
+    /// Begins `work`, which makes requests to a directory: all of it on one thread, where it need not
+    /// wait for others. It is to begin nothing that it does not poll until that has ended, or drop.
+    pub(crate) fn begin<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Task<T> {
+        Task { operation, running: Running::Job(self.processors.begin(work)) }
+    }
 }
 
-/// A task that ends when what waits for it is dropped.
+/// A task that ends when what waits for it is dropped. Its result is an error of `operation` where it
+/// panicked, or its runtime has ended.
 #[derive(Debug)]
-pub(crate) struct Task<T>(JoinHandle<T>);
+pub(crate) struct Task<T> {
+    operation: &'static str,
+    running: Running<T>,
+}
 
-impl<T: Send + 'static> Task<T> {
-    pub(crate) fn spawn(work: impl Future<Output = T> + Send + 'static) -> Task<T> {
-        Task(tokio::spawn(work))
-    }
+#[derive(Debug)]
+enum Running<T> {
+    Spawned(JoinHandle<Result<T>>),
+    Job(Outcome<Result<T>>),
+}
 
-    pub(crate) async fn join(&mut self) -> Result<T, JoinError> {
-        (&mut self.0).await
+impl<T> Task<T> {
+    pub(crate) fn spawn(
+        operation: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Task<T>
+    where
+        T: Send + 'static,
+    {
+        Task { operation, running: Running::Spawned(tokio::spawn(work)) }
     }
 
     pub(crate) fn abort(&self) {
-        self.0.abort();
+        if let Running::Spawned(task) = &self.running {
+            task.abort();
+        }
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let operation = self.operation;
+        Poll::Ready(match &mut self.running {
+            Running::Spawned(task) => ready!(Pin::new(task).poll(context))
+                .unwrap_or_else(|error| Err(task_error(operation, error))),
+            Running::Job(outcome) => ready!(Pin::new(outcome).poll(context))
+                .unwrap_or_else(|unfinished| Err(unfinished.error(operation))),
+        })
     }
 }
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        self.abort();
     }
 }
 
@@ -194,20 +234,22 @@ pub(crate) async fn driven<T: Send + 'static>(
     operation: &'static str,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    if STRAIGHT.try_get().is_ok() {
+    if here() || STRAIGHT.try_get().is_ok() {
         return work.await;
     }
-    match Task::spawn(work).join().await {
-        Ok(result) => result,
-        Err(error) => Err(task_error(operation, error)),
-    }
+    Task::spawn(operation, work).await
 }
 
 /// Runs `work` off the async threads at once.
+///
+/// On a thread that is none, that is here and now.
 pub(crate) async fn off_thread<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
+    if here() {
+        return Ok(work());
+    }
     start_off_thread(work).await.map_err(|error| task_error(operation, error))
 }
 

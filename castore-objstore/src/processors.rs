@@ -3,22 +3,51 @@
 //! Jobs wait in one queue. Each thread that takes one takes the next when it is done, without waking
 //! anybody for it: for a chunk, being handed from thread to thread costs as much as a good part of
 //! what is done with it.
+//!
+//! A job is something to compute, or, where the store is a directory, all that is to be done with a
+//! chunk or a small blob: then its thread waits for the disk as well ([`here`]). While the disk is
+//! slow, there are more threads, of which no more compute at once than before.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use castore_core::{Error, ErrorKind, Result};
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
-use crate::limits::start_off_thread;
+use crate::limits::{start_off_thread, straight};
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Up to this a job has not waited: so long its requests take of a processor.
+const NO_WAIT: Duration = Duration::from_micros(500);
+
+/// Returns what it took, where it may have waited.
+type Job = Box<dyn FnOnce() -> Took + Send>;
+
+/// How long a job took, to compute and otherwise.
+#[derive(Debug, Clone, Copy, Default)]
+struct Took {
+    computed: Duration,
+    waited: Duration,
+}
 
 pub(crate) struct Processors {
-    queue: Arc<Mutex<Queue>>,
-    /// How many jobs may be done at once.
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    computing: Computing,
+    /// How many jobs may compute at once.
     at_once: usize,
+    /// How many threads there may be.
+    most: usize,
 }
 
 #[derive(Default)]
@@ -26,70 +55,161 @@ struct Queue {
     jobs: VecDeque<Job>,
     /// How many threads take from it, or will when they start.
     threads: usize,
+    /// What the last jobs took, the more so the later they were.
+    took: Took,
+}
+
+/// What a job will have come to. Where it is dropped, a job that has begun goes on until it has to wait
+/// for others, and another one is not begun.
+#[derive(Debug)]
+pub(crate) struct Outcome<T>(oneshot::Receiver<thread::Result<T>>);
+
+thread_local! {
+    /// How long the job that is being done has computed; none while there is none that may wait.
+    static COMPUTED: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+/// Whether this thread may wait for the disk, and compute: whatever is to be done is best done here.
+pub(crate) fn here() -> bool {
+    COMPUTED.get().is_some()
 }
 
 impl Processors {
-    pub(crate) fn new(at_once: usize) -> Processors {
-        Processors { queue: Arc::default(), at_once }
+    /// At most `at_once` jobs compute at a time, on up to `most` threads.
+    pub(crate) fn new(at_once: usize, most: usize) -> Processors {
+        let (queue, computing) = (Mutex::default(), Computing::new(at_once));
+        let shared = Shared { queue, computing, at_once, most: most.max(at_once) };
+        Processors { shared: Arc::new(shared) }
     }
 
-    /// Has `work` done. Where the future is dropped, work that has begun goes on to its end, and other
-    /// work is not begun.
+    /// Has `work` done, which computes.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let (done, result) = oneshot::channel();
-        self.add(Box::new(move || {
+        if let Some(before) = COMPUTED.get() {
+            let began = Instant::now();
+            let result = self.shared.computing.run(work);
+            COMPUTED.set(Some(before + began.elapsed()));
+            return Ok(result);
+        }
+        let (done, outcome) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        self.shared.add(Box::new(move || {
             if !done.is_closed() {
+                let result = catch_unwind(AssertUnwindSafe(|| shared.computing.run(work)));
                 // Whoever waited may have gone meanwhile.
-                let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
+                let _ = done.send(result);
             }
+            Took::default()
         }));
-        let failed = |message| Error::new(ErrorKind::Other, operation, message);
-        match result.await {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(_)) => Err(failed("a background task panicked")),
-            Err(_) => Err(failed("the runtime was shut down")),
+        Outcome(outcome).await.map_err(|unfinished| unfinished.error(operation))
+    }
+
+    /// Has all of `work` done on one thread, which waits for the disk where that must be. What has to
+    /// wait for others goes on as a task: so nobody waits for a thread that waits for him.
+    pub(crate) fn begin<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Outcome<T> {
+        let (done, outcome) = oneshot::channel();
+        self.shared.add(Box::new(move || {
+            if done.is_closed() {
+                return Took::default();
+            }
+            let mut work = Box::pin(work);
+            let (polled, took) = poll_here(work.as_mut());
+            match polled {
+                Ok(Poll::Ready(result)) => drop(done.send(Ok(result))),
+                Ok(Poll::Pending) => drop(tokio::spawn(straight(go_on(work, done)))),
+                Err(panic) => drop(done.send(Err(panic))),
+            }
+            took
+        }));
+        Outcome(outcome)
+    }
+}
+
+/// Does of `work` what can be done without waiting for others.
+fn poll_here<T>(work: Pin<&mut impl Future<Output = T>>) -> (thread::Result<Poll<T>>, Took) {
+    let began = Instant::now();
+    COMPUTED.set(Some(Duration::ZERO));
+    let polled =
+        catch_unwind(AssertUnwindSafe(|| work.poll(&mut Context::from_waker(Waker::noop()))));
+    let computed = COMPUTED.take().unwrap_or_default();
+    (polled, Took { computed, waited: began.elapsed().saturating_sub(computed) })
+}
+
+async fn go_on<T>(work: impl Future<Output = T>, mut done: oneshot::Sender<thread::Result<T>>) {
+    let result = tokio::select! {
+        result = AssertUnwindSafe(work).catch_unwind() => result,
+        () = done.closed() => return,
+    };
+    let _ = done.send(result);
+}
+
+impl Took {
+    /// What was before counts for less and less.
+    fn add(&mut self, last: Took) {
+        self.computed = self.computed * 15 / 16 + last.computed;
+        self.waited = self.waited * 15 / 16 + last.waited.saturating_sub(NO_WAIT);
+    }
+}
+
+impl Shared {
+    fn add(self: &Arc<Self>, job: Job) {
+        let mut queue = lock(&self.queue);
+        queue.jobs.push_back(job);
+        self.start_thread(queue);
+    }
+
+    fn start_thread(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+        if !queue.jobs.is_empty() && queue.threads < self.threads(queue.took) {
+            queue.threads += 1;
+            drop(queue);
+            let thread = Thread { shared: Arc::clone(self), counts: true };
+            start_off_thread(move || thread.work());
         }
     }
 
-    fn add(&self, job: Job) {
-        let mut queue = lock(&self.queue);
-        queue.jobs.push_back(job);
-        if queue.threads < self.at_once {
-            queue.threads += 1;
-            drop(queue);
-            let thread = Thread { queue: Arc::clone(&self.queue), counts: true };
-            start_off_thread(move || thread.work());
-        }
+    /// So many threads keep the processors busy where jobs take as long as that.
+    fn threads(&self, took: Took) -> usize {
+        let (waited, computed) = (took.waited.as_nanos(), took.computed.as_nanos().max(1));
+        let waiting = self.at_once as u128 * waited / computed;
+        self.most.min(usize::try_from(waiting).unwrap_or(usize::MAX).saturating_add(self.at_once))
     }
 }
 
 /// A thread that takes from the queue. It counts until it is dropped, also where it never starts because
 /// its runtime has ended.
 struct Thread {
-    queue: Arc<Mutex<Queue>>,
+    shared: Arc<Shared>,
     counts: bool,
 }
 
 impl Thread {
     fn work(mut self) {
-        while let Some(job) = self.next() {
-            job();
+        let mut took = Took::default();
+        while let Some(job) = self.next(took) {
+            took = job();
         }
     }
 
-    /// The next job. Where there is none, the thread counts no more from the same instant on: whoever
-    /// adds a job then starts another one.
-    fn next(&mut self) -> Option<Job> {
-        let mut queue = lock(&self.queue);
-        let job = queue.jobs.pop_front();
+    /// The next job, after one that took so long. Where there is none, or there are too many threads, this
+    /// one counts no more from the same instant on: whoever adds a job then starts another one.
+    fn next(&mut self, took: Took) -> Option<Job> {
+        let mut queue = lock(&self.shared.queue);
+        queue.took.add(took);
+        let job = match queue.threads <= self.shared.threads(queue.took) {
+            true => queue.jobs.pop_front(),
+            false => None,
+        };
         if job.is_none() {
             queue.threads -= 1;
             self.counts = false;
         }
+        self.shared.start_thread(queue);
         job
     }
 }
@@ -97,18 +217,76 @@ impl Thread {
 impl Drop for Thread {
     fn drop(&mut self) {
         if self.counts {
-            lock(&self.queue).threads -= 1;
+            lock(&self.shared.queue).threads -= 1;
         }
     }
 }
 
-fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is computed at once.
+struct Computing {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+impl Computing {
+    fn new(at_once: usize) -> Computing {
+        Computing { free: Mutex::new(at_once), freed: Condvar::new() }
+    }
+
+    /// Does `work` when few others compute.
+    fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        let free = self.freed.wait_while(lock(&self.free), |free| *free == 0);
+        *free.unwrap_or_else(PoisonError::into_inner) -= 1;
+        let _share = Share(self);
+        work()
+    }
+}
+
+struct Share<'a>(&'a Computing);
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.free) += 1;
+        self.0.freed.notify_one();
+    }
+}
+
+/// Why there is no result.
+pub(crate) enum Unfinished {
+    Panicked,
+    /// With its runtime.
+    Ended,
+}
+
+impl Unfinished {
+    pub(crate) fn error(&self, operation: &'static str) -> Error {
+        let message = match self {
+            Unfinished::Panicked => "a background task panicked",
+            Unfinished::Ended => "the runtime was shut down",
+        };
+        Error::new(ErrorKind::Other, operation, message)
+    }
+}
+
+impl<T> Future for Outcome<T> {
+    type Output = Result<T, Unfinished>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match ready!(Pin::new(&mut self.0).poll(context)) {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(_)) => Err(Unfinished::Panicked),
+            Err(_) => Err(Unfinished::Ended),
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl std::fmt::Debug for Processors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Processors").field("at_once", &self.at_once).finish_non_exhaustive()
+        f.debug_struct("Processors").field("at_once", &self.shared.at_once).finish_non_exhaustive()
     }
 }
 
@@ -122,29 +300,43 @@ mod tests {
 
     use super::*;
 
+    /// How many are at something, and the most there were.
+    #[derive(Default)]
+    struct Gauge {
+        now: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    impl Gauge {
+        fn during<T>(&self, work: impl FnOnce() -> T) -> T {
+            self.most.fetch_max(self.now.fetch_add(1, SeqCst) + 1, SeqCst);
+            let result = work();
+            self.now.fetch_sub(1, SeqCst);
+            result
+        }
+    }
+
     #[tokio::test]
     async fn all_jobs_are_done_and_few_at_once() {
-        let processors = Processors::new(3);
-        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let processors = Processors::new(3, 3);
+        let gauge = Arc::new(Gauge::default());
         for _ in 0..3 {
             let jobs = (0..50).map(|number| {
-                let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+                let gauge = Arc::clone(&gauge);
                 processors.compute("test", move || {
-                    most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-                    sleep(Duration::from_millis(1));
-                    now.fetch_sub(1, SeqCst);
+                    gauge.during(|| sleep(Duration::from_millis(1)));
                     number
                 })
             });
             let done: Result<Vec<_>> = join_all(jobs).await.into_iter().collect();
             assert_eq!(done.unwrap(), (0..50).collect::<Vec<_>>());
         }
-        assert_eq!(most.load(SeqCst), 3);
+        assert_eq!(gauge.most.load(SeqCst), 3);
     }
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_its_own_job_only() {
-        let processors = Processors::new(1);
+        let processors = Processors::new(1, 1);
         for _ in 0..3 {
             let panics = processors.compute("test", || panic!("as it should"));
             let works = processors.compute("test", || 7);
@@ -156,7 +348,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_waits_for_is_not_begun() {
-        let processors = Processors::new(1);
+        let processors = Processors::new(1, 1);
         let begun = Arc::new(AtomicUsize::new(0));
         let first = processors.compute("test", || sleep(Duration::from_millis(50)));
         let counted = Arc::clone(&begun);
@@ -168,10 +360,129 @@ mod tests {
         assert_eq!(begun.load(SeqCst), 0);
     }
 
+    #[tokio::test]
+    async fn work_that_is_begun_has_a_thread_that_may_wait() {
+        let processors = Arc::new(Processors::new(1, 1));
+        let computes = Arc::clone(&processors);
+        let begun = processors.begin(async move {
+            let before = thread::current().id();
+            let after =
+                computes.compute("test", || (here(), thread::current().id())).await.unwrap();
+            assert_eq!(after, (true, before));
+            before
+        });
+        assert_ne!(begun.await.ok().unwrap(), thread::current().id());
+        assert!(!here());
+        let elsewhere = processors.compute("test", || (here(), thread::current().id())).await;
+        assert!(!elsewhere.unwrap().0);
+    }
+
+    /// Each of these waits for the one that is begun after it, and there is one thread.
+    #[tokio::test]
+    async fn work_that_waits_for_other_work_does_not_hold_it_up() {
+        let processors = Processors::new(1, 1);
+        let mut begun = Vec::new();
+        let mut before = None;
+        for _ in 0..20 {
+            let (next, wait) = oneshot::channel();
+            let give = before.replace(next);
+            begun.push(processors.begin(async move {
+                wait.await.unwrap();
+                assert!(!here());
+                if let Some(give) = give {
+                    let _: Result<(), ()> = give.send(());
+                }
+            }));
+        }
+        let last = processors.begin(async move { before.take().unwrap().send(()) });
+        assert!(matches!(last.await, Ok(Ok(()))));
+        for begun in begun {
+            assert!(begun.await.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn work_that_waits_ends_when_nobody_waits_for_it() {
+        let processors = Processors::new(1, 1);
+        let held = Arc::new(());
+        let holds = Arc::clone(&held);
+        let begun = processors.begin(async move {
+            std::future::pending::<()>().await;
+            drop(holds);
+        });
+        // The one thread is past the first one when it has done this.
+        processors.compute("test", || ()).await.unwrap();
+        assert_eq!(Arc::strong_count(&held), 2);
+        drop(begun);
+        while Arc::strong_count(&held) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_work_is_told_at_once_and_later() {
+        let processors = Processors::new(1, 1);
+        let at_once = processors.begin(async { panic!("as it should") });
+        let (go, wait) = oneshot::channel::<()>();
+        let later = processors.begin(async move {
+            wait.await.unwrap();
+            panic!("as it should");
+        });
+        go.send(()).unwrap();
+        for begun in [at_once, later] {
+            let ended: Result<(), _> = begun.await;
+            assert!(matches!(ended, Err(Unfinished::Panicked)));
+        }
+        assert!(!processors.compute("test", here).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_slow_disk_has_more_threads_and_no_more_compute() {
+        let processors = Arc::new(Processors::new(1, 8));
+        let [waiting, computing] = [(); 2].map(|()| Arc::new(Gauge::default()));
+        let jobs = (0..200).map(|_| {
+            let [waiting, computing] = [&waiting, &computing].map(Arc::clone);
+            let computes = Arc::clone(&processors);
+            processors.begin(async move {
+                waiting.during(|| sleep(Duration::from_millis(3)));
+                let compute = move || computing.during(|| sleep(Duration::from_micros(300)));
+                computes.compute("test", compute).await
+            })
+        });
+        for done in join_all(jobs).await {
+            assert!(matches!(done, Ok(Ok(()))));
+        }
+        let [waiting, computing] = [waiting, computing].map(|gauge| gauge.most.load(SeqCst));
+        assert!((4..=8).contains(&waiting), "{waiting} waited at once");
+        assert_eq!(computing, 1);
+    }
+
+    #[test]
+    fn threads_are_as_many_as_what_jobs_took_says() {
+        let processors = Processors::new(2, 100);
+        let threads = |jobs: &[(u64, u64)]| {
+            let mut took = Took::default();
+            for (computed, waited) in jobs {
+                let [computed, waited] = [*computed, *waited].map(Duration::from_micros);
+                took.add(Took { computed, waited });
+            }
+            processors.shared.threads(took)
+        };
+        assert_eq!(threads(&[]), 2);
+        // Requests to a page cache, and one of them that another process was put before.
+        assert_eq!(threads(&[(1000, 200); 50]), 2);
+        assert_eq!(threads(&[[(1000, 200); 30].as_slice(), &[(1000, 4000)]].concat()), 2);
+        // Each waits four times as long as it computes.
+        assert_eq!(threads(&[(1000, 4500); 50]), 10);
+        assert_eq!(threads(&[(0, 4500)]), 100);
+        // It was slow, and is so no more.
+        assert_eq!(threads(&[[(1000, 9000); 50].as_slice(), &[(1000, 200); 50]].concat()), 2);
+    }
+
     /// A runtime that ends takes its threads with it, also those that have not started.
     #[test]
     fn a_runtime_that_ends_does_not_stop_the_next_one() {
-        let processors = Processors::new(1);
+        let processors = Processors::new(1, 1);
         let runtime = || {
             let mut builder = tokio::runtime::Builder::new_current_thread();
             builder.max_blocking_threads(1).enable_time().build().unwrap()

@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use crate::codec::{DecodeError, max_stored_size};
 use crate::error::{corrupt, task_error};
 use crate::layout::Kind;
-use crate::limits::{Permit, Task, off_thread, start_off_thread, straight};
-use crate::requests::Fetched;
+use crate::limits::{Permit, Task, off_thread, start_off_thread};
+use crate::requests::{Fetched, unreadable};
 use crate::service::Shared;
 
 const INDEX: &str = "read the index of blob";
@@ -65,6 +65,14 @@ pub(crate) async fn open(shared: &Arc<Shared>, digest: &Digest) -> Result<Option
     if *digest == Digest::EMPTY {
         return Ok(reader(BlobIndex::empty(), None));
     }
+    let found = find(Arc::clone(shared), *digest);
+    let found = shared.requests.begin(INDEX, found).await?;
+    Ok(found.and_then(|(index, only)| reader(index, only)))
+}
+
+/// The index of a blob, and its bytes where they are one chunk.
+async fn find(shared: Arc<Shared>, digest: Digest) -> Result<Option<(BlobIndex, Option<Bytes>)>> {
+    let digest = &digest;
     let listed = pin!(shared.fetch_index(digest));
     let chunk = pin!(shared.fetch_chunk_object(digest, max_stored_size(MAX_CHUNK_SIZE)));
     // What the index says comes first: of several chunks, none is the blob's own.
@@ -73,7 +81,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, digest: &Digest) -> Result<Option
         Either::Right((chunk, listed)) => (listed.await?, Either::Right(chunk)),
     };
     let listed = match listed {
-        Listed::Chunks(index) if index.len() > 1 => return Ok(reader(index, None)),
+        Listed::Chunks(index) if index.len() > 1 => return Ok(Some((index, None))),
         listed => listed,
     };
     let chunk = match chunk {
@@ -81,7 +89,7 @@ pub(crate) async fn open(shared: &Arc<Shared>, digest: &Digest) -> Result<Option
         Either::Right(chunk) => chunk?,
     };
     let blob = shared.one_chunk(digest, &listed, chunk).await?;
-    Ok(blob.and_then(|(index, only)| reader(index, Some(only))))
+    Ok(blob.map(|(index, only)| (index, Some(only))))
 }
 
 /// A reader of the blob of which this is the index.
@@ -218,16 +226,6 @@ impl Shared {
     }
 }
 
-/// A file of the store that was opened but cannot be read.
-fn unreadable(
-    operation: &'static str,
-    digest: Digest,
-    error: std::io::Error,
-) -> castore_core::Error {
-    let error = object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(error) };
-    crate::error::store_error(operation, Some(digest), error)
-}
-
 struct Source {
     shared: Arc<Shared>,
     index: Arc<BlobIndex>,
@@ -287,7 +285,7 @@ struct Window {
 struct Fetching {
     number: usize,
     size: u64,
-    task: Task<Result<Bytes>>,
+    task: Task<Bytes>,
     /// None for the chunk that the reader is at: that one must come, however little memory is left.
     _permit: Option<Permit>,
 }
@@ -296,11 +294,8 @@ impl Window {
     /// The bytes of the next chunk that are in the range.
     async fn next(&mut self) -> Result<Option<Bytes>> {
         self.fill();
-        let Some(mut fetching) = self.fetching.pop_front() else { return Ok(None) };
-        let bytes = match fetching.task.join().await {
-            Ok(bytes) => bytes?,
-            Err(error) => return Err(task_error(CHUNK, error)),
-        };
+        let Some(fetching) = self.fetching.pop_front() else { return Ok(None) };
+        let bytes = fetching.task.await?;
         self.fetching_bytes -= fetching.size;
         self.max_bytes = (self.max_bytes + fetching.size).min(self.shared.limits.reading_bytes());
         self.fill();
@@ -330,7 +325,8 @@ impl Window {
                 return;
             }
             let shared = Arc::clone(&self.shared);
-            let task = Task::spawn(straight(async move { shared.fetch_chunk(chunk).await }));
+            let fetch = async move { shared.fetch_chunk(chunk).await };
+            let task = self.shared.requests.begin(CHUNK, fetch);
             let (number, size) = (self.next, chunk.size);
             self.fetching.push_back(Fetching { number, size, task, _permit: permit });
             self.fetching_bytes += size;

@@ -1,6 +1,7 @@
 //! The requests to the object store: limited, counted, and with errors of ours.
 
 use std::fs::File;
+use std::future::Future;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,12 +14,16 @@ use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::counters::Counters;
+use crate::disk::Disk;
 use crate::error::{chain, corrupt, store_error};
-use crate::limits::{Limits, driven};
+use crate::limits::{Limits, Task, driven, straight};
+use crate::processors::here;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Requests {
     store: Arc<dyn ObjectStore>,
+    /// The same store, for threads that may wait for it.
+    disk: Option<Disk>,
     limits: Arc<Limits>,
     pub(crate) counters: Arc<Counters>,
 }
@@ -46,8 +51,31 @@ pub(crate) enum Fetched {
 }
 
 impl Requests {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, limits: Arc<Limits>) -> Requests {
-        Requests { store, limits, counters: Arc::default() }
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        disk: Option<Disk>,
+        limits: Arc<Limits>,
+    ) -> Requests {
+        Requests { store, disk, limits, counters: Arc::default() }
+    }
+
+    /// Begins what is to be done with one chunk, or one small blob: without handing each step of it
+    /// over to others, as far as the store allows for it. It is to begin nothing that it does not poll
+    /// until that has ended, or drop.
+    pub(crate) fn begin<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Task<T> {
+        match self.disk {
+            Some(_) => self.limits.begin(operation, work),
+            None => Task::spawn(operation, straight(work)),
+        }
+    }
+
+    /// The store, where this thread may wait for it.
+    fn disk_here(&self) -> Option<&Disk> {
+        self.disk.as_ref().filter(|_| here())
     }
 
     /// The stored size of an object in bytes, or `None` where there is no such object.
@@ -57,8 +85,17 @@ impl Requests {
         digest: impl Into<Option<Digest>>,
         path: Path,
     ) -> Result<Option<u64>> {
-        let meta = self.look(operation, digest, path).await?;
-        Ok(meta.map(|meta| meta.size))
+        let (this, digest) = (self.clone(), digest.into());
+        driven(operation, async move {
+            let _permit = this.limits.request().await;
+            this.counters.requests_head.add(1);
+            let size = match this.disk_here() {
+                Some(disk) => disk.size(&path),
+                None => this.store.head(&path).await.map(|meta| meta.size),
+            };
+            unless_absent(operation, digest, size)
+        })
+        .await
     }
 
     /// The version of an object, or `None` where there is no such object.
@@ -105,13 +142,26 @@ impl Requests {
         driven(operation, async move {
             let permit = this.limits.request().await;
             this.counters.requests_get.add(1);
+            let too_large = |size| {
+                let message =
+                    format!("the object has {size} bytes, more than {max_size} cannot be");
+                corrupt(operation, digest, message)
+            };
+            if let Some(disk) = this.disk_here() {
+                let opened = unless_absent(operation, digest, disk.open(&path))?;
+                let Some((file, size)) = opened else { return Ok(None) };
+                if size > max_size {
+                    return Err(too_large(size));
+                }
+                let bytes = Fetched::File(file, 0, size).read();
+                let bytes = bytes.map_err(|error| unreadable(operation, digest, error))?;
+                return Ok(Some(Fetched::Bytes(bytes)));
+            }
             let result = unless_absent(operation, digest, this.store.get(&path).await)?;
             let Some(result) = result else { return Ok(None) };
             let size = result.meta.size;
             if size > max_size {
-                let message =
-                    format!("the object has {size} bytes, more than {max_size} cannot be");
-                return Err(corrupt(operation, digest, message));
+                return Err(too_large(size));
             }
             // The request lasts until its bytes are here; a file that is open is none any more.
             let fetched = match result.payload {
@@ -139,10 +189,11 @@ impl Requests {
         driven(operation, async move {
             let _permit = this.limits.request().await;
             this.counters.requests_put.add(1);
-            match this.store.put(&path, PutPayload::from_bytes(object)).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(store_error(operation, digest, error)),
-            }
+            let put = match this.disk_here() {
+                Some(disk) => disk.put(&path, &object),
+                None => this.store.put(&path, PutPayload::from_bytes(object)).await.map(drop),
+            };
+            put.map_err(|error| store_error(operation, digest, error))
         })
         .await
     }
@@ -236,6 +287,12 @@ impl Fetched {
             }
         }
     }
+}
+
+/// A file of the store that was opened but cannot be read.
+pub(crate) fn unreadable(operation: &'static str, digest: Digest, error: std::io::Error) -> Error {
+    let error = object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(error) };
+    store_error(operation, Some(digest), error)
 }
 
 enum CollectError {

@@ -11,7 +11,7 @@ use crate::limits::{Permit, off_thread};
 use crate::moment::Moment;
 use crate::service::Shared;
 
-const CHUNK: &str = "store chunk";
+pub(crate) const CHUNK: &str = "store chunk";
 const INDEX: &str = "store the index of blob";
 
 /// A chunk that is in the store.

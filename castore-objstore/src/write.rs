@@ -13,15 +13,16 @@ use bytes::Bytes;
 use castore_core::{
     BlobIndex, BlobSink, BlobWriter, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNKS, Result,
 };
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet};
 
 use crate::cutting::{Batch, Chunk, Cut, cut_all};
 use crate::error::task_error;
-use crate::limits::{Permit, Task, driven, off_thread, straight};
+use crate::limits::{Permit, Task, off_thread};
 use crate::moment::Moment;
 use crate::service::Shared;
-use crate::store::InStore;
+use crate::store::{CHUNK, InStore};
 
 const OPERATION: &str = "write blob";
 
@@ -67,7 +68,7 @@ impl Drop for Sink {
 /// The blob's task, and the way to it.
 struct BlobTask {
     batches: mpsc::Sender<Batch>,
-    task: Task<Result<Digest>>,
+    task: Task<Digest>,
 }
 
 impl Sink {
@@ -91,14 +92,11 @@ impl BlobTask {
     fn start(shared: &Arc<Shared>) -> BlobTask {
         // One batch waits while one is being cut.
         let (batches, incoming) = mpsc::channel(1);
-        BlobTask { batches, task: Task::spawn(write_blob(Arc::clone(shared), incoming)) }
+        BlobTask { batches, task: Task::spawn(OPERATION, write_blob(Arc::clone(shared), incoming)) }
     }
 
     async fn finish(&mut self) -> Result<Digest> {
-        match self.task.join().await {
-            Ok(result) => result,
-            Err(error) => Err(task_error(OPERATION, error)),
-        }
+        (&mut self.task).await
     }
 }
 
@@ -120,7 +118,8 @@ impl BlobSink for Sink {
     async fn close(&mut self) -> Result<Digest> {
         if self.blob.is_none() && self.gathered.bytes <= self.shared.params.min_size() {
             let batch = std::mem::take(&mut self.gathered);
-            return driven(OPERATION, straight(write_small(Arc::clone(&self.shared), batch))).await;
+            let write = write_small(Arc::clone(&self.shared), batch);
+            return self.shared.requests.begin(OPERATION, write).await;
         }
         self.hand_over(true).await?;
         match &mut self.blob {
@@ -168,12 +167,12 @@ async fn write_blob(shared: Arc<Shared>, batches: mpsc::Receiver<Batch>) -> Resu
     // One batch is taken up while the next one is being cut.
     let (cut, mut incoming) = mpsc::channel(1);
     // It waits for memory, which chunks of this very blob may hold: they are seen to here meanwhile.
-    let mut cutting = Task::spawn(cut_all(Arc::clone(&shared), batches, cut));
+    let cutting = Task::spawn(OPERATION, cut_all(Arc::clone(&shared), batches, cut));
     let mut blob = Blob::new(shared);
     loop {
         tokio::select! {
             // A chunk that cannot be stored ends the blob at once, and not with the next batch.
-            Some(stored) = blob.storing.join_next() => blob.stored(stored)?,
+            Some(stored) = blob.storing.next() => blob.stored(stored?),
             batch = incoming.recv() => match batch {
                 Some(Cut { chunks, more, permit }) => {
                     let chunks = chunks.await.map_err(|error| task_error(OPERATION, error))?;
@@ -183,7 +182,7 @@ async fn write_blob(shared: Arc<Shared>, batches: mpsc::Receiver<Batch>) -> Resu
             },
         }
     }
-    match cutting.join().await.map_err(|error| task_error(OPERATION, error))?? {
+    match cutting.await? {
         Some(whole) => blob.commit(whole).await,
         None => Err(Error::new(ErrorKind::InvalidInput, OPERATION, "the writer was dropped")),
     }
@@ -195,7 +194,7 @@ struct Blob {
     chunks: Vec<ChunkMeta>,
     /// The first chunk, as long as it may be the only one. What is done with it depends on that.
     only: Option<Bytes>,
-    storing: JoinSet<Result<InStore>>,
+    storing: FuturesUnordered<Task<InStore>>,
     any_new: bool,
     /// When the first of the chunks was seen to be stored.
     seen: Option<Moment>,
@@ -207,7 +206,7 @@ impl Blob {
             shared,
             chunks: Vec::new(),
             only: None,
-            storing: JoinSet::new(),
+            storing: FuturesUnordered::new(),
             any_new: false,
             seen: None,
         }
@@ -252,15 +251,13 @@ impl Blob {
         }
         let shared = Arc::clone(&self.shared);
         let permit = Arc::clone(permit);
-        self.storing
-            .spawn(async move { shared.store_chunk(digest, chunk, Some(permit), true).await });
+        let store = async move { shared.store_chunk(digest, chunk, Some(permit), true).await };
+        self.storing.push(self.shared.requests.begin(CHUNK, store));
     }
 
-    fn stored(&mut self, stored: Result<Result<InStore>, JoinError>) -> Result<()> {
-        let InStore { new, seen } = stored.map_err(|error| task_error(OPERATION, error))??;
+    fn stored(&mut self, InStore { new, seen }: InStore) {
         self.any_new |= new;
         self.seen_at(seen);
-        Ok(())
     }
 
     fn seen_at(&mut self, seen: Moment) {
@@ -281,8 +278,8 @@ impl Blob {
                 .with_digest(digest)
                 .with_source(error)
         })?;
-        while let Some(stored) = self.storing.join_next().await {
-            self.stored(stored)?;
+        while let Some(stored) = self.storing.next().await {
+            self.stored(stored?);
         }
         self.shared.commit(&index, self.only, self.any_new, self.seen).await?;
         Ok(digest)
