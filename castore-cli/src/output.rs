@@ -1,10 +1,14 @@
-//! Lines on standard output.
+//! What is written: lines on standard output, and blobs.
 
 use std::io::{self, Write};
 use std::path::Path;
 
+use bytes::Bytes;
 use castore_core::Digest;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::failure::Result;
 
@@ -27,6 +31,39 @@ pub(crate) fn closed(printed: Result<()>) -> Result<bool> {
         Err(failure) if failure.is_closed_output() => Ok(true),
         Err(failure) => Err(failure.about("standard output")),
     }
+}
+
+/// Writes the pieces of a blob on a thread of its own, while further ones are got. Returns what went wrong
+/// with getting them, once those before have been written; and then what went wrong with `output`, or it.
+///
+/// Where the future is dropped, what is being written still is.
+pub(crate) async fn write_pieces<W: Send + 'static>(
+    mut pieces: BoxStream<'static, castore_core::Result<Bytes>>,
+    mut output: W,
+    write: impl Fn(&mut W, &[u8]) -> io::Result<()> + Send + 'static,
+) -> castore_core::Result<io::Result<W>> {
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(1);
+    let writing = tokio::task::spawn_blocking(move || {
+        while let Some(piece) = receiver.blocking_recv() {
+            write(&mut output, &piece)?;
+        }
+        Ok(output)
+    });
+    let got = loop {
+        match pieces.next().await {
+            Some(Ok(piece)) => {
+                if sender.send(piece).await.is_err() {
+                    // The thread has ended, and says why.
+                    break Ok(());
+                }
+            }
+            Some(Err(error)) => break Err(error),
+            None => break Ok(()),
+        }
+    };
+    drop(sender);
+    let written = writing.await.map_err(io::Error::other).flatten();
+    got.map(|()| written)
 }
 
 /// A digest and a name as `b3sum` prints them: a name with a line break or a backslash is escaped,

@@ -2,9 +2,8 @@
 
 use std::io::{self, Write};
 
-use futures_util::StreamExt;
-
 use crate::failure::{Failure, Result, USAGE};
+use crate::output::write_pieces;
 use crate::size;
 use crate::store::{Location, open_read, resolve};
 
@@ -18,16 +17,11 @@ pub(crate) async fn run(location: &Location, digest: &str, range: Option<&str>) 
         }
         None => 0..reader.size(),
     };
-    let mut pieces = reader.read_range(range);
-    while let Some(piece) = pieces.next().await {
-        let piece = piece?;
-        let written = tokio::task::spawn_blocking(move || {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(&piece)?;
-            stdout.flush()
-        });
-        let written = written.await.map_err(io::Error::other).flatten();
-        written.map_err(|error| Failure::from(error).about("standard output"))?;
-    }
+    let write = |stdout: &mut io::Stdout, piece: &[u8]| {
+        stdout.write_all(piece)?;
+        stdout.flush()
+    };
+    let written = write_pieces(reader.read_range(range), io::stdout(), write).await?;
+    written.map_err(|error| Failure::from(error).about("standard output"))?;
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! `castore get`
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use futures_util::StreamExt;
 use tempfile::{Builder, NamedTempFile, TempPath};
 
 use super::{Mode, cat};
 use crate::failure::{FAILED, Failure, Result, USAGE};
-use crate::output::shown;
+use crate::output::{shown, write_pieces};
 use crate::progress::Progress;
 use crate::store::{Location, open_read, resolve};
 
@@ -31,22 +31,16 @@ pub(crate) async fn run(
 
     // The path stays here, and is removed when it is dropped: in any case but success. Work off
     // the async threads, which nobody can cancel, only has the open file.
-    let (mut file, path) =
-        temporary(output).map_err(|error| Failure::from(error).about(shown(output)))?.into_parts();
-    let mut pieces = reader.read_range(0..reader.size());
-    while let Some(piece) = pieces.next().await {
-        let piece = piece?;
-        file = blocking(output, move || {
-            file.write_all(&piece)?;
-            Ok(file)
-        })
-        .await?;
-    }
+    let failed = |error| Failure::from(error).about(shown(output));
+    let (file, path) = temporary(output).map_err(failed)?.into_parts();
+    let pieces = reader.read_range(0..reader.size());
+    let file = write_pieces(pieces, file, File::write_all).await?.map_err(failed)?;
     drop(progress);
-    blocking(output, move || file.sync_all()).await?;
+    let flushed = tokio::task::spawn_blocking(move || file.sync_all()).await;
+    flushed.map_err(io::Error::other).flatten().map_err(failed)?;
     publish(path, output, force).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => exists(output),
-        _ => Failure::from(error).about(shown(output)),
+        _ => failed(error),
     })
 }
 
@@ -101,12 +95,4 @@ fn temporary(output: &Path) -> io::Result<NamedTempFile> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(directory)
-}
-
-async fn blocking<T: Send + 'static>(
-    output: &Path,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other);
-    done.flatten().map_err(|error| Failure::from(error).about(shown(output)))
 }

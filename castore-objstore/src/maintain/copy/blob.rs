@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use castore_core::{BlobIndex, ChunkMeta, Digest, ErrorKind, Result};
 use futures_util::StreamExt;
-use tokio::task::{JoinError, JoinSet};
+use futures_util::stream::FuturesUnordered;
 
 use super::target::{Target, missing};
 use super::{CopiedBlob, CopyOutcome};
-use crate::error::{corrupt, task_error};
+use crate::error::corrupt;
 use crate::limits::{Limits, driven};
 use crate::moment::Moment;
 use crate::read::{self, Listed};
@@ -122,7 +122,8 @@ impl Copying {
         };
         let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
         let is_listed = !matches!(listed, Listed::Absent);
-        let copy = driven(OPERATION, copy_chunk(source, target, digest, None, is_listed));
+        let copy = copy_chunk(source, target, digest, None, is_listed);
+        let copy = self.source.requests.begin(OPERATION, copy);
         let Some(done) = copy.await? else {
             return match listed {
                 Listed::Absent => Ok(None),
@@ -144,7 +145,7 @@ impl Copying {
         seen: &mut Moment,
         step: &(impl Fn() + Sync),
     ) -> Result<()> {
-        let mut running = JoinSet::new();
+        let mut running = FuturesUnordered::new();
         let mut chunks = index.iter();
         loop {
             let next = if running.len() < CHUNKS_AT_ONCE { chunks.next() } else { None };
@@ -156,13 +157,13 @@ impl Copying {
                     continue;
                 }
                 let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
-                running.spawn(async move {
+                running.push(self.source.requests.begin(OPERATION, async move {
                     let done = copy_chunk(source, target, digest, Some(size), true).await?;
                     done.ok_or_else(|| missing(digest))
-                });
+                }));
             } else {
-                let Some(done) = running.join_next().await else { return Ok(()) };
-                copied.count(&joined(done)?, seen);
+                let Some(done) = running.next().await else { return Ok(()) };
+                copied.count(&done?, seen);
                 step();
             }
         }
@@ -181,10 +182,6 @@ impl CopiedBlob {
             None => self.chunks_reused += 1,
         }
     }
-}
-
-fn joined(done: Result<Result<Done>, JoinError>) -> Result<Done> {
-    done.map_err(|error| task_error(OPERATION, error))?
 }
 
 /// Copies a chunk, unless it is there; returns `None` where the source does not have it either. Needs

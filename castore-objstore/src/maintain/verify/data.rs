@@ -13,6 +13,8 @@ use super::{
 use crate::codec::{DecodeError, max_stored_size};
 use crate::service::Shared;
 
+const OPERATION: &str = "read chunk";
+
 /// What a chunk has turned out to be.
 #[derive(Debug)]
 pub(crate) enum Examined {
@@ -27,22 +29,30 @@ pub(crate) enum Examined {
     },
 }
 
+impl Examined {
+    fn unreadable(error: Error) -> Examined {
+        let problem = Problem::UnreadableChunk;
+        Examined::Bad { problem, detail: told(&error), error: Some(error) }
+    }
+}
+
 /// Reads a chunk and looks whether it is right.
-pub(crate) async fn examine(shared: &Shared, digest: &Digest) -> Examined {
+pub(crate) async fn examine(shared: &Arc<Shared>, digest: &Digest) -> Examined {
+    let (this, digest) = (Arc::clone(shared), *digest);
+    let examine = async move { Ok(examine_here(&this, &digest).await) };
+    shared.requests.begin(OPERATION, examine).await.unwrap_or_else(Examined::unreadable)
+}
+
+async fn examine_here(shared: &Shared, digest: &Digest) -> Examined {
     let bad =
         |problem, detail: &str| Examined::Bad { problem, detail: detail.to_owned(), error: None };
-    let unreadable = |error: Error| Examined::Bad {
-        problem: Problem::UnreadableChunk,
-        detail: told(&error),
-        error: Some(error),
-    };
     // What an index states may be wrong: so only the largest there may be is a limit.
     let max_size = max_stored_size(MAX_CHUNK_SIZE);
     let object = match shared.fetch_chunk_object(digest, max_size).await {
         Ok(Some(object)) => object,
         Ok(None) => return Examined::Absent,
         Err(error) if is_corrupt(&error) => return bad(Problem::CorruptChunk, &told(&error)),
-        Err(error) => return unreadable(error),
+        Err(error) => return Examined::unreadable(error),
     };
     let stored = object.size();
     match shared.try_decode(*digest, None, object).await {
@@ -54,7 +64,7 @@ pub(crate) async fn examine(shared: &Shared, digest: &Digest) -> Examined {
         Ok(Err(_)) if stored == 0 => bad(Problem::EmptyChunk, ""),
         Ok(Err(DecodeError::CutShort(_))) => bad(Problem::TruncatedChunk, ""),
         Ok(Err(error)) => bad(Problem::CorruptChunk, &error.to_string()),
-        Err(error) => unreadable(error),
+        Err(error) => Examined::unreadable(error),
     }
 }
 
@@ -86,11 +96,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
                             detail: String::new(),
                             error: None,
                         },
-                        Err(error) => Examined::Bad {
-                            problem: Problem::UnreadableChunk,
-                            detail: told(&error),
-                            error: Some(error),
-                        },
+                        Err(error) => Examined::unreadable(error),
                     };
                 }
                 (chunk, blobs, count, examined)
