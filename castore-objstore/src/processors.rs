@@ -414,9 +414,12 @@ mod tests {
         processors.compute("test", || ()).await.unwrap();
         assert_eq!(Arc::strong_count(&held), 2);
         drop(begun);
-        while Arc::strong_count(&held) > 1 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let ended = async {
+            while Arc::strong_count(&held) > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap();
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::codec::{DecodeError, max_stored_size};
 use crate::error::{corrupt, task_error};
 use crate::layout::Kind;
-use crate::limits::{Permit, Task, off_thread, start_off_thread};
+use crate::limits::{DIGESTED_AT_ONCE, Permit, Task, off_thread, start_off_thread};
 use crate::requests::{Fetched, unreadable};
 use crate::service::Shared;
 
@@ -28,10 +28,6 @@ pub(crate) const BLOB: &str = "read blob";
 /// Who reads a few bytes and stops has then not fetched much more, and who reads on is at full
 /// speed after a few round trips.
 const FIRST_WINDOW: u64 = 4 * 1024 * 1024;
-
-/// A chunk of up to so many bytes is digested by the task that reads it. That takes 100 to 200
-/// microseconds, and having it done elsewhere would cost a good part of that.
-const DIGESTED_AT_ONCE: usize = 512 * 1024;
 
 /// What the object of an index says.
 pub(crate) enum Listed {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::cutting::{Batch, Chunk, Cut, cut_all};
 use crate::error::task_error;
-use crate::limits::{Permit, Task, off_thread};
+use crate::limits::{DIGESTED_AT_ONCE, Permit, Task, off_thread};
 use crate::moment::Moment;
 use crate::service::Shared;
 use crate::store::{CHUNK, InStore};
@@ -32,9 +32,6 @@ const FEW_WRITERS: usize = 4;
 
 /// A batch is not made smaller than this, in bytes.
 const MIN_BATCH: usize = 64 * 1024;
-
-/// So many bytes are digested at once: it takes about as long as to have it done elsewhere.
-const FEW_BYTES: usize = 128 * 1024;
 
 pub(crate) fn open(shared: &Arc<Shared>) -> BlobWriter {
     let writers = 1 + shared.writers.fetch_add(1, Relaxed);
@@ -151,7 +148,7 @@ async fn write_small(shared: Arc<Shared>, batch: Batch) -> Result<Digest> {
     };
     let bytes = all.clone();
     let digest = match all.len() {
-        0..=FEW_BYTES => Digest::of(&bytes),
+        0..=DIGESTED_AT_ONCE => Digest::of(&bytes),
         _ => off_thread(OPERATION, move || Digest::of(&bytes)).await?,
     };
     let mut blob = Blob::new(shared);
