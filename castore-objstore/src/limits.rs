@@ -4,9 +4,10 @@
 //! processors are at, one chunk each in its other form, comes on top.
 //!
 //! Nothing here can deadlock. Whoever waits for a share or holds one is a task of its own
-//! ([`driven`]), and never a future that its caller may stop to poll; and it ends without its
-//! caller's help. The one exception is memory for reading, which a reader may hold that is never
-//! read from again: so nobody waits for it, and a reader without it fetches one chunk at a time.
+//! ([`driven`]), or a job that becomes one when it has to wait (`processors.rs`), and never a future
+//! that its caller may stop to poll; and it ends without its caller's help. The one exception is
+//! memory for reading, which a reader may hold that is never read from again: so nobody waits for
+//! it, and a reader without it fetches one chunk at a time.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::error::task_error;
-use crate::processors::{Outcome, Processors, here};
+use crate::processors::{Outcome, Processors, may_block};
 
 /// Up to so many bytes are digested wherever they are, on an async thread too. That takes 100 to 200
 /// microseconds, and having it done elsewhere would cost a good part of that.
@@ -169,8 +170,8 @@ impl Limits {
     }
 }
 
-/// A task that ends when what waits for it is dropped. Its result is an error of `operation` where it
-/// panicked, or its runtime has ended.
+/// A task that ends when what waits for it is dropped; a job that has begun then goes on until it has to
+/// wait for others. Its result is an error of `operation` where it panicked, or its runtime has ended.
 #[derive(Debug)]
 pub(crate) struct Task<T> {
     operation: &'static str,
@@ -238,7 +239,7 @@ pub(crate) async fn driven<T: Send + 'static>(
     operation: &'static str,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    if here() || STRAIGHT.try_get().is_ok() {
+    if may_block() || STRAIGHT.try_get().is_ok() {
         return work.await;
     }
     Task::spawn(operation, work).await
@@ -246,12 +247,12 @@ pub(crate) async fn driven<T: Send + 'static>(
 
 /// Runs `work` off the async threads at once.
 ///
-/// On a thread that is none, that is here and now.
+/// On a thread that may block, that is here and now.
 pub(crate) async fn off_thread<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
-    if here() {
+    if may_block() {
         return Ok(work());
     }
     start_off_thread(work).await.map_err(|error| task_error(operation, error))

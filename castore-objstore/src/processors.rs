@@ -5,7 +5,7 @@
 //! what is done with it.
 //!
 //! A job is something to compute, or, where the store is a directory, all that is to be done with a
-//! chunk or a small blob: then its thread waits for the disk as well ([`here`]). While the disk is
+//! chunk or a small blob: then its thread waits for the disk as well ([`may_block`]). While the disk is
 //! slow, there are more threads, of which no more compute at once than before.
 
 use std::cell::Cell;
@@ -65,12 +65,13 @@ struct Queue {
 pub(crate) struct Outcome<T>(oneshot::Receiver<thread::Result<T>>);
 
 thread_local! {
-    /// How long the job that is being done has computed; none while there is none that may wait.
+    /// How long the job that is being done has computed, or waited for its turn to; none while there is
+    /// no job that may wait.
     static COMPUTED: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
-/// Whether this thread may wait for the disk, and compute: whatever is to be done is best done here.
-pub(crate) fn here() -> bool {
+/// Whether this thread may wait for the disk, and compute: whatever is to be done is best done on it.
+pub(crate) fn may_block() -> bool {
     COMPUTED.get().is_some()
 }
 
@@ -119,7 +120,7 @@ impl Processors {
                 return Took::default();
             }
             let mut work = Box::pin(work);
-            let (polled, took) = poll_here(work.as_mut());
+            let (polled, took) = poll_once(work.as_mut());
             match polled {
                 Ok(Poll::Ready(result)) => drop(done.send(Ok(result))),
                 Ok(Poll::Pending) => drop(tokio::spawn(straight(go_on(work, done)))),
@@ -132,7 +133,7 @@ impl Processors {
 }
 
 /// Does of `work` what can be done without waiting for others.
-fn poll_here<T>(work: Pin<&mut impl Future<Output = T>>) -> (thread::Result<Poll<T>>, Took) {
+fn poll_once<T>(work: Pin<&mut impl Future<Output = T>>) -> (thread::Result<Poll<T>>, Took) {
     let began = Instant::now();
     COMPUTED.set(Some(Duration::ZERO));
     let polled =
@@ -367,13 +368,13 @@ mod tests {
         let begun = processors.begin(async move {
             let before = thread::current().id();
             let after =
-                computes.compute("test", || (here(), thread::current().id())).await.unwrap();
+                computes.compute("test", || (may_block(), thread::current().id())).await.unwrap();
             assert_eq!(after, (true, before));
             before
         });
         assert_ne!(begun.await.ok().unwrap(), thread::current().id());
-        assert!(!here());
-        let elsewhere = processors.compute("test", || (here(), thread::current().id())).await;
+        assert!(!may_block());
+        let elsewhere = processors.compute("test", || (may_block(), thread::current().id())).await;
         assert!(!elsewhere.unwrap().0);
     }
 
@@ -388,7 +389,7 @@ mod tests {
             let give = before.replace(next);
             begun.push(processors.begin(async move {
                 wait.await.unwrap();
-                assert!(!here());
+                assert!(!may_block());
                 if let Some(give) = give {
                     let _: Result<(), ()> = give.send(());
                 }
@@ -436,7 +437,7 @@ mod tests {
             let ended: Result<(), _> = begun.await;
             assert!(matches!(ended, Err(Unfinished::Panicked)));
         }
-        assert!(!processors.compute("test", here).await.unwrap());
+        assert!(!processors.compute("test", may_block).await.unwrap());
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use crate::counters::Counters;
 use crate::disk::Disk;
 use crate::error::{chain, corrupt, store_error};
 use crate::limits::{Limits, Task, driven, straight};
-use crate::processors::here;
+use crate::processors::may_block;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Requests {
@@ -75,7 +75,7 @@ impl Requests {
 
     /// The store, where this thread may wait for it.
     fn disk_here(&self) -> Option<&Disk> {
-        self.disk.as_ref().filter(|_| here())
+        self.disk.as_ref().filter(|_| may_block())
     }
 
     /// The stored size of an object in bytes, or `None` where there is no such object.

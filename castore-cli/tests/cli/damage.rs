@@ -28,6 +28,27 @@ fn a_flipped_byte_is_found_and_nothing_is_left_behind() {
     assert_eq!(place.names("."), ["in", "store"]);
 }
 
+#[test]
+fn what_comes_before_a_bad_chunk_is_written() {
+    let place = Place::new();
+    let data = noise(2_000_000, 1);
+    let digest = place.write("in", &data).to_string();
+    place.ok(&["put", "in"]);
+    let mut longest = 0;
+    for path in place.objects() {
+        if path.starts_with(place.path("store/chunks")) {
+            let good = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &good[1..]).unwrap();
+            let cat = place.run(&["cat", &digest]);
+            std::fs::write(&path, good).unwrap();
+            assert!(cat.code == 3 && data.starts_with(&cat.stdout), "{}", cat.stderr);
+            longest = longest.max(cat.stdout.len());
+        }
+    }
+    // All but the last chunk.
+    assert!(longest >= data.len() - 524_288, "{longest}");
+}
+
 /// A small filesystem, until it is dropped.
 #[cfg(target_os = "linux")]
 struct Small(std::path::PathBuf);

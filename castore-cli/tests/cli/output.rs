@@ -47,6 +47,10 @@ fn an_output_that_cannot_be_written_is_a_failure_but_no_panic() {
     assert!(hash.code == 1 && hash.stderr.contains("No space left"), "{hash:?}");
     let put = ran(&place.command(&["put", "in"]).stderr(full()).output().unwrap());
     assert_eq!((put.code, put.text()), (0, format!("{}  in\n", Digest::of(b"hello"))));
+    let digest = Digest::of(b"hello").to_string();
+    let cat = ran(&place.command(&["cat", &digest]).stdout(full()).output().unwrap());
+    let line = "castore: standard output: No space left";
+    assert!(cat.code == 1 && cat.stderr.starts_with(line), "{cat:?}");
     let wrong = ran(&place.command(&["cat", "xyz"]).stderr(full()).output().unwrap());
     assert_eq!(wrong.code, 2);
 }
