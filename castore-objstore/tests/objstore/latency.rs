@@ -28,7 +28,7 @@ async fn round_trips_of_64_mib() {
     println!("round trips: {new} to put new data, {again} to put it again, {reading} to read it");
     assert!(new <= 9, "{new} round trips to put new data");
     assert!(again <= 6, "{again} round trips to put known data");
-    assert!(reading <= 7, "{reading} round trips to read");
+    assert!(reading <= 6, "{reading} round trips to read");
 }
 
 #[tokio::test(start_paused = true)]
