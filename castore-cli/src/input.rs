@@ -90,7 +90,7 @@ fn read_piece(reader: &mut impl Read, size: usize) -> io::Result<Bytes> {
     Ok(piece.into())
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?

@@ -57,9 +57,13 @@ pub(crate) fn corrupt(
 
 /// A background task that ended without a result of its own.
 pub(crate) fn task_error(operation: &'static str, error: tokio::task::JoinError) -> Error {
-    let message =
-        if error.is_panic() { "a background task panicked" } else { "the runtime was shut down" };
-    Error::new(ErrorKind::Other, operation, message).with_source(error)
+    unfinished(operation, error.is_panic()).with_source(error)
+}
+
+/// Work in the background that panicked, or ended with its runtime.
+pub(crate) fn unfinished(operation: &'static str, panicked: bool) -> Error {
+    let message = if panicked { "a background task panicked" } else { "the runtime was shut down" };
+    Error::new(ErrorKind::Other, operation, message)
 }
 
 fn about(error: Error, digest: Option<Digest>) -> Error {

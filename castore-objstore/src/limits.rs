@@ -166,21 +166,15 @@ impl Limits {
         operation: &'static str,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Task<T> {
-        Task { operation, running: Running::Job(self.processors.begin(work)) }
+        Task::Job(self.processors.begin(operation, work))
     }
 }
 
 /// A task that ends when what waits for it is dropped; a job that has begun then goes on until it has to
 /// wait for others. Its result is an error of `operation` where it panicked, or its runtime has ended.
 #[derive(Debug)]
-pub(crate) struct Task<T> {
-    operation: &'static str,
-    running: Running<T>,
-}
-
-#[derive(Debug)]
-enum Running<T> {
-    Spawned(JoinHandle<Result<T>>),
+pub(crate) enum Task<T> {
+    Spawned(&'static str, JoinHandle<Result<T>>),
     Job(Outcome<Result<T>>),
 }
 
@@ -192,11 +186,11 @@ impl<T> Task<T> {
     where
         T: Send + 'static,
     {
-        Task { operation, running: Running::Spawned(tokio::spawn(work)) }
+        Task::Spawned(operation, tokio::spawn(work))
     }
 
     pub(crate) fn abort(&self) {
-        if let Running::Spawned(task) = &self.running {
+        if let Task::Spawned(_, task) = self {
             task.abort();
         }
     }
@@ -206,12 +200,10 @@ impl<T> Future for Task<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        let operation = self.operation;
-        Poll::Ready(match &mut self.running {
-            Running::Spawned(task) => ready!(Pin::new(task).poll(context))
+        Poll::Ready(match &mut *self {
+            Task::Spawned(operation, task) => ready!(Pin::new(task).poll(context))
                 .unwrap_or_else(|error| Err(task_error(operation, error))),
-            Running::Job(outcome) => ready!(Pin::new(outcome).poll(context))
-                .unwrap_or_else(|unfinished| Err(unfinished.error(operation))),
+            Task::Job(outcome) => ready!(Pin::new(outcome).poll(context)).flatten(),
         })
     }
 }

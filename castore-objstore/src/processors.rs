@@ -18,10 +18,11 @@ use std::task::{Context, Poll, Waker, ready};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use castore_core::{Error, ErrorKind, Result};
+use castore_core::Result;
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
+use crate::error::unfinished;
 use crate::limits::{start_off_thread, straight};
 
 /// Up to this a job has not waited: so long its requests take of a processor.
@@ -62,7 +63,10 @@ struct Queue {
 /// What a job will have come to. Where it is dropped, a job that has begun goes on until it has to wait
 /// for others, and another one is not begun.
 #[derive(Debug)]
-pub(crate) struct Outcome<T>(oneshot::Receiver<thread::Result<T>>);
+pub(crate) struct Outcome<T> {
+    operation: &'static str,
+    result: oneshot::Receiver<thread::Result<T>>,
+}
 
 thread_local! {
     /// How long the job that is being done has computed, or waited for its turn to; none while there is
@@ -95,7 +99,7 @@ impl Processors {
             COMPUTED.set(Some(before + began.elapsed()));
             return Ok(result);
         }
-        let (done, outcome) = oneshot::channel();
+        let (done, result) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         self.shared.add(Box::new(move || {
             if !done.is_closed() {
@@ -105,16 +109,17 @@ impl Processors {
             }
             Took::default()
         }));
-        Outcome(outcome).await.map_err(|unfinished| unfinished.error(operation))
+        Outcome { operation, result }.await
     }
 
     /// Has all of `work` done on one thread, which waits for the disk where that must be. What has to
     /// wait for others goes on as a task: so nobody waits for a thread that waits for him.
     pub(crate) fn begin<T: Send + 'static>(
         &self,
+        operation: &'static str,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Outcome<T> {
-        let (done, outcome) = oneshot::channel();
+        let (done, result) = oneshot::channel();
         self.shared.add(Box::new(move || {
             if done.is_closed() {
                 return Took::default();
@@ -128,7 +133,7 @@ impl Processors {
             }
             took
         }));
-        Outcome(outcome)
+        Outcome { operation, result }
     }
 }
 
@@ -252,31 +257,14 @@ impl Drop for Share<'_> {
     }
 }
 
-/// Why there is no result.
-pub(crate) enum Unfinished {
-    Panicked,
-    /// With its runtime.
-    Ended,
-}
-
-impl Unfinished {
-    pub(crate) fn error(&self, operation: &'static str) -> Error {
-        let message = match self {
-            Unfinished::Panicked => "a background task panicked",
-            Unfinished::Ended => "the runtime was shut down",
-        };
-        Error::new(ErrorKind::Other, operation, message)
-    }
-}
-
 impl<T> Future for Outcome<T> {
-    type Output = Result<T, Unfinished>;
+    type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match ready!(Pin::new(&mut self.0).poll(context)) {
+        Poll::Ready(match ready!(Pin::new(&mut self.result).poll(context)) {
             Ok(Ok(result)) => Ok(result),
-            Ok(Err(_)) => Err(Unfinished::Panicked),
-            Err(_) => Err(Unfinished::Ended),
+            Ok(Err(_)) => Err(unfinished(self.operation, true)),
+            Err(_) => Err(unfinished(self.operation, false)),
         })
     }
 }
@@ -297,6 +285,7 @@ mod tests {
     use std::thread::sleep;
     use std::time::Duration;
 
+    use castore_core::ErrorKind;
     use futures_util::future::join_all;
 
     use super::*;
@@ -365,7 +354,7 @@ mod tests {
     async fn work_that_is_begun_has_a_thread_that_may_wait() {
         let processors = Arc::new(Processors::new(1, 1));
         let computes = Arc::clone(&processors);
-        let begun = processors.begin(async move {
+        let begun = processors.begin("test", async move {
             let before = thread::current().id();
             let after =
                 computes.compute("test", || (may_block(), thread::current().id())).await.unwrap();
@@ -387,7 +376,7 @@ mod tests {
         for _ in 0..20 {
             let (next, wait) = oneshot::channel();
             let give = before.replace(next);
-            begun.push(processors.begin(async move {
+            begun.push(processors.begin("test", async move {
                 wait.await.unwrap();
                 assert!(!may_block());
                 if let Some(give) = give {
@@ -395,7 +384,7 @@ mod tests {
                 }
             }));
         }
-        let last = processors.begin(async move { before.take().unwrap().send(()) });
+        let last = processors.begin("test", async move { before.take().unwrap().send(()) });
         assert!(matches!(last.await, Ok(Ok(()))));
         for begun in begun {
             assert!(begun.await.is_ok());
@@ -407,7 +396,7 @@ mod tests {
         let processors = Processors::new(1, 1);
         let held = Arc::new(());
         let holds = Arc::clone(&held);
-        let begun = processors.begin(async move {
+        let begun = processors.begin("test", async move {
             std::future::pending::<()>().await;
             drop(holds);
         });
@@ -426,16 +415,17 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_work_is_told_at_once_and_later() {
         let processors = Processors::new(1, 1);
-        let at_once = processors.begin(async { panic!("as it should") });
+        let at_once = processors.begin("test", async { panic!("as it should") });
         let (go, wait) = oneshot::channel::<()>();
-        let later = processors.begin(async move {
+        let later = processors.begin("test", async move {
             wait.await.unwrap();
             panic!("as it should");
         });
         go.send(()).unwrap();
         for begun in [at_once, later] {
-            let ended: Result<(), _> = begun.await;
-            assert!(matches!(ended, Err(Unfinished::Panicked)));
+            let ended: Result<()> = begun.await;
+            let error = ended.unwrap_err();
+            assert_eq!(error.to_string(), unfinished("test", true).to_string());
         }
         assert!(!processors.compute("test", may_block).await.unwrap());
     }
@@ -447,7 +437,7 @@ mod tests {
         let jobs = (0..200).map(|_| {
             let [waiting, computing] = [&waiting, &computing].map(Arc::clone);
             let computes = Arc::clone(&processors);
-            processors.begin(async move {
+            processors.begin("test", async move {
                 waiting.during(|| sleep(Duration::from_millis(3)));
                 let compute = move || computing.during(|| sleep(Duration::from_micros(100)));
                 computes.compute("test", compute).await

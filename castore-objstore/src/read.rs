@@ -19,7 +19,7 @@ use crate::requests::{Fetched, unreadable};
 use crate::service::Shared;
 
 const INDEX: &str = "read the index of blob";
-const CHUNK: &str = "read chunk";
+pub(crate) const CHUNK: &str = "read chunk";
 /// What a read of a whole blob fails in whose chunks are right, but are those of another.
 pub(crate) const BLOB: &str = "read blob";
 

@@ -78,7 +78,7 @@ impl Sink {
             return Ok(());
         }
         // The task takes batches until the last one, unless it has failed.
-        match blob.finish().await {
+        match (&mut blob.task).await {
             Err(error) => Err(error),
             Ok(_) => Err(Error::new(ErrorKind::Other, OPERATION, "the writer ended early")),
         }
@@ -90,10 +90,6 @@ impl BlobTask {
         // One batch waits while one is being cut.
         let (batches, incoming) = mpsc::channel(1);
         BlobTask { batches, task: Task::spawn(OPERATION, write_blob(Arc::clone(shared), incoming)) }
-    }
-
-    async fn finish(&mut self) -> Result<Digest> {
-        (&mut self.task).await
     }
 }
 
@@ -120,7 +116,7 @@ impl BlobSink for Sink {
         }
         self.hand_over(true).await?;
         match &mut self.blob {
-            Some(blob) => blob.finish().await,
+            Some(blob) => (&mut blob.task).await,
             None => Err(Error::new(ErrorKind::Other, OPERATION, "the writer has no task")),
         }
     }
@@ -129,7 +125,7 @@ impl BlobSink for Sink {
         if let Some(mut blob) = self.blob.take() {
             blob.task.abort();
             // It ends with "cancelled", or had ended already: either is fine.
-            let _ = blob.finish().await;
+            let _ = (&mut blob.task).await;
         }
     }
 

@@ -8,6 +8,7 @@ use tempfile::{Builder, NamedTempFile, TempPath};
 
 use super::{Mode, cat};
 use crate::failure::{FAILED, Failure, Result, USAGE};
+use crate::input::blocking;
 use crate::output::{shown, write_pieces};
 use crate::progress::Progress;
 use crate::store::{Location, open_read, resolve};
@@ -36,8 +37,7 @@ pub(crate) async fn run(
     let pieces = reader.read_range(0..reader.size());
     let file = write_pieces(pieces, file, File::write_all).await?.map_err(failed)?;
     drop(progress);
-    let flushed = tokio::task::spawn_blocking(move || file.sync_all()).await;
-    flushed.map_err(io::Error::other).flatten().map_err(failed)?;
+    blocking(move || file.sync_all()).await.map_err(failed)?;
     publish(path, output, force).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => exists(output),
         _ => failed(error),

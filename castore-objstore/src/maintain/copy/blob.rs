@@ -13,9 +13,9 @@ use crate::limits::{Limits, driven};
 use crate::moment::Moment;
 use crate::read::{self, Listed};
 use crate::service::Shared;
+use crate::store::CHUNK;
 
 const OPERATION: &str = "copy blob";
-const STORE: &str = "store chunk";
 
 /// How many chunks of one blob are under way at once; memory and requests are limited besides.
 const CHUNKS_AT_ONCE: usize = 128;
@@ -218,7 +218,7 @@ async fn copy_chunk(
     }
     let stored_size = stored.len() as u64;
     let seen = Moment::now();
-    requests.put(STORE, digest, layout.chunk(&digest), stored).await?;
+    requests.put(CHUNK, digest, layout.chunk(&digest), stored).await?;
     known.insert(digest, seen);
     requests.counters.chunks_new.add(1);
     requests.counters.bytes_new.add(size);

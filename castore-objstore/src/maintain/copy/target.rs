@@ -90,5 +90,5 @@ impl Target {
 
 /// What is not at the source although an index lists it.
 pub(super) fn missing(digest: Digest) -> Error {
-    crate::error::corrupt("read chunk", digest, "it is missing")
+    crate::error::corrupt(crate::read::CHUNK, digest, "it is missing")
 }

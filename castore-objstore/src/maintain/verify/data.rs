@@ -11,9 +11,8 @@ use super::{
     Checkpoint, Finding, Phase, Problem, Run, Verified, VerifyLevel, Window, is_corrupt, told,
 };
 use crate::codec::{DecodeError, max_stored_size};
+use crate::read::CHUNK;
 use crate::service::Shared;
-
-const OPERATION: &str = "read chunk";
 
 /// What a chunk has turned out to be.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ impl Examined {
 pub(crate) async fn examine(shared: &Arc<Shared>, digest: &Digest) -> Examined {
     let (this, digest) = (Arc::clone(shared), *digest);
     let examine = async move { Ok(examine_here(&this, &digest).await) };
-    shared.requests.begin(OPERATION, examine).await.unwrap_or_else(Examined::unreadable)
+    shared.requests.begin(CHUNK, examine).await.unwrap_or_else(Examined::unreadable)
 }
 
 async fn examine_here(shared: &Shared, digest: &Digest) -> Examined {
