@@ -13,15 +13,16 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 
-use crate::codec::Codec;
-use crate::disk::Disk;
-use crate::durability::Barrier;
-use crate::known::Known;
-use crate::layout::Layout;
-use crate::limits::Limits;
-use crate::maintain::Rules;
-use crate::requests::Requests;
-use crate::service::{ObjectStoreBlobService, Shared};
+use crate::exec::limits::Limits;
+use crate::objects::barrier::Barrier;
+use crate::objects::client::Requests;
+use crate::objects::local::Disk;
+use crate::service::ObjectStoreBlobService;
+use crate::store::Store;
+use crate::store::codec::Codec;
+use crate::store::layout::Layout;
+use crate::store::presence::Known;
+use crate::store::safeguards::Safeguards;
 
 /// The default of [`Builder::memory`]: 64 MiB.
 pub const DEFAULT_MEMORY: usize = 64 * 1024 * 1024;
@@ -56,7 +57,7 @@ pub struct Builder {
     check_reused: bool,
     cutting_threads: Option<NonZeroUsize>,
     grace: Duration,
-    rules: Rules,
+    rules: Safeguards,
 }
 
 #[derive(Debug, Clone)]
@@ -86,7 +87,7 @@ impl Builder {
             check_reused: false,
             cutting_threads: None,
             grace: DEFAULT_GRACE,
-            rules: Rules::ALL,
+            rules: Safeguards::ALL,
         }
     }
 
@@ -163,7 +164,7 @@ impl Builder {
     }
 
     #[cfg(test)]
-    pub(crate) fn rules(mut self, rules: Rules) -> Builder {
+    pub(crate) fn rules(mut self, rules: Safeguards) -> Builder {
         self.rules = rules;
         self
     }
@@ -228,7 +229,7 @@ impl Builder {
             1 => batch_size,
             threads => threads.saturating_mul(4 * self.params.max_size()).min(self.memory / 8),
         };
-        Ok(ObjectStoreBlobService::new(Shared {
+        Ok(ObjectStoreBlobService::new(Store {
             requests: Requests::new(store, disk, Arc::clone(&limits)),
             limits,
             layout: Layout::new(&base),

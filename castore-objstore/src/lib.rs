@@ -51,39 +51,28 @@
 
 #![forbid(unsafe_code)]
 
-mod aside;
 mod builder;
-mod check_again;
-mod codec;
-mod counters;
-mod cutting;
-mod disk;
-mod durability;
 mod error;
-mod known;
-mod layout;
-mod limits;
+mod exec;
 mod maintain;
-mod moment;
-mod processors;
+mod objects;
 mod read;
-mod requests;
 mod service;
 mod store;
 mod url;
 mod write;
 
-pub use aside::StoredChunk;
 pub use builder::{Builder, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_ZSTD_LEVEL};
 pub use castore_chunker::ChunkParams;
-pub use counters::Stats;
 pub use maintain::{
     Amount, BlobCopy, Checkpoint, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate,
     EstimateLine, Extent, Finding, GcOptions, GcReport, Histogram, Observer, Outcome, Prices,
     Problem, Progress, RepairOptions, RepairReport, Roots, Sample, SizeClass, Usage, Verified,
     VerifyLevel, VerifyOptions, VerifyReport,
 };
+pub use objects::stats::Stats;
 pub use service::ObjectStoreBlobService;
+pub use store::trash::StoredChunk;
 pub use url::{local_path, parse_url, parse_url_opts};
 
 /// The README's example is a test.

@@ -1,10 +1,7 @@
 //! The blob service over an object store.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use castore_chunker::ChunkParams;
@@ -15,16 +12,11 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 
-use crate::aside::StoredChunk;
 use crate::builder::Builder;
-use crate::codec::Codec;
-use crate::counters::Stats;
-use crate::durability::Barrier;
-use crate::known::Known;
-use crate::layout::{Layout, digest_of};
-use crate::limits::Limits;
-use crate::maintain::Rules;
-use crate::requests::Requests;
+use crate::objects::stats::Stats;
+use crate::store::Store;
+use crate::store::layout::digest_of;
+use crate::store::trash::StoredChunk;
 use crate::{read, write};
 
 /// Content-addressed, deduplicating blob storage over any object store.
@@ -33,34 +25,7 @@ use crate::{read, write};
 /// readers and writers, need a tokio runtime.
 #[derive(Debug, Clone)]
 pub struct ObjectStoreBlobService {
-    pub(crate) shared: Arc<Shared>,
-}
-
-/// What all clones, readers and writers of a service share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) requests: Requests,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) layout: Layout,
-    pub(crate) codec: Arc<Codec>,
-    pub(crate) known: Known,
-    /// The root of a local store, which the base path is relative to.
-    pub(crate) directory: Option<PathBuf>,
-    pub(crate) barrier: Option<Barrier>,
-    /// Whether what is there is verified before a writer relies on it.
-    pub(crate) check_reused: bool,
-    pub(crate) params: ChunkParams,
-    /// How long after its chunks were seen a writer looks for them again: half the grace period.
-    pub(crate) recheck_after: Duration,
-    pub(crate) rules: Rules,
-    /// How many threads cut a blob that is the only one being written.
-    pub(crate) cutting_threads: NonZeroUsize,
-    /// How many bytes a writer cuts at a time, unless there are many writers.
-    pub(crate) batch_size: usize,
-    /// The same for a writer that is opened while there is no other.
-    pub(crate) large_batch_size: usize,
-    /// How many writers are open.
-    pub(crate) writers: AtomicUsize,
+    pub(crate) shared: Arc<Store>,
 }
 
 impl ObjectStoreBlobService {
@@ -74,7 +39,7 @@ impl ObjectStoreBlobService {
         Builder::of_directory(path.into())
     }
 
-    pub(crate) fn new(shared: Shared) -> ObjectStoreBlobService {
+    pub(crate) fn new(shared: Store) -> ObjectStoreBlobService {
         ObjectStoreBlobService { shared: Arc::new(shared) }
     }
 
@@ -175,7 +140,7 @@ impl BlobService for ObjectStoreBlobService {
             return Ok(true);
         }
         const OPERATION: &str = "look for blob";
-        let Shared { requests, layout, .. } = &*self.shared;
+        let Store { requests, layout, .. } = &*self.shared;
         for path in [layout.blob(digest), layout.chunk(digest)] {
             if requests.head(OPERATION, *digest, path).await?.is_some() {
                 return Ok(true);

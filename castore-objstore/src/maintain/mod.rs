@@ -3,21 +3,16 @@
 //! Everything in here works on a store that others write to meanwhile.
 
 mod copy;
-mod difference;
+mod diff;
 mod gc;
-mod leftovers;
-mod objects;
 mod observer;
-mod quarantine;
 mod repair;
 mod sample;
 mod usage;
 mod verify;
-mod window;
 
 pub use copy::{BlobCopy, CopiedBlob, CopyOptions, CopyOutcome};
-pub use difference::{Difference, Extent};
-pub(crate) use gc::Rules;
+pub use diff::{Difference, Extent};
 pub use gc::{Amount, GcOptions, GcReport, Roots};
 pub use observer::{Observer, Progress};
 pub use repair::{Outcome, RepairOptions, RepairReport};

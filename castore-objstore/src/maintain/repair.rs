@@ -19,13 +19,15 @@ use futures_util::{StreamExt, stream};
 pub use self::options::{Outcome, RepairOptions, RepairReport};
 use self::source::{Places, Sources};
 use super::observer::{Observer, Phase};
-use super::quarantine::Moved;
 use super::verify::{
     Examined, Finding, Indexed, Problem, Verified, VerifyOptions, examine, read_index,
 };
-use super::window::Window;
-use crate::limits::off_thread;
-use crate::service::{ObjectStoreBlobService, Shared};
+use crate::store::quarantine::Moved;
+
+use crate::exec::in_order::InOrder;
+use crate::exec::limits::off_thread;
+use crate::service::ObjectStoreBlobService;
+use crate::store::Store;
 
 const OPERATION: &str = "repair the store";
 
@@ -108,7 +110,7 @@ impl Bad {
 }
 
 struct Repair<'a> {
-    shared: Arc<Shared>,
+    shared: Arc<Store>,
     options: &'a RepairOptions,
     observer: &'a dyn Observer,
     report: RepairReport,
@@ -155,7 +157,7 @@ impl Repair<'_> {
         };
         // What a chunk takes while it is on its way is bounded by how many there are.
         let items = stream::iter(chunks.into_values()).map(|finding| Ok((finding, 0)));
-        let result = Window::of(&shared)
+        let result = InOrder::of(&shared.limits)
             .few(AT_ONCE)
             .in_order(items, repair, |(finding, outcome)| {
                 phase.step();
@@ -306,7 +308,7 @@ enum Repaired {
 }
 
 async fn repair_chunk(
-    shared: &Arc<Shared>,
+    shared: &Arc<Store>,
     sources: &Sources,
     finding: &Finding,
     dry_run: bool,
@@ -362,7 +364,7 @@ async fn repair_chunk(
 
 /// Moves the index of a blob aside that is the one chunk `digest`, which is lost: a writer takes such
 /// an index for a sign that the chunk is there, and would not store it again.
-async fn move_index_of_one(shared: &Arc<Shared>, digest: Digest) -> Result<()> {
+async fn move_index_of_one(shared: &Arc<Store>, digest: Digest) -> Result<()> {
     let is_of_one = || async {
         match read_index(shared, &digest).await {
             Indexed::OneChunk => true,

@@ -14,10 +14,10 @@ pub use self::cost::{Estimate, EstimateLine, Prices};
 pub use self::histogram::{Histogram, SizeClass};
 use self::table::Table;
 use super::observer::{Observer, Phase};
-use crate::layout::{Kind, aside_of};
-use crate::limits::{driven, off_thread};
+use crate::exec::limits::{driven, off_thread};
 use crate::read;
 use crate::service::ObjectStoreBlobService;
+use crate::store::layout::{Kind, aside_of};
 
 const LIST_CHUNKS: &str = "list the chunks";
 const LIST_BLOBS: &str = "list the blobs";

@@ -22,8 +22,10 @@ use futures_util::TryStreamExt;
 use self::indexes::Missing;
 use self::inventory::Inventory;
 use super::observer::{Observer, Phase};
-use super::window::Window;
-use crate::service::{ObjectStoreBlobService, Shared};
+
+use crate::exec::in_order::InOrder;
+use crate::service::ObjectStoreBlobService;
+use crate::store::Store;
 
 pub(crate) use self::data::{Examined, examine};
 pub use self::finding::{Finding, Problem};
@@ -130,7 +132,7 @@ impl ObjectStoreBlobService {
 
 /// A verification under way.
 struct Run<'a, E> {
-    shared: Arc<Shared>,
+    shared: Arc<Store>,
     options: &'a VerifyOptions,
     observer: &'a dyn Observer,
     each: E,

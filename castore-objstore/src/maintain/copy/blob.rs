@@ -9,11 +9,12 @@ use futures_util::stream::FuturesUnordered;
 use super::target::{Target, missing};
 use super::{CopiedBlob, CopyOutcome};
 use crate::error::corrupt;
-use crate::limits::{Limits, driven};
-use crate::moment::Moment;
-use crate::read::{self, Listed};
-use crate::service::Shared;
-use crate::store::CHUNK;
+use crate::exec::clock::Moment;
+use crate::exec::limits::{Limits, driven};
+use crate::read;
+use crate::store::Store;
+use crate::store::chunk::CHUNK;
+use crate::store::index::Listed;
 
 const OPERATION: &str = "copy blob";
 
@@ -25,7 +26,7 @@ const ROUNDS: usize = 2;
 
 /// The two stores of a copy.
 pub(super) struct Copying {
-    pub(super) source: Arc<Shared>,
+    pub(super) source: Arc<Store>,
     pub(super) target: Arc<Target>,
     /// Whether blobs are read from the target before their indexes are written there.
     pub(super) verify: bool,
@@ -187,13 +188,13 @@ impl CopiedBlob {
 /// Copies a chunk, unless it is there; returns `None` where the source does not have it either. Needs
 /// a task of its own. Where the size is not known, the chunk is fetched in any case.
 async fn copy_chunk(
-    source: Arc<Shared>,
+    source: Arc<Store>,
     target: Arc<Target>,
     digest: Digest,
     size: Option<u64>,
     is_listed: bool,
 ) -> Result<Option<Done>> {
-    let Shared { known, requests, layout, .. } = &*target.shared;
+    let Store { known, requests, layout, .. } = &*target.shared;
     let reused = |size, seen| {
         requests.counters.chunks_reused.add(1);
         Ok(Some(Done { size, stored: None, seen }))

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use castore_core::{Digest, Error, ErrorKind, Result};
 use futures_util::TryStreamExt;
 
-use crate::known::TRUSTED;
-use crate::layout::Kind;
-use crate::limits::off_thread;
+use crate::exec::clock::Moment;
+use crate::exec::limits::off_thread;
 use crate::maintain::observer::{Observer, Phase};
-use crate::moment::Moment;
-use crate::read::Listed;
-use crate::service::Shared;
+use crate::store::Store;
+use crate::store::index::Listed;
+use crate::store::layout::Kind;
+use crate::store::presence::TRUSTED;
 
 const CHUNK: &str = "look for chunk at the target";
 const LIST: &str = "list the chunks of the target";
 
 /// The store that is copied to.
 pub(super) struct Target {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<Store>,
     listing: Option<Listing>,
 }
 
@@ -29,12 +29,12 @@ struct Listing {
 }
 
 impl Target {
-    pub(super) fn new(shared: Arc<Shared>) -> Target {
+    pub(super) fn new(shared: Arc<Store>) -> Target {
         Target { shared, listing: None }
     }
 
     /// With a listing of its chunks.
-    pub(super) async fn listed(shared: Arc<Shared>, observer: &dyn Observer) -> Result<Target> {
+    pub(super) async fn listed(shared: Arc<Store>, observer: &dyn Observer) -> Result<Target> {
         let begun = Moment::now();
         let mut phase = Phase::new(observer, LIST, None);
         let mut objects = shared.objects(LIST, shared.layout.all(Kind::Chunk));
@@ -90,5 +90,5 @@ impl Target {
 
 /// What is not at the source although an index lists it.
 pub(super) fn missing(digest: Digest) -> Error {
-    crate::error::corrupt(crate::read::CHUNK, digest, "it is missing")
+    crate::error::corrupt(crate::store::chunk::READ_CHUNK, digest, "it is missing")
 }

@@ -1,19 +1,18 @@
 //! Collecting garbage: chunks that no index lists are set aside, and removed a grace period later.
 //!
 //! docs/gc.md has the protocol and the argument for it. In short: what a run finds unlisted it copies
-//! aside and deletes from its place (`batch.rs`). A run that comes at least a grace period after looks
-//! at all indexes again (`roots.rs`), puts back what some index lists by then, and removes the rest
-//! (`second_look.rs`). Whoever relied on the chunk before it was deleted has written an index by then.
+//! aside and deletes from its place (`set_aside.rs`). A run that comes at least a grace period after looks
+//! at all indexes again (`mark.rs`), puts back what some index lists by then, and removes the rest
+//! (`sweep.rs`). Whoever relied on the chunk before it was deleted has written an index by then.
 
-mod batch;
 mod digest_set;
+mod mark;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
 mod power_cut;
-mod roots;
-mod rules;
-mod second_look;
+mod set_aside;
+mod sweep;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,11 +23,11 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-pub(crate) use self::rules::Rules;
 use crate::builder::DEFAULT_GRACE;
-use crate::layout::Kind;
 use crate::maintain::Observer;
-use crate::service::{ObjectStoreBlobService, Shared};
+use crate::service::ObjectStoreBlobService;
+use crate::store::Store;
+use crate::store::layout::Kind;
 
 const OPERATION: &str = "collect garbage";
 
@@ -181,7 +180,7 @@ impl ObjectStoreBlobService {
 
 /// A run.
 struct Run<'a> {
-    shared: &'a Arc<Shared>,
+    shared: &'a Arc<Store>,
     options: &'a GcOptions,
     observer: &'a dyn Observer,
     /// When it began, by the store's clock.
@@ -218,7 +217,7 @@ impl Run<'_> {
     }
 }
 
-impl Shared {
+impl Store {
     /// What the store's clock says.
     async fn store_time(&self) -> Result<SystemTime> {
         let clock = self.layout.clock();

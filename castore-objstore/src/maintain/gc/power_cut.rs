@@ -10,7 +10,7 @@ use castore_core::BlobService;
 
 use super::{GcOptions, Roots};
 use crate::ObjectStoreBlobService;
-use crate::durability::Barrier;
+use crate::objects::barrier::Barrier;
 
 /// How many files there are below the directory.
 fn files(directory: &Path) -> usize {

@@ -11,15 +11,15 @@ use castore_core::{
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::files::{next_piece, unreadable};
-use super::{Examined, OPERATION, Window, examine};
-use crate::codec::max_stored_size;
-use crate::limits::off_thread;
-use crate::moment::Moment;
-use crate::service::Shared;
+use super::{Examined, InOrder, OPERATION, examine};
+use crate::exec::clock::Moment;
+use crate::exec::limits::off_thread;
+use crate::store::Store;
+use crate::store::codec::max_stored_size;
 
 /// From a service that has the blob, cut where that cuts it. Returns whether it has it.
 pub(super) async fn from_service(
-    shared: &Arc<Shared>,
+    shared: &Arc<Store>,
     service: &Arc<dyn BlobService>,
     blob: &Digest,
     dry_run: bool,
@@ -57,7 +57,7 @@ pub(super) async fn from_service(
 
 /// From a file that has the digest of the blob, cut as this store cuts. Returns whether it still is.
 pub(super) async fn from_file(
-    shared: &Arc<Shared>,
+    shared: &Arc<Store>,
     path: &Path,
     blob: &Digest,
     dry_run: bool,
@@ -94,7 +94,7 @@ pub(super) async fn from_file(
 /// From the chunks in the store, where the index states wrong sizes of them. Returns whether they are
 /// those of the blob.
 pub(super) async fn from_own_chunks(
-    shared: &Arc<Shared>,
+    shared: &Arc<Store>,
     index: &BlobIndex,
     dry_run: bool,
 ) -> Result<bool> {
@@ -115,7 +115,7 @@ pub(super) async fn from_own_chunks(
 /// Stores those of the chunks that are not there or are bad and, where together they are the blob, its
 /// index. Returns whether they are.
 async fn assemble(
-    shared: &Arc<Shared>,
+    shared: &Arc<Store>,
     blob: &Digest,
     chunks: BoxStream<'_, Result<Bytes>>,
     dry_run: bool,
@@ -135,7 +135,7 @@ async fn assemble(
     };
     let mut whole = blake3::Hasher::new();
     let mut metas = Vec::new();
-    Window::of(shared)
+    InOrder::of(&shared.limits)
         .in_order(items, store, |stored: Result<(Digest, Bytes)>| {
             let (digest, chunk) = stored?;
             if metas.len() == MAX_CHUNKS {

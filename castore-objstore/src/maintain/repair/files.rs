@@ -12,8 +12,8 @@ use castore_core::{Digest, Error, ErrorKind, MAX_CHUNK_SIZE, Result};
 
 use super::source::is_chunk;
 use super::{Finding, OPERATION};
-use crate::limits::off_thread;
-use crate::service::Shared;
+use crate::exec::limits::off_thread;
+use crate::store::Store;
 
 /// How much is read at once, in bytes.
 const PIECE: usize = 1024 * 1024;
@@ -37,7 +37,7 @@ impl Files {
     /// cut.
     pub(super) async fn add(
         &mut self,
-        shared: &Shared,
+        shared: &Store,
         path: &Path,
         wanted: &BTreeMap<Digest, Finding>,
     ) -> Result<()> {
@@ -72,7 +72,7 @@ impl Files {
     /// `places` where a blob has them that is a file.
     pub(super) async fn chunk(
         &self,
-        shared: &Shared,
+        shared: &Store,
         digest: &Digest,
         places: &[(Digest, Range<u64>)],
     ) -> Option<Bytes> {

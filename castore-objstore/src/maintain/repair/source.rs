@@ -9,9 +9,9 @@ use castore_core::{BlobReader, BlobService, Digest, MAX_CHUNK_SIZE, Result};
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::files::Files;
-use super::{Finding, Indexed, OPERATION, Phase, Window, blobs, read_index};
+use super::{Finding, InOrder, Indexed, OPERATION, Phase, blobs, read_index};
 use crate::maintain::observer::Observer;
-use crate::service::Shared;
+use crate::store::Store;
 
 /// How many places of a chunk are remembered.
 const PLACES: usize = 3;
@@ -30,7 +30,7 @@ impl Sources {
     }
 
     /// The bytes of a chunk, verified, where a source has them.
-    pub(super) async fn chunk(&self, shared: &Shared, digest: &Digest) -> Option<Bytes> {
+    pub(super) async fn chunk(&self, shared: &Store, digest: &Digest) -> Option<Bytes> {
         if let Some(chunk) = self.files.chunk(shared, digest, self.places.of_chunk(digest)).await {
             return Some(chunk);
         }
@@ -56,7 +56,7 @@ impl Sources {
     /// Stores a blob whose index is bad from a source that has it; returns whether one does.
     pub(super) async fn restore(
         &self,
-        shared: &Arc<Shared>,
+        shared: &Arc<Store>,
         blob: &Digest,
         dry_run: bool,
     ) -> Result<bool> {
@@ -74,7 +74,7 @@ impl Sources {
 
 /// These bytes of a blob, if they are the chunk `digest`.
 async fn part(
-    shared: &Shared,
+    shared: &Store,
     reader: &BlobReader,
     range: Range<u64>,
     digest: &Digest,
@@ -92,7 +92,7 @@ async fn part(
 }
 
 /// The bytes, if they have the digest.
-pub(super) async fn is_chunk(shared: &Shared, bytes: Bytes, digest: Digest) -> Option<Bytes> {
+pub(super) async fn is_chunk(shared: &Store, bytes: Bytes, digest: Digest) -> Option<Bytes> {
     let check = move || (Digest::of(&bytes) == digest).then_some(bytes);
     shared.limits.compute(OPERATION, check).await.ok().flatten()
 }
@@ -104,7 +104,7 @@ pub(super) struct Places(HashMap<Digest, Vec<(Digest, Range<u64>)>>);
 impl Places {
     /// Reads all indexes of the store to find the places of `chunks`.
     pub(super) async fn of(
-        shared: &Shared,
+        shared: &Store,
         observer: &dyn Observer,
         chunks: &BTreeMap<Digest, Finding>,
     ) -> Result<Places> {
@@ -120,7 +120,7 @@ impl Places {
                 None => None,
             }
         };
-        Window::of(shared)
+        InOrder::of(&shared.limits)
             .in_order(objects, read, |indexed| {
                 phase.step();
                 let Some((blob, Indexed::Chunks(index))) = indexed else { return Ok(()) };

@@ -7,11 +7,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::indexes::said_of_size;
 use super::{
-    Checkpoint, Examined, Finding, Indexed, Phase, Problem, Run, Verified, Window, examine,
+    Checkpoint, Examined, Finding, InOrder, Indexed, Phase, Problem, Run, Verified, examine,
     is_corrupt, read_index, told,
 };
 use crate::read::{BLOB, reader_of};
-use crate::service::Shared;
+use crate::store::Store;
 
 /// How many blobs are read at once: each keeps many requests and processors busy.
 const AT_ONCE: usize = 4;
@@ -47,7 +47,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             }
         };
         let items = stream::iter(blobs).map(|blob| Ok((blob, 0)));
-        Window::of(&shared)
+        InOrder::of(&shared.limits)
             .few(AT_ONCE)
             .in_order(items, read, |(blob, whole)| {
                 phase.step();
@@ -101,7 +101,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
 }
 
 /// Reads a blob from its first byte to its last.
-async fn read_whole(shared: &Arc<Shared>, index: BlobIndex) -> Whole {
+async fn read_whole(shared: &Arc<Store>, index: BlobIndex) -> Whole {
     let (blob, size) = (index.digest(), index.size());
     let index = Arc::new(index);
     let reader = reader_of(shared, Arc::clone(&index));

@@ -8,11 +8,11 @@ use futures_util::stream;
 use super::indexes::is_listed;
 use super::inventory::Chunk;
 use super::{
-    Checkpoint, Finding, Phase, Problem, Run, Verified, VerifyLevel, Window, is_corrupt, told,
+    Checkpoint, Finding, InOrder, Phase, Problem, Run, Verified, VerifyLevel, is_corrupt, told,
 };
-use crate::codec::{DecodeError, max_stored_size};
-use crate::read::CHUNK;
-use crate::service::Shared;
+use crate::store::Store;
+use crate::store::chunk::READ_CHUNK as CHUNK;
+use crate::store::codec::{DecodeError, max_stored_size};
 
 /// What a chunk has turned out to be.
 #[derive(Debug)]
@@ -36,13 +36,13 @@ impl Examined {
 }
 
 /// Reads a chunk and looks whether it is right.
-pub(crate) async fn examine(shared: &Arc<Shared>, digest: &Digest) -> Examined {
+pub(crate) async fn examine(shared: &Arc<Store>, digest: &Digest) -> Examined {
     let (this, digest) = (Arc::clone(shared), *digest);
     let examine = async move { Ok(examine_here(&this, &digest).await) };
     shared.requests.begin(CHUNK, examine).await.unwrap_or_else(Examined::unreadable)
 }
 
-async fn examine_here(shared: &Shared, digest: &Digest) -> Examined {
+async fn examine_here(shared: &Store, digest: &Digest) -> Examined {
     let bad =
         |problem, detail: &str| Examined::Bad { problem, detail: detail.to_owned(), error: None };
     // What an index states may be wrong: so only the largest there may be is a limit.
@@ -101,7 +101,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
                 (chunk, blobs, count, examined)
             }
         };
-        let window = Window::of(&shared);
+        let window = InOrder::of(&shared.limits);
         let result = window
             .in_order(stream::iter(chunks), read, |(chunk, blobs, count, examined)| {
                 phase.step();

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use castore_core::{BlobIndex, ChunkMeta, Digest, Error, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{Finding, LIST, Phase, Problem, Run, Verified, VerifyLevel, Window, is_corrupt, told};
-use crate::maintain::objects::Object;
-use crate::read::Listed;
-use crate::service::Shared;
+use super::{Finding, InOrder, LIST, Phase, Problem, Run, Verified, VerifyLevel, is_corrupt, told};
+use crate::store::Store;
+use crate::store::index::Listed;
+use crate::store::list::Object;
 
 const INDEX: &str = "look for the index of blob";
 const CHUNK: &str = "look for chunk";
@@ -43,7 +43,7 @@ pub(crate) enum Indexed {
 }
 
 /// Reads an index. One that is malformed is read twice: it may be being replaced.
-pub(crate) async fn read_index(shared: &Shared, digest: &Digest) -> Indexed {
+pub(crate) async fn read_index(shared: &Store, digest: &Digest) -> Indexed {
     let mut listed = shared.fetch_index(digest).await;
     if listed.as_ref().is_err_and(is_corrupt) {
         listed = shared.fetch_index(digest).await;
@@ -76,7 +76,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
                 (object, digest, indexed)
             }
         };
-        Window::of(&shared)
+        InOrder::of(&shared.limits)
             .in_order(objects, read, |(object, digest, indexed)| {
                 phase.step();
                 match digest {
@@ -177,7 +177,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             }
         };
         let items = stream::iter(missing).map(|item| Ok((item, 0)));
-        Window::of(&shared)
+        InOrder::of(&shared.limits)
             .in_order(items, look, |(chunk, answer)| {
                 phase.step();
                 let Some(missing) = self.missing.get_mut(&chunk) else { return Ok(()) };
@@ -223,7 +223,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
                 .map(|detail| (digest, detail))
             }
         };
-        Window::of(&shared)
+        InOrder::of(&shared.limits)
             .in_order(objects, read, |wrong| {
                 phase.step();
                 if let Some((digest, detail)) = wrong {
@@ -239,7 +239,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
 }
 
 /// Whether one of the blobs has an index still.
-pub(super) async fn is_listed(shared: &Shared, blobs: &[Digest]) -> Result<bool> {
+pub(super) async fn is_listed(shared: &Store, blobs: &[Digest]) -> Result<bool> {
     for blob in blobs {
         let path = shared.layout.blob(blob);
         if shared.requests.head(INDEX, *blob, path).await?.is_some() {

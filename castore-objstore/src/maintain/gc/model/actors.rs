@@ -11,10 +11,11 @@ use object_store::path::Path;
 use tokio::io::AsyncReadExt;
 
 use super::store::{GRACE, IN_FLIGHT, World};
-use crate::codec::Codec;
-use crate::layout::{Kind, Layout};
-use crate::maintain::gc::{GcOptions, Roots, Rules};
+use crate::maintain::gc::{GcOptions, Roots};
 use crate::service::ObjectStoreBlobService;
+use crate::store::codec::Codec;
+use crate::store::layout::{Kind, Layout};
+use crate::store::safeguards::Safeguards;
 
 /// A blob that is stored now and then, and what its objects are.
 #[derive(Debug)]
@@ -81,7 +82,11 @@ fn params() -> ChunkParams {
     ChunkParams::new(64, 256, 1024).expect("these are the limits")
 }
 
-pub(super) fn service(world: &World, actor: &'static str, rules: Rules) -> ObjectStoreBlobService {
+pub(super) fn service(
+    world: &World,
+    actor: &'static str,
+    rules: Safeguards,
+) -> ObjectStoreBlobService {
     ObjectStoreBlobService::builder(world.store(actor))
         .chunk_params(params())
         .zstd_level(LEVEL)
@@ -93,7 +98,7 @@ pub(super) fn service(world: &World, actor: &'static str, rules: Rules) -> Objec
 }
 
 /// Stores a blob as we do, at once.
-pub(super) async fn writer_of(world: World, name: &'static str, rules: Rules, blob: usize) {
+pub(super) async fn writer_of(world: World, name: &'static str, rules: Safeguards, blob: usize) {
     let service = service(&world, name, rules);
     put(&world, &service, &blobs()[blob]).await;
 }
@@ -108,7 +113,7 @@ async fn put(world: &World, service: &ObjectStoreBlobService, blob: &Blob) {
 }
 
 /// Stores blobs as we do.
-pub(super) async fn writer(world: World, name: &'static str, rules: Rules, times: usize) {
+pub(super) async fn writer(world: World, name: &'static str, rules: Safeguards, times: usize) {
     let service = service(&world, name, rules);
     for _ in 0..times {
         world.turn(name).await;
@@ -162,14 +167,14 @@ async fn foreign_put(world: &World, name: &'static str, blob: &Blob) -> object_s
 }
 
 /// Reads a blob that is there, in a bounded time.
-pub(super) async fn reader(world: World, name: &'static str, rules: Rules) {
+pub(super) async fn reader(world: World, name: &'static str, rules: Safeguards) {
     world.turn(name).await;
     let blob = world.choose(blobs().len());
     reader_of(world, name, rules, blob).await;
 }
 
 /// The same, of this blob, and at once.
-pub(super) async fn reader_of(world: World, name: &'static str, rules: Rules, blob: usize) {
+pub(super) async fn reader_of(world: World, name: &'static str, rules: Safeguards, blob: usize) {
     let service = service(&world, name, rules);
     let blob = &blobs()[blob];
     if !world.is_guaranteed(blob.digest) {
@@ -203,7 +208,7 @@ pub(super) async fn reader_of(world: World, name: &'static str, rules: Rules, bl
     }
 }
 
-pub(super) async fn remover(world: World, name: &'static str, rules: Rules) {
+pub(super) async fn remover(world: World, name: &'static str, rules: Safeguards) {
     let service = service(&world, name, rules);
     world.turn(name).await;
     let blob = &blobs()[world.choose(blobs().len())];
@@ -213,7 +218,7 @@ pub(super) async fn remover(world: World, name: &'static str, rules: Rules) {
 }
 
 /// Collects garbage, some times; may be killed at any instant, and try again.
-pub(super) async fn collector(world: World, name: &'static str, rules: Rules, runs: usize) {
+pub(super) async fn collector(world: World, name: &'static str, rules: Safeguards, runs: usize) {
     let service = service(&world, name, rules);
     for _ in 0..runs {
         world.turn(name).await;

@@ -17,8 +17,8 @@ use object_store::{
 use tokio::sync::oneshot;
 
 use super::schedule::Schedule;
-use crate::layout::{Kind, Layout};
-use crate::moment;
+use crate::exec::clock as moment;
+use crate::store::layout::{Kind, Layout};
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 

@@ -13,8 +13,9 @@ use super::actors::{
 };
 use super::schedule::Schedule;
 use super::store::{GRACE, HOUR, IN_FLIGHT, Manner, World};
-use crate::limits::ON_THREAD;
-use crate::maintain::gc::{GcOptions, Roots, Rules};
+use crate::exec::limits::ON_THREAD;
+use crate::maintain::gc::{GcOptions, Roots};
+use crate::store::safeguards::Safeguards;
 
 thread_local! {
     /// Whose turn it is to decide when nothing goes on by itself.
@@ -33,7 +34,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().on_thread_park(step).build().unwrap()
 }
 
-type Cast = fn(&World, Rules, &mut JoinSet<()>);
+type Cast = fn(&World, Safeguards, &mut JoinSet<()>);
 
 /// What came of a schedule.
 struct Ran {
@@ -45,7 +46,13 @@ struct Ran {
 }
 
 /// Follows a schedule.
-fn follow(runtime: &Runtime, schedule: Schedule, manner: &Manner, rules: Rules, cast: Cast) -> Ran {
+fn follow(
+    runtime: &Runtime,
+    schedule: Schedule,
+    manner: &Manner,
+    rules: Safeguards,
+    cast: Cast,
+) -> Ran {
     let world = World::new(schedule, manner);
     for blob in blobs() {
         world.knows(blob.digest, &blob.chunk_digests());
@@ -73,7 +80,7 @@ fn follow(runtime: &Runtime, schedule: Schedule, manner: &Manner, rules: Rules, 
 }
 
 /// All of them, on a store with garbage and a blob.
-fn everybody(world: &World, rules: Rules, actors: &mut JoinSet<()>) {
+fn everybody(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     preset(world, &blobs()[world.choose(3)], false);
     preset(world, &blobs()[world.choose(3)], true);
     actors.spawn(collector(world.clone(), "collector 1", rules, 2));
@@ -88,21 +95,21 @@ fn everybody(world: &World, rules: Rules, actors: &mut JoinSet<()>) {
 
 /// One writer that knows nothing of collectors, and one collector, on a store with a chunk that no
 /// index lists yet.
-fn foreign_writer_and_collector(world: &World, rules: Rules, actors: &mut JoinSet<()>) {
+fn foreign_writer_and_collector(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     preset(world, &blobs()[0], false);
     actors.spawn(foreign_writer_of(world.clone(), "foreign writer", 0));
     actors.spawn(collector(world.clone(), "collector", rules, 2));
 }
 
 /// The same with one of our writers, and two chunks.
-fn writer_and_collector(world: &World, rules: Rules, actors: &mut JoinSet<()>) {
+fn writer_and_collector(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     preset(world, &blobs()[1], false);
     actors.spawn(writer_of(world.clone(), "writer", rules, 1));
     actors.spawn(collector(world.clone(), "collector", rules, 2));
 }
 
 /// The first of two collectors may take its time while the second is at work.
-fn foreign_writer_and_two_collectors(world: &World, rules: Rules, actors: &mut JoinSet<()>) {
+fn foreign_writer_and_two_collectors(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     preset(world, &blobs()[0], false);
     actors.spawn(foreign_writer_later(world.clone(), "foreign writer", 0));
     actors.spawn(collector(world.clone(), "collector 1", rules, 1));
@@ -110,7 +117,7 @@ fn foreign_writer_and_two_collectors(world: &World, rules: Rules, actors: &mut J
 }
 
 /// A blob is read whose chunk is put back meanwhile.
-fn reader_and_collector(world: &World, rules: Rules, actors: &mut JoinSet<()>) {
+fn reader_and_collector(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     preset_aside(world, &blobs()[0]);
     actors.spawn(reader_of(world.clone(), "reader", rules, 0));
     actors.spawn(collector(world.clone(), "collector", rules, 1));
@@ -133,7 +140,7 @@ fn nothing_is_lost(count: u64, manner: &Manner, cast: Cast) {
                 return;
             }
             let run = |manner: &Manner| {
-                follow(&runtime, Schedule::random(seed), manner, Rules::ALL, cast)
+                follow(&runtime, Schedule::random(seed), manner, Safeguards::ALL, cast)
             };
             let ran = run(manner);
             requests.fetch_add(ran.requests, Relaxed);
@@ -175,7 +182,7 @@ fn nothing_is_lost_in_any_schedule(jumps: usize, at_least: u64, cast: Cast) {
     let mut next = Some(Schedule::first());
     let mut count = 0;
     while let Some(schedule) = next {
-        let ran = follow(&runtime, schedule, &manner, Rules::ALL, cast);
+        let ran = follow(&runtime, schedule, &manner, Safeguards::ALL, cast);
         assert_eq!(ran.wrong, None, "{:?}", ran.schedule);
         count += 1;
         next = ran.schedule.next();
@@ -206,7 +213,7 @@ fn sleepy() -> Manner {
 }
 
 /// That something goes wrong without a rule, in one of the first schedules.
-fn needs(rule: &str, rules: Rules, manner: &Manner, cast: Cast) {
+fn needs(rule: &str, rules: Safeguards, manner: &Manner, cast: Cast) {
     const ENOUGH: u64 = 50_000;
     let runtime = runtime();
     let start = Instant::now();
@@ -224,54 +231,54 @@ fn needs(rule: &str, rules: Rules, manner: &Manner, cast: Cast) {
 
 #[test]
 fn without_a_grace_period_before_removal_a_chunk_is_lost() {
-    let rules = Rules { removal_waits: false, ..Rules::ALL };
+    let rules = Safeguards { removal_waits: false, ..Safeguards::ALL };
     needs("removal waits", rules, &Manner::wild(), everybody);
 }
 
 #[test]
 fn without_a_second_look_a_chunk_is_lost() {
-    let rules = Rules { second_look: false, ..Rules::ALL };
+    let rules = Safeguards { second_look: false, ..Safeguards::ALL };
     needs("second look", rules, &Manner::wild(), everybody);
 }
 
 #[test]
 fn with_deletion_at_once_a_chunk_is_lost() {
-    let rules = Rules { copy_aside: false, ..Rules::ALL };
+    let rules = Safeguards { copy_aside: false, ..Safeguards::ALL };
     needs("copy aside", rules, &Manner::wild(), everybody);
 }
 
 #[test]
 fn with_keys_aside_that_batches_share_a_chunk_is_lost() {
-    let rules = Rules { keys_of_its_own: false, ..Rules::ALL };
+    let rules = Safeguards { keys_of_its_own: false, ..Safeguards::ALL };
     needs("keys of its own", rules, &Manner::wild(), everybody);
 }
 
 #[test]
 fn with_deletes_that_may_come_at_any_time_a_chunk_is_lost() {
-    let rules = Rules { deletes_in_time: false, ..Rules::ALL };
+    let rules = Safeguards { deletes_in_time: false, ..Safeguards::ALL };
     needs("deletes in time", rules, &slow(), foreign_writer_and_two_collectors);
 }
 
 #[test]
 fn with_a_copy_that_goes_before_the_chunk_is_back_it_is_lost() {
-    let rules = Rules { put_back_first: false, ..Rules::ALL };
+    let rules = Safeguards { put_back_first: false, ..Safeguards::ALL };
     needs("put back first", rules, &Manner::wild(), everybody);
 }
 
 #[test]
 fn with_a_writer_that_does_not_look_again_a_chunk_is_lost() {
-    let rules = Rules { writer_checks_again: false, ..Rules::ALL };
+    let rules = Safeguards { writer_checks_again: false, ..Safeguards::ALL };
     needs("writer checks again", rules, &sleepy(), writer_and_collector);
 }
 
 #[test]
 fn with_a_reader_that_does_not_look_aside_a_blob_is_unreadable() {
-    let rules = Rules { reader_looks_aside: false, ..Rules::ALL };
+    let rules = Safeguards { reader_looks_aside: false, ..Safeguards::ALL };
     needs("reader looks aside", rules, &sleepy(), reader_and_collector);
 }
 
 #[test]
 fn with_a_reader_that_looks_only_once_a_blob_is_unreadable() {
-    let rules = Rules { reader_looks_again: false, ..Rules::ALL };
+    let rules = Safeguards { reader_looks_again: false, ..Safeguards::ALL };
     needs("reader looks again", rules, &sleepy(), reader_and_collector);
 }

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::error::task_error;
-use crate::limits::{Permit, off_thread, start_off_thread};
-use crate::service::Shared;
+use crate::exec::limits::{Permit, off_thread, start_off_thread};
+use crate::store::Store;
 
 const OPERATION: &str = "write blob";
 
@@ -43,7 +43,7 @@ pub(crate) struct Cut {
 /// Cuts `batches` and hands them on, up to the last one; then returns the digest of all bytes.
 /// Returns `None` where there is no last one, or nobody takes them any more.
 pub(crate) async fn cut_all(
-    shared: Arc<Shared>,
+    shared: Arc<Store>,
     mut batches: mpsc::Receiver<Batch>,
     cut: mpsc::Sender<Cut>,
 ) -> Result<Option<Digest>> {

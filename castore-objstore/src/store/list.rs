@@ -7,8 +7,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
-use crate::layout::digest_of;
-use crate::service::Shared;
+use crate::store::Store;
+use crate::store::layout::digest_of;
 
 /// An object of the store.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub(crate) struct Object {
     pub(crate) modified: SystemTime,
 }
 
-impl Shared {
+impl Store {
     /// All objects under `prefix`, in the order of the store.
     pub(crate) fn objects(
         &self,

@@ -1,18 +1,20 @@
-//! Storing the parts of a blob: its chunks, then its index.
+//! All that puts or gets a chunk.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use castore_core::{BlobIndex, Digest, Error, ErrorKind, Result};
+use castore_core::{ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNK_SIZE, Result};
 use object_store::path::Path;
 
-use crate::codec::max_stored_size;
-use crate::limits::{Permit, off_thread};
-use crate::moment::Moment;
-use crate::service::Shared;
+use crate::error::corrupt;
+use crate::exec::clock::Moment;
+use crate::exec::limits::Permit;
+use crate::objects::client::{Fetched, unreadable};
+use crate::store::Store;
+use crate::store::codec::{DecodeError, max_stored_size};
 
 pub(crate) const CHUNK: &str = "store chunk";
-const INDEX: &str = "store the index of blob";
+pub(crate) const READ_CHUNK: &str = "read chunk";
 
 /// A chunk that is in the store.
 #[derive(Debug, Clone, Copy)]
@@ -25,14 +27,14 @@ pub(crate) struct InStore {
 
 /// What is found where an object is to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum There {
+pub(crate) enum There {
     Absent,
     /// Something that is not the object.
     Bad,
     Good,
 }
 
-impl Shared {
+impl Store {
     /// Stores a chunk, unless it is there. Needs a task of its own; lets go of `permit` when it has
     /// done so with the chunk.
     ///
@@ -103,53 +105,6 @@ impl Shared {
         Ok(seen)
     }
 
-    /// Writes an index, whatever is there. Its chunks are stored; `seen` is when the first of them was
-    /// seen to be.
-    pub(crate) async fn write_index(&self, index: &BlobIndex, seen: Option<Moment>) -> Result<()> {
-        let (digest, object) = (index.digest(), castore_proto::encode(index));
-        self.flush().await?;
-        if let Some(seen) = seen {
-            self.check_again(index, seen).await?;
-        }
-        self.requests.put(INDEX, digest, self.layout.blob(&digest), object).await?;
-        self.flush().await
-    }
-
-    /// Writes the index of a blob whose chunks are stored, unless it is there. `any_new` says that
-    /// one of them was not there before, and so no index that lists it can be; `seen` is when the first
-    /// of them was seen to be stored.
-    ///
-    /// The chunk of a blob of one chunk is not stored yet, it is `only`: where the index is there,
-    /// so is the chunk, and asking for the index first makes a known blob cost one request. A new
-    /// one costs three, as its chunk is stored without looking for it.
-    pub(crate) async fn commit(
-        &self,
-        index: &BlobIndex,
-        only: Option<Bytes>,
-        any_new: bool,
-        mut seen: Option<Moment>,
-    ) -> Result<()> {
-        let digest = index.digest();
-        if !any_new {
-            let there = self.look_at_index(digest, &castore_proto::encode(index)).await?;
-            match only {
-                Some(_) if there == There::Good && !self.check_reused => {
-                    self.requests.counters.chunks_reused.add(1);
-                }
-                // Some writers leave the index of such a blob empty; then the chunk tells.
-                Some(chunk) => {
-                    let look = there != There::Absent || self.check_reused;
-                    seen = Some(self.store_chunk(digest, chunk, None, look).await?.seen);
-                }
-                None => {}
-            }
-            if there == There::Good {
-                return self.flush().await;
-            }
-        }
-        self.write_index(index, seen).await
-    }
-
     /// What is there of a chunk of `size` bytes.
     async fn look_at_chunk(&self, digest: Digest, size: u64, path: Path) -> Result<There> {
         if !self.check_reused {
@@ -173,34 +128,84 @@ impl Shared {
         }
     }
 
-    /// What is there of an index that is `expected`.
-    async fn look_at_index(&self, digest: Digest, expected: &Bytes) -> Result<There> {
-        let path = self.layout.blob(&digest);
-        let size = expected.len() as u64;
-        if !self.check_reused {
-            return Ok(match self.requests.head(INDEX, digest, path).await? {
-                None => There::Absent,
-                // What has another size is not this index: damaged, or of chunks of other sizes.
-                Some(found) if found != size => There::Bad,
-                Some(_) => There::Good,
-            });
-        }
-        let object = match self.requests.get(INDEX, digest, path, size).await {
-            Ok(Some(object)) => object,
-            Ok(None) => return Ok(There::Absent),
-            Err(_) => return Ok(There::Bad),
-        };
-        match off_thread(INDEX, move || object.read()).await? {
-            Ok(found) if found == *expected => Ok(There::Good),
-            Ok(_) | Err(_) => Ok(There::Bad),
-        }
+    /// The object of a chunk, as it is stored, or `None` where it is absent. `Corrupt` where it has
+    /// more than `max_size` bytes.
+    pub(crate) async fn fetch_chunk_object(
+        &self,
+        digest: &Digest,
+        max_size: u64,
+    ) -> Result<Option<Fetched>> {
+        let path = self.layout.chunk(digest);
+        self.requests.get(READ_CHUNK, *digest, path, max_size).await
     }
 
-    /// Returns once all that was stored so far would survive a power cut.
-    pub(crate) async fn flush(&self) -> Result<()> {
-        match &self.barrier {
-            Some(barrier) => barrier.wait().await,
-            None => Ok(()),
+    /// The verified bytes of a chunk that an index lists.
+    pub(crate) async fn fetch_chunk(&self, chunk: ChunkMeta) -> Result<Bytes> {
+        let max_size = max_stored_size(chunk.size);
+        let object = self.fetch_listed_chunk(READ_CHUNK, &chunk.digest, max_size).await?;
+        let object = object.ok_or_else(|| corrupt(READ_CHUNK, chunk.digest, "it is missing"))?;
+        self.decode(chunk.digest, Some(chunk.size), object).await
+    }
+
+    /// The stored form of a chunk that was verified, and the size of the chunk in bytes; `None` where
+    /// it is absent. Of an unknown `size` any will do. One that an index lists may be set aside.
+    pub(crate) async fn fetch_stored(
+        &self,
+        digest: Digest,
+        size: Option<u64>,
+        is_listed: bool,
+    ) -> Result<Option<(Bytes, u64)>> {
+        let max_size = max_stored_size(size.unwrap_or(MAX_CHUNK_SIZE));
+        let object = match is_listed {
+            true => self.fetch_listed_chunk(READ_CHUNK, &digest, max_size).await?,
+            false => self.fetch_chunk_object(&digest, max_size).await?,
+        };
+        let Some(object) = object else { return Ok(None) };
+        let stored = match object {
+            Fetched::Bytes(stored) => stored,
+            file @ Fetched::File(..) => {
+                let read = self.limits.compute(READ_CHUNK, move || file.read()).await?;
+                read.map_err(|error| unreadable(READ_CHUNK, digest, error))?
+            }
+        };
+        let chunk = self.decode(digest, size, Fetched::Bytes(stored.clone())).await?;
+        Ok(Some((stored, chunk.len() as u64)))
+    }
+
+    pub(crate) async fn decode(
+        &self,
+        digest: Digest,
+        size: Option<u64>,
+        object: Fetched,
+    ) -> Result<Bytes> {
+        self.try_decode(digest, size, object).await?.map_err(|error| {
+            let corrupt = corrupt(READ_CHUNK, digest, error.to_string());
+            match error {
+                DecodeError::Zstd(source) | DecodeError::CutShort(source) => {
+                    corrupt.with_source(source)
+                }
+                _ => corrupt,
+            }
+        })
+    }
+
+    /// The verified bytes of a chunk, or what is wrong with them; an error of ours where they cannot
+    /// be read.
+    pub(crate) async fn try_decode(
+        &self,
+        digest: Digest,
+        size: Option<u64>,
+        object: Fetched,
+    ) -> Result<Result<Bytes, DecodeError>> {
+        let codec = Arc::clone(&self.codec);
+        let decoded = self.limits.compute(READ_CHUNK, move || {
+            let stored = object.read()?;
+            Ok(codec.decode(&digest, size, &stored))
+        });
+        let decoded = decoded.await?.map_err(|error| unreadable(READ_CHUNK, digest, error))?;
+        if let Ok(bytes) = &decoded {
+            self.requests.counters.bytes_read.add(bytes.len() as u64);
         }
+        Ok(decoded)
     }
 }

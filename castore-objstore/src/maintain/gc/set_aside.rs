@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 use castore_core::{Digest, Error, ErrorKind, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::roots::{Found, Unwanted};
+use super::mark::{Found, Unwanted};
 use super::{OPERATION, Run};
-use crate::layout::Kind;
-use crate::limits::driven;
+use crate::exec::clock::Moment;
+use crate::exec::limits::driven;
 use crate::maintain::observer::Phase;
-use crate::moment::Moment;
-use crate::service::Shared;
+use crate::store::Store;
+use crate::store::layout::Kind;
 
 /// How old a batch may be, by a clock of the machine that it is made on, when it deletes the last
 /// object: an hour. What is left then waits for another batch.
@@ -92,11 +92,7 @@ impl Run<'_> {
         }
     }
 
-    fn unwanted(
-        &mut self,
-        chunk: &crate::maintain::objects::Object,
-        found: &Found,
-    ) -> Option<Unwanted> {
+    fn unwanted(&mut self, chunk: &crate::store::list::Object, found: &Found) -> Option<Unwanted> {
         let (digest, size, modified) = (chunk.digest?, chunk.size, chunk.modified);
         self.report.chunks.add(size);
         // An object of no bytes is what a power cut leaves of a chunk. Writers store it anew, which a
@@ -163,9 +159,9 @@ impl Run<'_> {
     }
 }
 
-impl Shared {
+impl Store {
     async fn copy_aside(
-        self: Arc<Shared>,
+        self: Arc<Store>,
         kind: Kind,
         digest: Digest,
         batch: String,

@@ -6,28 +6,25 @@ use std::pin::pin;
 use castore_core::Result;
 use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
 
-use crate::service::Shared;
+use crate::exec::limits::Limits;
 
 /// How much may be under way.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Window {
+pub(crate) struct InOrder {
     at_once: usize,
     /// One thing may be under way that is larger.
     max_bytes: u64,
 }
 
-impl Window {
+impl InOrder {
     /// As much as the requests and the memory for reading of a service allow.
-    pub(crate) fn of(shared: &Shared) -> Window {
-        Window {
-            at_once: shared.limits.requests_at_once(),
-            max_bytes: shared.limits.reading_bytes(),
-        }
+    pub(crate) fn of(limits: &Limits) -> InOrder {
+        InOrder { at_once: limits.requests_at_once(), max_bytes: limits.reading_bytes() }
     }
 
     /// At most `at_once` things.
-    pub(crate) fn few(self, at_once: usize) -> Window {
-        Window { at_once: at_once.min(self.at_once), ..self }
+    pub(crate) fn few(self, at_once: usize) -> InOrder {
+        InOrder { at_once: at_once.min(self.at_once), ..self }
     }
 
     /// Does `work` for each of `items`, which come with the bytes of memory that it takes; hands the
@@ -92,7 +89,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn results_come_in_order_and_the_bounds_are_kept() {
         for (at_once, max_bytes, peak) in [(4, 1000, 4), (100, 10, 3), (100, 1, 1), (1, 1000, 1)] {
-            let window = Window { at_once, max_bytes };
+            let window = InOrder { at_once, max_bytes };
             let (now, most) = (&Cell::new(0), &Cell::new(0));
             let items = stream::iter((0..50_u64).map(|number| Ok((number, 3))));
             let mut results = Vec::new();
@@ -115,7 +112,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_ends_it() {
-        let window = Window { at_once: 4, max_bytes: 10 };
+        let window = InOrder { at_once: 4, max_bytes: 10 };
         let error = || Error::new(ErrorKind::Other, "test", "x");
         let items = stream::iter([Ok((1, 1)), Err(error())]);
         assert!(window.in_order(items, |_| async {}, |()| Ok(())).await.is_err());

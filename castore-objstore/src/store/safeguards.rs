@@ -5,7 +5,7 @@
 
 /// Which rules hold.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules {
+pub(crate) struct Safeguards {
     /// What is set aside is removed a grace period after, and not by any run that comes.
     pub(crate) removal_waits: bool,
     /// Before it is removed, all indexes are looked at again.
@@ -26,8 +26,8 @@ pub(crate) struct Rules {
     pub(crate) reader_looks_again: bool,
 }
 
-impl Rules {
-    pub(crate) const ALL: Rules = Rules {
+impl Safeguards {
+    pub(crate) const ALL: Safeguards = Safeguards {
         removal_waits: true,
         second_look: true,
         copy_aside: true,

@@ -13,11 +13,11 @@ use futures_util::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 
-use crate::counters::Counters;
-use crate::disk::Disk;
 use crate::error::{chain, corrupt, store_error};
-use crate::limits::{Limits, Task, driven, straight};
-use crate::processors::may_block;
+use crate::exec::limits::{Limits, Task, driven, straight};
+use crate::exec::pool::may_block;
+use crate::objects::local::Disk;
+use crate::objects::stats::Counters;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Requests {

@@ -8,15 +8,15 @@ use std::collections::HashSet;
 use castore_core::{BlobIndex, Digest, Error, ErrorKind, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::moment::Moment;
-use crate::service::Shared;
+use crate::exec::clock::Moment;
+use crate::store::Store;
 
 const OPERATION: &str = "store blob";
 
 /// How often the chunks are looked for, if looking takes so long that it has to be done again.
 const TIMES: usize = 3;
 
-impl Shared {
+impl Store {
     /// Makes sure that all chunks of a blob are in the store, and were when half the grace period was
     /// not over yet; `seen` is when the first of them was seen. All of them are durable then.
     ///
@@ -81,8 +81,8 @@ mod tests {
 
     use super::*;
     use crate::ObjectStoreBlobService;
-    use crate::layout::{Kind, Layout};
-    use crate::moment;
+    use crate::exec::clock as moment;
+    use crate::store::layout::{Kind, Layout};
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
     const SECOND: Duration = Duration::from_secs(1);

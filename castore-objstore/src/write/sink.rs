@@ -17,12 +17,12 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use crate::cutting::{Batch, Chunk, Cut, cut_all};
 use crate::error::task_error;
-use crate::limits::{DIGESTED_AT_ONCE, Permit, Task, off_thread};
-use crate::moment::Moment;
-use crate::service::Shared;
-use crate::store::{CHUNK, InStore};
+use crate::exec::clock::Moment;
+use crate::exec::limits::{DIGESTED_AT_ONCE, Permit, Task, off_thread};
+use crate::store::Store;
+use crate::store::chunk::{CHUNK, InStore};
+use crate::write::chunking::{Batch, Chunk, Cut, cut_all};
 
 const OPERATION: &str = "write blob";
 
@@ -33,7 +33,7 @@ const FEW_WRITERS: usize = 4;
 /// A batch is not made smaller than this, in bytes.
 const MIN_BATCH: usize = 64 * 1024;
 
-pub(crate) fn open(shared: &Arc<Shared>) -> BlobWriter {
+pub(crate) fn open(shared: &Arc<Store>) -> BlobWriter {
     let writers = 1 + shared.writers.fetch_add(1, Relaxed);
     let batch_size = match writers {
         1 => shared.large_batch_size,
@@ -48,7 +48,7 @@ pub(crate) fn open(shared: &Arc<Shared>) -> BlobWriter {
 }
 
 struct Sink {
-    shared: Arc<Shared>,
+    shared: Arc<Store>,
     /// How many bytes are handed over at a time.
     batch_size: usize,
     gathered: Batch,
@@ -86,7 +86,7 @@ impl Sink {
 }
 
 impl BlobTask {
-    fn start(shared: &Arc<Shared>) -> BlobTask {
+    fn start(shared: &Arc<Store>) -> BlobTask {
         // One batch waits while one is being cut.
         let (batches, incoming) = mpsc::channel(1);
         BlobTask { batches, task: Task::spawn(OPERATION, write_blob(Arc::clone(shared), incoming)) }
@@ -136,7 +136,7 @@ impl BlobSink for Sink {
 
 /// The task of a blob that is certainly one chunk, or none: there is nothing to cut, and nothing to be
 /// done at the same time, so that all of it is done here.
-async fn write_small(shared: Arc<Shared>, batch: Batch) -> Result<Digest> {
+async fn write_small(shared: Arc<Store>, batch: Batch) -> Result<Digest> {
     shared.requests.counters.bytes_written.add(batch.bytes as u64);
     let all = match <[Bytes; 1]>::try_from(batch.pieces) {
         Ok([all]) => all,
@@ -156,7 +156,7 @@ async fn write_small(shared: Arc<Shared>, batch: Batch) -> Result<Digest> {
 }
 
 /// The blob's task.
-async fn write_blob(shared: Arc<Shared>, batches: mpsc::Receiver<Batch>) -> Result<Digest> {
+async fn write_blob(shared: Arc<Store>, batches: mpsc::Receiver<Batch>) -> Result<Digest> {
     // One batch is taken up while the next one is being cut.
     let (cut, mut incoming) = mpsc::channel(1);
     // It waits for memory, which chunks of this very blob may hold: they are seen to here meanwhile.
@@ -183,7 +183,7 @@ async fn write_blob(shared: Arc<Shared>, batches: mpsc::Receiver<Batch>) -> Resu
 
 /// A blob that is being written.
 struct Blob {
-    shared: Arc<Shared>,
+    shared: Arc<Store>,
     chunks: Vec<ChunkMeta>,
     /// The first chunk, as long as it may be the only one. What is done with it depends on that.
     only: Option<Bytes>,
@@ -194,7 +194,7 @@ struct Blob {
 }
 
 impl Blob {
-    fn new(shared: Arc<Shared>) -> Blob {
+    fn new(shared: Arc<Store>) -> Blob {
         Blob {
             shared,
             chunks: Vec::new(),

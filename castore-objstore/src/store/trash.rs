@@ -8,9 +8,9 @@ use futures_util::TryStreamExt;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
-use crate::layout::{Kind, aside_of};
-use crate::requests::Fetched;
-use crate::service::Shared;
+use crate::objects::client::Fetched;
+use crate::store::Store;
+use crate::store::layout::{Kind, aside_of};
 
 /// How often a reader looks: each further time somebody has to have put the chunk back and set it
 /// aside again since the last one.
@@ -26,7 +26,7 @@ pub struct StoredChunk {
     pub aside: bool,
 }
 
-impl Shared {
+impl Store {
     /// A chunk that an index lists, from where it belongs or from aside; `None` where it is missing.
     ///
     /// One that is where it belongs takes one request.

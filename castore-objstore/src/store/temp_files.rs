@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use castore_core::{Digest, Result};
 
-use crate::limits::off_thread;
-use crate::service::Shared;
+use crate::exec::limits::off_thread;
+use crate::store::Store;
 
 /// A younger file may be on its way still.
 const AGE: Duration = Duration::from_secs(3600);
@@ -26,7 +26,7 @@ pub(crate) struct Leftover {
     pub(crate) size: u64,
 }
 
-impl Shared {
+impl Store {
     /// The leftovers in the store that are older than an hour; none where it is not a local one.
     pub(crate) async fn leftovers(&self, operation: &'static str) -> Result<Vec<Leftover>> {
         let Some(root) = self.directory.clone() else { return Ok(Vec::new()) };

@@ -10,10 +10,10 @@ use object_store::path::Path;
 use super::digest_set::DigestSet;
 use super::{OPERATION, Roots, Run};
 use crate::error::{corrupt, store_error};
-use crate::layout::Kind;
-use crate::limits::{driven, off_thread};
+use crate::exec::limits::{driven, off_thread};
 use crate::maintain::observer::Phase;
-use crate::service::Shared;
+use crate::store::Store;
+use crate::store::layout::Kind;
 
 /// What is kept, and what is not.
 pub(super) struct Found {
@@ -124,9 +124,9 @@ impl Run<'_> {
     }
 }
 
-impl Shared {
+impl Store {
     /// The chunks of a blob that is to be kept, and has no index in its place.
-    async fn other_root(self: &Arc<Shared>, digest: Digest) -> Result<Option<Vec<Digest>>> {
+    async fn other_root(self: &Arc<Store>, digest: Digest) -> Result<Option<Vec<Digest>>> {
         for copy in self.copies_aside(OPERATION, Kind::Blob, &digest).await? {
             if let Some(chunks) = self.listed_chunks(digest, copy.location, copy.size).await? {
                 return Ok(Some(chunks));
@@ -141,7 +141,7 @@ impl Shared {
     /// The chunks that the index at `path` lists, or `None` where there is none. `size` is its size in
     /// bytes.
     pub(super) async fn listed_chunks(
-        self: &Arc<Shared>,
+        self: &Arc<Store>,
         digest: Digest,
         path: Path,
         size: u64,

@@ -111,7 +111,7 @@ mod tests {
     use object_store::ObjectStoreExt;
 
     use super::*;
-    use crate::requests::Fetched;
+    use crate::objects::client::Fetched;
 
     struct Place {
         directory: tempfile::TempDir,

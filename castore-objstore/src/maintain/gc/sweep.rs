@@ -9,13 +9,13 @@ use castore_core::{Digest, Result};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 
-use super::batch::LIFETIME;
-use super::roots::Found;
+use super::mark::Found;
+use super::set_aside::LIFETIME;
 use super::{OPERATION, Run};
-use crate::layout::{Kind, aside_of, is_batch};
-use crate::limits::driven;
+use crate::exec::limits::driven;
 use crate::maintain::observer::Phase;
-use crate::service::Shared;
+use crate::store::Store;
+use crate::store::layout::{Kind, aside_of, is_batch};
 
 /// The batches there are, by name.
 pub(super) struct Batches(BTreeMap<String, Batch>);
@@ -157,13 +157,13 @@ impl Run<'_> {
     }
 }
 
-impl Shared {
+impl Store {
     /// The key of a batch's record.
     pub(super) fn record(&self, batch: &str, record: &str) -> Path {
         self.layout.batches().join(format!("{batch}.{record}").as_str())
     }
 
-    async fn see_to(self: Arc<Shared>, copy: Copy) -> Result<Fate> {
+    async fn see_to(self: Arc<Store>, copy: Copy) -> Result<Fate> {
         let Copy { kind, digest, old, wanted, dry_run, .. } = copy;
         if let Some(batch) = &copy.unrecorded {
             self.record_again(batch, dry_run).await?;

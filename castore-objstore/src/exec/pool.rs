@@ -23,7 +23,7 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use crate::error::unfinished;
-use crate::limits::{start_off_thread, straight};
+use crate::exec::limits::{start_off_thread, straight};
 
 /// Up to this a job has not waited: so long its requests take of a processor.
 const NO_WAIT: Duration = Duration::from_micros(500);

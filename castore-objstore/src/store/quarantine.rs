@@ -5,7 +5,7 @@ use std::future::Future;
 use castore_core::{Digest, Result};
 use object_store::path::Path;
 
-use crate::service::Shared;
+use crate::store::Store;
 
 const OPERATION: &str = "move to the quarantine";
 
@@ -18,7 +18,7 @@ pub(crate) enum Moved {
     Changed,
 }
 
-impl Shared {
+impl Store {
     /// Moves the object at `path` aside, if it is bad still, as `is_bad` finds out.
     ///
     /// It is copied first and deleted last: whatever ends this in between, nothing is lost, and the

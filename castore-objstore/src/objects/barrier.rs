@@ -9,7 +9,7 @@ use castore_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
 use crate::error::task_error;
-use crate::limits::start_off_thread;
+use crate::exec::limits::start_off_thread;
 
 /// A point after which everything written to the store before is durable.
 ///

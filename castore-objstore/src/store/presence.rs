@@ -8,7 +8,7 @@ use castore_core::Digest;
 use quick_cache::sync::Cache;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-use crate::moment::Moment;
+use crate::exec::clock::Moment;
 
 /// How many chunks are remembered: about 5 MiB of memory, and 16 GiB of chunks of 256 KiB. (Tests
 /// make services by the thousand.)

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::error::task_error;
-use crate::processors::{Outcome, Processors, may_block};
+use crate::exec::pool::{Outcome, Processors, may_block};
 
 /// Up to so many bytes are digested wherever they are, on an async thread too. That takes 100 to 200
 /// microseconds, and having it done elsewhere would cost a good part of that.

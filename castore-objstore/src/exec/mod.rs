@@ -1,0 +1,6 @@
+//! Running work: what may run at once, on which thread, and in which order.
+
+pub(crate) mod clock;
+pub(crate) mod in_order;
+pub(crate) mod limits;
+pub(crate) mod pool;

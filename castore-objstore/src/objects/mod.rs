@@ -1,0 +1,6 @@
+//! Requests for single objects: limited, counted, with errors of this crate.
+
+pub(crate) mod barrier;
+pub(crate) mod client;
+pub(crate) mod local;
+pub(crate) mod stats;

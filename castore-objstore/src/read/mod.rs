@@ -1,0 +1,7 @@
+//! Reading a blob as a stream.
+
+mod open;
+mod read_ahead;
+
+pub(crate) use self::open::{chunks, open, reader_of};
+pub(crate) use self::read_ahead::BLOB;

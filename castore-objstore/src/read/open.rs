@@ -1,0 +1,108 @@
+//! Opening a blob: its index, and its only chunk beside it.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use castore_core::{BlobIndex, BlobReader, ChunkMeta, Digest, MAX_CHUNK_SIZE, Result};
+use futures_util::future::{Either, select};
+
+use super::read_ahead::Source;
+use crate::error::corrupt;
+use crate::objects::client::Fetched;
+use crate::store::Store;
+use crate::store::chunk::READ_CHUNK as CHUNK;
+use crate::store::codec::max_stored_size;
+use crate::store::index::{Listed, READ_INDEX};
+use crate::store::layout::Kind;
+
+/// The chunks of a blob. Needs the blob's chunk itself only where nothing else tells its size.
+pub(crate) async fn chunks(shared: &Arc<Store>, digest: &Digest) -> Result<Option<BlobIndex>> {
+    if *digest == Digest::EMPTY {
+        return Ok(Some(BlobIndex::empty()));
+    }
+    let listed = shared.fetch_index(digest).await?;
+    if let Listed::Chunks(index) = listed {
+        return Ok(Some(index));
+    }
+    let chunk = shared.fetch_chunk_object(digest, max_stored_size(MAX_CHUNK_SIZE)).await?;
+    Ok(shared.one_chunk(digest, &listed, chunk).await?.map(|(index, _)| index))
+}
+
+/// A reader of a blob. Asks for the index, and for a chunk of the same digest beside it: so a blob
+/// of one chunk takes one round trip.
+pub(crate) async fn open(shared: &Arc<Store>, digest: &Digest) -> Result<Option<BlobReader>> {
+    let reader = |index, only| {
+        let shared = Arc::clone(shared);
+        Some(BlobReader::new(Source { shared, index: Arc::new(index), only }))
+    };
+    if *digest == Digest::EMPTY {
+        return Ok(reader(BlobIndex::empty(), None));
+    }
+    let found = find(Arc::clone(shared), *digest);
+    let found = shared.requests.begin(READ_INDEX, found).await?;
+    Ok(found.and_then(|(index, only)| reader(index, only)))
+}
+
+/// The index of a blob, and its bytes where they are one chunk.
+async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(BlobIndex, Option<Bytes>)>> {
+    let digest = &digest;
+    let listed = pin!(shared.fetch_index(digest));
+    let chunk = pin!(shared.fetch_chunk_object(digest, max_stored_size(MAX_CHUNK_SIZE)));
+    // What the index says comes first: of several chunks, none is the blob's own.
+    let (listed, chunk) = match select(listed, chunk).await {
+        Either::Left((listed, chunk)) => (listed?, Either::Left(chunk)),
+        Either::Right((chunk, listed)) => (listed.await?, Either::Right(chunk)),
+    };
+    let listed = match listed {
+        Listed::Chunks(index) if index.len() > 1 => return Ok(Some((index, None))),
+        listed => listed,
+    };
+    let chunk = match chunk {
+        Either::Left(chunk) => chunk.await?,
+        Either::Right(chunk) => chunk?,
+    };
+    let blob = shared.one_chunk(digest, &listed, chunk).await?;
+    Ok(blob.map(|(index, only)| (index, Some(only))))
+}
+
+/// A reader of the blob of which this is the index.
+pub(crate) fn reader_of(shared: &Arc<Store>, index: Arc<BlobIndex>) -> BlobReader {
+    BlobReader::new(Source { shared: Arc::clone(shared), index, only: None })
+}
+
+impl Store {
+    /// Whether the chunk is there, as a reader would find it.
+    pub(crate) async fn has_chunk(&self, operation: &'static str, digest: &Digest) -> Result<bool> {
+        Ok(self.is_in_place(operation, Kind::Chunk, digest).await?
+            || !self.copies_aside(operation, Kind::Chunk, digest).await?.is_empty())
+    }
+
+    /// The index and the bytes of the blob that is the chunk `chunk`.
+    async fn one_chunk(
+        &self,
+        digest: &Digest,
+        listed: &Listed,
+        mut chunk: Option<Fetched>,
+    ) -> Result<Option<(BlobIndex, Bytes)>> {
+        let size = match listed {
+            Listed::Chunks(index) => Some(index.size()),
+            Listed::OneChunk | Listed::Absent => None,
+        };
+        if chunk.is_none() && !matches!(listed, Listed::Absent) {
+            let max_size = max_stored_size(size.unwrap_or(MAX_CHUNK_SIZE));
+            chunk = self.fetch_from_aside(CHUNK, digest, max_size).await?;
+        }
+        let Some(chunk) = chunk else {
+            return match listed {
+                Listed::Absent => Ok(None),
+                _ => Err(corrupt(CHUNK, *digest, "it is missing")),
+            };
+        };
+        let bytes = self.decode(*digest, size, chunk).await?;
+        let meta = ChunkMeta { digest: *digest, size: bytes.len() as u64 };
+        let index = BlobIndex::new(*digest, [meta])
+            .map_err(|error| corrupt(CHUNK, *digest, "it is no chunk").with_source(error))?;
+        Ok(Some((index, bytes)))
+    }
+}

@@ -1,0 +1,6 @@
+//! Writing a blob as a stream.
+
+mod chunking;
+mod sink;
+
+pub(crate) use self::sink::open;
