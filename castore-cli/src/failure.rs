@@ -84,7 +84,10 @@ impl Failure {
     pub(crate) fn is_of_store(&self) -> bool {
         let Some(error) = &self.error else { return false };
         error.chain().filter_map(|error| error.downcast_ref::<Error>()).any(|error| {
-            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::PermissionDenied)
+            matches!(
+                error.kind(),
+                ErrorKind::Unavailable | ErrorKind::StoreNotFound | ErrorKind::PermissionDenied
+            )
         })
     }
 
@@ -120,8 +123,7 @@ fn code_of(error: &(dyn StdError + 'static)) -> Option<u8> {
     let code = match error.downcast_ref::<Error>()?.kind() {
         ErrorKind::Corrupt => CORRUPT,
         ErrorKind::InvalidInput | ErrorKind::Unsupported => USAGE,
-        // Only this is answered with "does not exist": an object that is absent is no error.
-        _ if error.to_string().contains("does not exist") => NO_STORE,
+        ErrorKind::StoreNotFound => NO_STORE,
         _ => FAILED,
     };
     Some(code)

@@ -18,6 +18,9 @@ pub enum ErrorKind {
     Corrupt,
     /// The store could not be reached, or did not do its part: trying again later may help.
     Unavailable,
+    /// The store itself (its bucket, or its directory) does not exist: creating it, or another
+    /// address, may help.
+    StoreNotFound,
     /// The store refused: other credentials or permissions may help.
     PermissionDenied,
     /// The caller asked for something that makes no sense, such as a range past the end.
@@ -134,6 +137,7 @@ impl From<Error> for io::Error {
             ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
             ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
             ErrorKind::Unsupported => io::ErrorKind::Unsupported,
+            ErrorKind::StoreNotFound => io::ErrorKind::NotFound,
             ErrorKind::Unavailable | ErrorKind::Other => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)

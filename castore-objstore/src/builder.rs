@@ -185,8 +185,8 @@ impl Builder {
     /// The service. Makes no request.
     ///
     /// # Errors
-    /// `InvalidInput` for a setting outside of its bounds; `Unavailable` or `PermissionDenied`
-    /// where the directory of a local store is not there or cannot be opened.
+    /// `InvalidInput` for a setting outside of its bounds; `StoreNotFound` where the directory of
+    /// a local store is not there, `PermissionDenied` or `Unavailable` where it cannot be opened.
     pub fn build(self) -> Result<ObjectStoreBlobService> {
         let wrong = |message: String| Error::new(ErrorKind::InvalidInput, OPEN, message);
         if !(-7..=22).contains(&self.zstd_level) {
@@ -258,6 +258,7 @@ fn open_directory(path: &std::path::Path, create: bool, durable: bool) -> Result
     let failed = |message: &str, error: std::io::Error| {
         let kind = match error.kind() {
             std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+            std::io::ErrorKind::NotFound => ErrorKind::StoreNotFound,
             _ => ErrorKind::Unavailable,
         };
         Error::new(kind, OPEN, format!("{}: {message}", path.display())).with_source(error)

@@ -15,7 +15,7 @@ pub(crate) fn store_error(
 
     let (kind, message) = match &error {
         // An object that is merely absent is not an error where this is called.
-        Store::NotFound { .. } => (ErrorKind::Unavailable, "the store or bucket does not exist"),
+        Store::NotFound { .. } => (ErrorKind::StoreNotFound, "the store or bucket does not exist"),
         Store::PermissionDenied { .. } => (ErrorKind::PermissionDenied, "the store refused it"),
         Store::Unauthenticated { .. } => {
             (ErrorKind::PermissionDenied, "the store did not accept the credentials")
@@ -37,7 +37,7 @@ pub(crate) fn store_error(
                 (ErrorKind::Unavailable, "no space is left in the store")
             }
             _ => match status(&error) {
-                Some(404) => (ErrorKind::Unavailable, "the store or bucket does not exist"),
+                Some(404) => (ErrorKind::StoreNotFound, "the store or bucket does not exist"),
                 Some(401 | 403) => (ErrorKind::PermissionDenied, "the store refused it"),
                 _ => (ErrorKind::Unavailable, "the store failed"),
             },
@@ -140,7 +140,7 @@ mod tests {
             kind_of(generic(io::Error::other(text)))
         };
         assert_eq!(answered("403 Forbidden"), ErrorKind::PermissionDenied);
-        assert_eq!(answered("404 Not Found"), ErrorKind::Unavailable);
+        assert_eq!(answered("404 Not Found"), ErrorKind::StoreNotFound);
         assert_eq!(answered("500 Oops"), ErrorKind::Unavailable);
     }
 

@@ -287,7 +287,7 @@ mod tests {
         let path = parent.path().join("new");
         let path = path.to_str().unwrap();
         let (kind, message) = error(path, &[]);
-        assert_eq!(kind, ErrorKind::Unavailable);
+        assert_eq!(kind, ErrorKind::StoreNotFound);
         assert!(message.contains(path) && message.contains("no such directory"), "{message}");
         parse_url_opts(path, [("create", "true")]).unwrap().build().unwrap();
         parse_url(path).unwrap().build().unwrap();

@@ -11,17 +11,18 @@ use castore_core::{Digest, Error, ErrorKind, Result};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetResultPayload, ObjectMeta, ObjectStore};
 
 use crate::error::{chain, corrupt, store_error};
 use crate::exec::limits::{Limits, Task, driven, straight};
 use crate::exec::pool::may_block;
 use crate::objects::local::Disk;
+use crate::objects::remote::Remote;
 use crate::objects::stats::Counters;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Requests {
-    store: Arc<dyn ObjectStore>,
+    remote: Remote,
     /// The same store, for threads that may wait for it.
     disk: Option<Disk>,
     limits: Arc<Limits>,
@@ -56,7 +57,8 @@ impl Requests {
         disk: Option<Disk>,
         limits: Arc<Limits>,
     ) -> Requests {
-        Requests { store, disk, limits, counters: Arc::default() }
+        let remote = Remote::new(store, Arc::clone(&limits));
+        Requests { remote, disk, limits, counters: Arc::default() }
     }
 
     /// Begins what is to be done with one chunk, or one small blob: without handing each step of it
@@ -87,11 +89,13 @@ impl Requests {
     ) -> Result<Option<u64>> {
         let (this, digest) = (self.clone(), digest.into());
         driven(operation, async move {
-            let _permit = this.limits.request().await;
             this.counters.requests_head.add(1);
             let size = match this.disk_here() {
-                Some(disk) => disk.size(&path),
-                None => this.store.head(&path).await.map(|meta| meta.size),
+                Some(disk) => {
+                    let _permit = this.limits.request().await;
+                    disk.size(&path)
+                }
+                None => this.remote.head(&path).await.map(|meta| meta.size),
             };
             unless_absent(operation, digest, size)
         })
@@ -122,9 +126,8 @@ impl Requests {
     ) -> Result<Option<ObjectMeta>> {
         let (this, digest) = (self.clone(), digest.into());
         driven(operation, async move {
-            let _permit = this.limits.request().await;
             this.counters.requests_head.add(1);
-            unless_absent(operation, digest, this.store.head(&path).await)
+            unless_absent(operation, digest, this.remote.head(&path).await)
         })
         .await
     }
@@ -140,7 +143,6 @@ impl Requests {
     ) -> Result<Option<Fetched>> {
         let this = self.clone();
         driven(operation, async move {
-            let permit = this.limits.request().await;
             this.counters.requests_get.add(1);
             let too_large = |size| {
                 let message =
@@ -148,6 +150,7 @@ impl Requests {
                 corrupt(operation, digest, message)
             };
             if let Some(disk) = this.disk_here() {
+                let _permit = this.limits.request().await;
                 let opened = unless_absent(operation, digest, disk.open(&path))?;
                 let Some((file, size)) = opened else { return Ok(None) };
                 if size > max_size {
@@ -157,23 +160,27 @@ impl Requests {
                 let bytes = bytes.map_err(|error| unreadable(operation, digest, error))?;
                 return Ok(Some(Fetched::Bytes(bytes)));
             }
-            let result = unless_absent(operation, digest, this.store.get(&path).await)?;
-            let Some(result) = result else { return Ok(None) };
-            let size = result.meta.size;
-            if size > max_size {
-                return Err(too_large(size));
-            }
-            // The request lasts until its bytes are here; a file that is open is none any more.
-            let fetched = match result.payload {
-                GetResultPayload::File(file, _) => Fetched::File(file, result.range.start, size),
-                GetResultPayload::Stream(stream) => Fetched::Bytes(
-                    collect(stream, size)
-                        .await
-                        .map_err(|error| error.into_error(operation, digest, size))?,
-                ),
+            let take = |answer: object_store::Result<object_store::GetResult>| async {
+                let Some(result) = unless_absent(operation, digest, answer)? else {
+                    return Ok(None);
+                };
+                let size = result.meta.size;
+                if size > max_size {
+                    return Err(too_large(size));
+                }
+                // A file that is open is no request any more.
+                Ok(Some(match result.payload {
+                    GetResultPayload::File(file, _) => {
+                        Fetched::File(file, result.range.start, size)
+                    }
+                    GetResultPayload::Stream(stream) => Fetched::Bytes(
+                        collect(stream, size)
+                            .await
+                            .map_err(|error| error.into_error(operation, digest, size))?,
+                    ),
+                }))
             };
-            drop(permit);
-            Ok(Some(fetched))
+            this.remote.get(&path, take).await
         })
         .await
     }
@@ -187,11 +194,13 @@ impl Requests {
     ) -> Result<()> {
         let (this, digest) = (self.clone(), digest.into());
         driven(operation, async move {
-            let _permit = this.limits.request().await;
             this.counters.requests_put.add(1);
             let put = match this.disk_here() {
-                Some(disk) => disk.put(&path, &object),
-                None => this.store.put(&path, PutPayload::from_bytes(object)).await.map(drop),
+                Some(disk) => {
+                    let _permit = this.limits.request().await;
+                    disk.put(&path, &object)
+                }
+                None => this.remote.put(&path, object).await,
             };
             put.map_err(|error| store_error(operation, digest, error))
         })
@@ -220,13 +229,15 @@ impl Requests {
     ) -> Result<bool> {
         let (this, digest) = (self.clone(), digest.into());
         driven(operation, async move {
-            let _permit = this.limits.request().await;
-            if !allowed() {
-                return Ok(false);
-            }
-            this.counters.requests_delete.add(1);
-            unless_absent(operation, digest, this.store.delete(&path).await)?;
-            Ok(true)
+            let counters = &this.counters;
+            let allowed = || {
+                let allowed = allowed();
+                counters.requests_delete.add(u64::from(allowed));
+                allowed
+            };
+            let deleted = this.remote.delete_if(&path, allowed).await;
+            // An object that is not there is deleted already.
+            Ok(unless_absent(operation, digest, deleted)?.unwrap_or(true))
         })
         .await
     }
@@ -243,9 +254,8 @@ impl Requests {
     ) -> Result<bool> {
         let (this, digest) = (self.clone(), digest.into());
         driven(operation, async move {
-            let _permit = this.limits.request().await;
             this.counters.requests_copy.add(1);
-            let copied = unless_absent(operation, digest, this.store.copy(&from, &to).await)?;
+            let copied = unless_absent(operation, digest, this.remote.copy(&from, &to).await)?;
             Ok(copied.is_some())
         })
         .await
@@ -259,8 +269,8 @@ impl Requests {
         prefix: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         self.counters.requests_list.add(1);
-        self.store
-            .list(Some(prefix))
+        self.remote
+            .list(prefix)
             .map(move |item| item.map_err(|error| store_error(operation, None, error)))
             .boxed()
     }

@@ -3,4 +3,5 @@
 pub(crate) mod barrier;
 pub(crate) mod client;
 pub(crate) mod local;
+pub(crate) mod remote;
 pub(crate) mod stats;
