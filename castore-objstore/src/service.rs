@@ -122,6 +122,31 @@ impl ObjectStoreBlobService {
         Ok(())
     }
 
+    /// Whether the place holds a store: the marker of one, or any blob or chunk.
+    ///
+    /// Takes one request where the marker is there, up to two listings besides where it is not. A place
+    /// without a store can be written to: a blob that is stored makes it one.
+    ///
+    /// # Errors
+    /// `StoreNotFound` where the marker's place holds something else, as with a web server that answers
+    /// everything; those of the store.
+    pub async fn exists(&self) -> Result<bool> {
+        self.shared.exists().await
+    }
+
+    /// Writes the marker by which a store is recognised even while it holds no blob, unless the marker
+    /// is there. Returns whether the place held no store before.
+    ///
+    /// Writing a blob does not need it; a program calls this once, before its first blob, so that a store
+    /// which is not mounted or mistyped can be told from one that is empty.
+    ///
+    /// # Errors
+    /// Those of [`exists`](Self::exists); `Unavailable` where the store confirmed the marker and does
+    /// not have it.
+    pub async fn create_marker(&self) -> Result<bool> {
+        self.shared.create_marker().await
+    }
+
     /// What this service and its clones have done so far.
     pub fn stats(&self) -> Stats {
         self.shared.requests.counters.stats()

@@ -78,6 +78,11 @@ impl Layout {
         self.gc.clone().join("batches")
     }
 
+    /// The marker by which a store is recognised.
+    pub(crate) fn marker(&self) -> Path {
+        self.base.clone().join("castore-format")
+    }
+
     /// An object that is written to see what the store's clock says.
     pub(crate) fn clock(&self) -> Path {
         self.gc.clone().join("clock")

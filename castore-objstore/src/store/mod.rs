@@ -5,6 +5,7 @@ pub(crate) mod codec;
 pub(crate) mod index;
 pub(crate) mod layout;
 pub(crate) mod list;
+mod marker;
 pub(crate) mod presence;
 pub(crate) mod quarantine;
 pub(crate) mod recheck;
