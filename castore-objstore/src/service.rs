@@ -1,9 +1,11 @@
 //! The blob service over an object store.
 
+use std::future::ready;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use castore_chunker::ChunkParams;
 use castore_core::{
     BlobIndex, BlobReader, BlobService, BlobWriter, Digest, Error, ErrorKind, Result,
@@ -11,11 +13,12 @@ use castore_core::{
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
+use object_store::path::Path;
 
 use crate::builder::Builder;
 use crate::objects::stats::Stats;
 use crate::store::Store;
-use crate::store::layout::digest_of;
+use crate::store::chunk::READ_CHUNK;
 use crate::store::trash::StoredChunk;
 use crate::{read, write};
 
@@ -46,15 +49,22 @@ impl ObjectStoreBlobService {
     /// The digests of all blobs in the store, in the order of the store. The empty blob is listed
     /// only where it was written.
     pub fn list(&self) -> BoxStream<'static, Result<Digest>> {
-        self.shared
-            .requests
-            .list("list the store", self.shared.layout.blobs())
-            .try_filter_map(|object| async move { Ok(digest_of(&object.location)) })
-            .boxed()
+        self.blobs_under("list the store", self.shared.layout.blobs())
     }
 
-    /// The blobs whose digests start with `prefix`, four hexadecimal digits or more; where there
-    /// are none, the chunks.
+    /// The blobs whose indexes lie under `prefix`. A stray object is no blob, whatever its name:
+    /// only the whole key says so.
+    fn blobs_under(
+        &self,
+        operation: &'static str,
+        prefix: &Path,
+    ) -> BoxStream<'static, Result<Digest>> {
+        let layout = self.shared.layout.clone();
+        let objects = self.shared.requests.list(operation, prefix);
+        objects.try_filter_map(move |object| ready(Ok(layout.blob_at(&object.location)))).boxed()
+    }
+
+    /// The blobs whose digests start with `prefix`, four hexadecimal digits or more.
     ///
     /// # Errors
     /// `InvalidInput` for a prefix that is too short or not hexadecimal.
@@ -65,22 +75,11 @@ impl ObjectStoreBlobService {
             return Err(Error::new(ErrorKind::InvalidInput, "find a digest", message));
         }
         let prefix = prefix.to_ascii_lowercase();
-        for shard in self.shared.layout.shards(&prefix[..4]) {
-            let found: Vec<Digest> = self
-                .shared
-                .requests
-                .list("find a digest", &shard)
-                .try_filter_map(|object| async move { Ok(digest_of(&object.location)) })
-                .try_filter(|digest| {
-                    std::future::ready(digest.to_string().starts_with(prefix.as_str()))
-                })
-                .try_collect()
-                .await?;
-            if !found.is_empty() {
-                return Ok(found);
-            }
-        }
-        Ok(Vec::new())
+        let shard = self.shared.layout.blobs().clone().join(&prefix[..4]);
+        self.blobs_under("find a digest", &shard)
+            .try_filter(|digest| ready(digest.to_string().starts_with(prefix.as_str())))
+            .try_collect()
+            .await
     }
 
     /// Removes the index of the blob, and so the blob; its chunks stay, as others may list them.
@@ -108,6 +107,34 @@ impl ObjectStoreBlobService {
     /// `None` where it is missing. One request for a chunk that is in its place.
     pub async fn locate_chunk(&self, chunk: &Digest) -> Result<Option<StoredChunk>> {
         self.shared.locate_chunk("look at chunk", chunk).await
+    }
+
+    /// The verified bytes of a chunk, from its place or from a copy that a collector of garbage has
+    /// set aside; `None` where the store has neither. At most [`MAX_CHUNK_SIZE`] bytes.
+    ///
+    /// A chunk is no blob: [`has`](BlobService::has) and [`open_read`](BlobService::open_read) do not
+    /// find it by its digest, unless a blob of one chunk has the same one. No writer may count on a
+    /// chunk that no index lists, as a collector of garbage removes it.
+    ///
+    /// Cancel safe. One request for a chunk that is in its place.
+    ///
+    /// # Errors
+    /// `Corrupt` where the object is not the chunk; else those of the store.
+    ///
+    /// [`MAX_CHUNK_SIZE`]: castore_core::MAX_CHUNK_SIZE
+    pub async fn get_chunk(&self, chunk: &Digest) -> Result<Option<Bytes>> {
+        let (shared, digest) = (Arc::clone(&self.shared), *chunk);
+        let get = async move { shared.fetch_chunk_of_any_size(digest).await };
+        self.shared.requests.begin(READ_CHUNK, get).await
+    }
+
+    /// Whether [`get_chunk`](Self::get_chunk) would find the chunk, without reading it. Cancel safe.
+    /// One request for a chunk that is in its place.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn has_chunk(&self, chunk: &Digest) -> Result<bool> {
+        self.shared.has_chunk("look for chunk", chunk).await
     }
 
     /// Asks the store whether it is there and lets itself be listed, with one request.
@@ -164,14 +191,9 @@ impl BlobService for ObjectStoreBlobService {
         if *digest == Digest::EMPTY {
             return Ok(true);
         }
-        const OPERATION: &str = "look for blob";
         let Store { requests, layout, .. } = &*self.shared;
-        for path in [layout.blob(digest), layout.chunk(digest)] {
-            if requests.head(OPERATION, *digest, path).await?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let index = requests.head("look for blob", *digest, layout.blob(digest)).await?;
+        Ok(index.is_some())
     }
 
     async fn chunks(&self, digest: &Digest) -> Result<Option<BlobIndex>> {

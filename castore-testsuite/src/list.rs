@@ -32,6 +32,7 @@ macro_rules! __cases_of {
             }
             reader {
                 absent_is_none_everywhere,
+                chunks_are_no_blobs,
                 empty_blob_is_always_there,
                 index_sums_to_size,
                 read_sizes,

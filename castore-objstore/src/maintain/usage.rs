@@ -29,7 +29,7 @@ const AT_ONCE: usize = 32;
 
 /// What is in a store, at some time while it was looked at. All sizes are in bytes.
 ///
-/// A blob that has no index, but only the chunk of its digest, does not count as a blob.
+/// A chunk of which no index is there is no blob, whatever its digest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {

@@ -21,16 +21,19 @@ pub(crate) async fn chunks(shared: &Arc<Store>, digest: &Digest) -> Result<Optio
     if *digest == Digest::EMPTY {
         return Ok(Some(BlobIndex::empty()));
     }
-    let listed = shared.fetch_index(digest).await?;
-    if let Listed::Chunks(index) = listed {
-        return Ok(Some(index));
+    match shared.fetch_index(digest).await? {
+        Listed::Absent => Ok(None),
+        Listed::Chunks(index) => Ok(Some(index)),
+        Listed::OneChunk => {
+            let max_size = max_stored_size(MAX_CHUNK_SIZE);
+            let chunk = shared.fetch_chunk_object(digest, max_size).await?;
+            Ok(Some(shared.one_chunk(digest, None, chunk).await?.0))
+        }
     }
-    let chunk = shared.fetch_chunk_object(digest, max_stored_size(MAX_CHUNK_SIZE)).await?;
-    Ok(shared.one_chunk(digest, &listed, chunk).await?.map(|(index, _)| index))
 }
 
-/// A reader of a blob. Asks for the index, and for a chunk of the same digest beside it: so a blob
-/// of one chunk takes one round trip.
+/// A reader of a blob; `None` where there is no index. Asks for the index, and for a chunk of the same
+/// digest beside it: so a blob of one chunk takes one round trip.
 pub(crate) async fn open(shared: &Arc<Store>, digest: &Digest) -> Result<Option<BlobReader>> {
     let reader = |index, only| {
         let shared = Arc::clone(shared);
@@ -49,21 +52,24 @@ async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(BlobIndex, O
     let digest = &digest;
     let listed = pin!(shared.fetch_index(digest));
     let chunk = pin!(shared.fetch_chunk_object(digest, max_stored_size(MAX_CHUNK_SIZE)));
-    // What the index says comes first: of several chunks, none is the blob's own.
+    // The index decides: without it the chunk is no blob, and a blob of several chunks has no chunk
+    // of its own digest.
     let (listed, chunk) = match select(listed, chunk).await {
         Either::Left((listed, chunk)) => (listed?, Either::Left(chunk)),
         Either::Right((chunk, listed)) => (listed.await?, Either::Right(chunk)),
     };
-    let listed = match listed {
+    let size = match listed {
+        Listed::Absent => return Ok(None),
         Listed::Chunks(index) if index.len() > 1 => return Ok(Some((index, None))),
-        listed => listed,
+        Listed::Chunks(index) => Some(index.size()),
+        Listed::OneChunk => None,
     };
     let chunk = match chunk {
         Either::Left(chunk) => chunk.await?,
         Either::Right(chunk) => chunk?,
     };
-    let blob = shared.one_chunk(digest, &listed, chunk).await?;
-    Ok(blob.map(|(index, only)| (index, Some(only))))
+    let (index, only) = shared.one_chunk(digest, size, chunk).await?;
+    Ok(Some((index, Some(only))))
 }
 
 /// A reader of the blob of which this is the index.
@@ -78,31 +84,23 @@ impl Store {
             || !self.copies_aside(operation, Kind::Chunk, digest).await?.is_empty())
     }
 
-    /// The index and the bytes of the blob that is the chunk `chunk`.
+    /// The index and the bytes of a blob of one chunk, which has `size` bytes where its index says so.
+    /// `chunk` is the object in the chunk's place.
     async fn one_chunk(
         &self,
         digest: &Digest,
-        listed: &Listed,
+        size: Option<u64>,
         mut chunk: Option<Fetched>,
-    ) -> Result<Option<(BlobIndex, Bytes)>> {
-        let size = match listed {
-            Listed::Chunks(index) => Some(index.size()),
-            Listed::OneChunk | Listed::Absent => None,
-        };
-        if chunk.is_none() && !matches!(listed, Listed::Absent) {
+    ) -> Result<(BlobIndex, Bytes)> {
+        if chunk.is_none() {
             let max_size = max_stored_size(size.unwrap_or(MAX_CHUNK_SIZE));
             chunk = self.fetch_from_aside(CHUNK, digest, max_size).await?;
         }
-        let Some(chunk) = chunk else {
-            return match listed {
-                Listed::Absent => Ok(None),
-                _ => Err(corrupt(CHUNK, *digest, "it is missing")),
-            };
-        };
+        let chunk = chunk.ok_or_else(|| corrupt(CHUNK, *digest, "it is missing"))?;
         let bytes = self.decode(*digest, size, chunk).await?;
         let meta = ChunkMeta { digest: *digest, size: bytes.len() as u64 };
         let index = BlobIndex::new(*digest, [meta])
             .map_err(|error| corrupt(CHUNK, *digest, "it is no chunk").with_source(error))?;
-        Ok(Some((index, bytes)))
+        Ok((index, bytes))
     }
 }

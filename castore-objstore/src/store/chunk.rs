@@ -147,19 +147,25 @@ impl Store {
         self.decode(chunk.digest, Some(chunk.size), object).await
     }
 
+    /// The verified bytes of a chunk whose size nothing tells, in its place or set aside; `None` where
+    /// the store has neither.
+    pub(crate) async fn fetch_chunk_of_any_size(&self, digest: Digest) -> Result<Option<Bytes>> {
+        let max_size = max_stored_size(MAX_CHUNK_SIZE);
+        match self.fetch_listed_chunk(READ_CHUNK, &digest, max_size).await? {
+            Some(object) => self.decode(digest, None, object).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The stored form of a chunk that was verified, and the size of the chunk in bytes; `None` where
-    /// it is absent. Of an unknown `size` any will do. One that an index lists may be set aside.
+    /// it is missing. Of an unknown `size` any will do.
     pub(crate) async fn fetch_stored(
         &self,
         digest: Digest,
         size: Option<u64>,
-        is_listed: bool,
     ) -> Result<Option<(Bytes, u64)>> {
         let max_size = max_stored_size(size.unwrap_or(MAX_CHUNK_SIZE));
-        let object = match is_listed {
-            true => self.fetch_listed_chunk(READ_CHUNK, &digest, max_size).await?,
-            false => self.fetch_chunk_object(&digest, max_size).await?,
-        };
+        let object = self.fetch_listed_chunk(READ_CHUNK, &digest, max_size).await?;
         let Some(object) = object else { return Ok(None) };
         let stored = match object {
             Fetched::Bytes(stored) => stored,

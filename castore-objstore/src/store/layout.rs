@@ -116,12 +116,6 @@ impl Layout {
     pub(crate) fn chunk_at(&self, path: &Path) -> Option<Digest> {
         digest_under(&self.chunks, path)
     }
-
-    /// What all indexes, and what all chunks, lie under whose digests start with the four
-    /// hexadecimal digits `shard`.
-    pub(crate) fn shards(&self, shard: &str) -> [Path; 2] {
-        [self.blobs.clone().join(shard), self.chunks.clone().join(shard)]
-    }
 }
 
 /// The digest that an object is named after; `None` for an object that is not named as ours are.

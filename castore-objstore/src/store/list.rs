@@ -8,12 +8,12 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
 use crate::store::Store;
-use crate::store::layout::digest_of;
 
 /// An object of the store.
 #[derive(Debug, Clone)]
 pub(crate) struct Object {
-    /// What it is named after; `None` for a stray, which is not named as ours are.
+    /// The digest of the blob or chunk at its key; `None` for a stray, whose whole key is not of the
+    /// store's form.
     pub(crate) digest: Option<Digest>,
     pub(crate) path: Path,
     /// Its stored size in bytes.
@@ -30,8 +30,9 @@ impl Store {
         prefix: &Path,
     ) -> BoxStream<'static, Result<Object>> {
         let listed = self.requests.list(operation, prefix);
-        let object = |meta: object_store::ObjectMeta| Object {
-            digest: digest_of(&meta.location),
+        let layout = self.layout.clone();
+        let object = move |meta: object_store::ObjectMeta| Object {
+            digest: layout.blob_at(&meta.location).or_else(|| layout.chunk_at(&meta.location)),
             path: meta.location,
             size: meta.size,
             modified: meta.last_modified.into(),

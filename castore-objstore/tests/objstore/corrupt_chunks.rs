@@ -6,7 +6,7 @@ use castore_core::{BlobService, ErrorKind, MAX_CHUNK_SIZE};
 
 use crate::support::data::{KIB, MIB};
 use crate::support::probe::{ALWAYS, Effect, Kind, Part};
-use crate::support::service::{assert_absent, collect_until_error};
+use crate::support::service::{chunk_key, collect_until_error, index_key};
 use crate::support::stored::{SHAPES, Shape, Stored};
 
 /// A zstd frame of `blocks` runs of 128 KiB of zeros: 4 bytes for each.
@@ -124,11 +124,7 @@ async fn a_missing_chunk() {
     for shape in SHAPES {
         let stored = Stored::new(shape).await;
         stored.probe.remove(&stored.bad_key()).await;
-        match shape {
-            // Nothing at all is left of it.
-            Shape::Bare => assert_absent(&stored.service(), &stored.digest).await,
-            _ => stored.assert_chunk_is_corrupt().await,
-        }
+        stored.assert_chunk_is_corrupt().await;
     }
 }
 
@@ -160,11 +156,11 @@ async fn a_zstd_bomb() {
 async fn a_zstd_bomb_where_no_index_tells_the_size() {
     let object = bomb(256 * 1024 * MIB / (128 * KIB), None);
     assert!((object.len() as u64) < MAX_CHUNK_SIZE);
-    for shape in [Shape::OneUnlisted, Shape::Bare] {
-        let stored = Stored::new(shape).await;
-        stored.probe.overwrite(&stored.bad_key(), object.clone()).await;
-        stored.assert_chunk_is_corrupt().await;
-    }
+    let stored = Stored::new(Shape::OneUnlisted).await;
+    stored.probe.overwrite(&stored.bad_key(), object).await;
+    stored.assert_chunk_is_corrupt().await;
+    let error = stored.service().get_chunk(&stored.digest).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     assert!(peak_memory().is_none_or(|peak| peak < 1024 * MIB), "{:?} bytes", peak_memory());
 }
 
@@ -172,17 +168,20 @@ async fn a_zstd_bomb_where_no_index_tells_the_size() {
 #[tokio::test]
 async fn a_chunk_larger_than_the_largest() {
     for (size, corrupt) in [(MAX_CHUNK_SIZE, false), (MAX_CHUNK_SIZE + 1, true)] {
-        let stored = Stored::new(Shape::Bare).await;
+        let stored = Stored::new(Shape::OneUnlisted).await;
         let data = Bytes::from(vec![0; size as usize]);
         let digest = castore_core::Digest::of(&data);
         let object = zstd::bulk::compress(&data, 1).unwrap();
-        stored.probe.overwrite(&crate::support::service::chunk_key(&digest), object).await;
-        match stored.service().open_read(&digest).await {
-            Ok(reader) => {
-                assert!(!corrupt);
-                assert_eq!(reader.unwrap().size(), size);
+        stored.probe.overwrite(&chunk_key(&digest), object).await;
+        stored.probe.overwrite(&index_key(&digest), Bytes::new()).await;
+        let service = stored.service();
+        let read = service.open_read(&digest).await.map(|reader| reader.unwrap().size());
+        let chunk = service.get_chunk(&digest).await.map(|chunk| chunk.unwrap().len() as u64);
+        for found in [read, chunk] {
+            match found {
+                Ok(found) => assert_eq!((corrupt, found), (false, size)),
+                Err(error) => assert_eq!((corrupt, error.kind()), (true, ErrorKind::Corrupt)),
             }
-            Err(error) => assert_eq!((corrupt, error.kind()), (true, ErrorKind::Corrupt)),
         }
     }
 }
@@ -209,8 +208,7 @@ async fn an_object_too_large_to_be_a_chunk_is_not_fetched() {
             };
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
             assert!(stored.probe.keys(Kind::Get, Part::Chunks).contains(&bad));
-            let indexes = usize::from(shape != Shape::Bare);
-            assert_eq!(stored.probe.bodies_read(), indexes, "{shape:?}: only the index is read");
+            assert_eq!(stored.probe.bodies_read(), 1, "{shape:?}: only the index is read");
         }
     }
 }

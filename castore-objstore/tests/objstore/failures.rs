@@ -199,14 +199,16 @@ async fn stored(size: usize) -> (Probe, Digest) {
 #[tokio::test]
 async fn a_failing_look_for_a_blob_is_not_absence() {
     for fail in [broken, denied, no_bucket] {
-        for part in [Part::Blobs, Part::Chunks] {
-            let probe = Probe::new();
-            let service = service(&probe);
-            probe.fault(Kind::Head, part, ALWAYS, Effect::Fail(fail));
-            let error = service.has(&Digest::of(b"absent")).await.unwrap_err();
-            assert_ne!(error.kind(), ErrorKind::Corrupt);
-            assert_from_store(&error);
-        }
+        let probe = Probe::new();
+        let service = service(&probe);
+        probe.fault(Kind::Head, Part::Blobs, ALWAYS, Effect::Fail(fail));
+        let error = service.has(&Digest::of(b"absent")).await.unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::Corrupt);
+        assert_from_store(&error);
+        probe.fault(Kind::Head, Part::Chunks, ALWAYS, Effect::Fail(fail));
+        let error = service.has_chunk(&Digest::of(b"absent")).await.unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::Corrupt);
+        assert_from_store(&error);
     }
 }
 
@@ -277,10 +279,15 @@ async fn a_failing_get_of_the_nth_chunk_hands_out_what_is_before_it() {
 #[tokio::test]
 async fn a_failing_get_of_the_only_chunk_is_neither_corrupt_nor_absent() {
     let (probe, digest) = stored(50).await;
-    for fail in [broken, no_bucket] {
+    for (fail, kind) in [
+        (broken as fn() -> _, ErrorKind::Unavailable),
+        (no_bucket as fn() -> _, ErrorKind::StoreNotFound),
+    ] {
         let service = service(&probe);
         probe.fault(Kind::Get, Part::Chunks, ALWAYS, Effect::Fail(fail));
-        assert_unavailable(&service.open_read(&digest).await.unwrap_err());
+        let error = service.open_read(&digest).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert_from_store(&error);
         probe.heal();
         assert_eq!(read(&service, &digest).await.len(), 50);
     }
@@ -293,10 +300,15 @@ async fn a_missing_bucket_is_not_absence() {
         probe.fault(kind, part, ALWAYS, Effect::Fail(no_bucket));
     }
     let service = service(&probe);
-    assert_unavailable(&service.has(&digest).await.unwrap_err());
-    assert_unavailable(&service.open_read(&digest).await.unwrap_err());
-    assert_unavailable(&service.chunks(&digest).await.unwrap_err());
-    assert_unavailable(&service.remove(&digest).await.unwrap_err());
+    for error in [
+        service.has(&digest).await.unwrap_err(),
+        service.open_read(&digest).await.unwrap_err(),
+        service.chunks(&digest).await.unwrap_err(),
+        service.remove(&digest).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::StoreNotFound, "{error:?}");
+        assert_from_store(&error);
+    }
 }
 
 /// The connection broke; the stored data may be fine.

@@ -158,9 +158,9 @@ async fn chunks_of_other_encoders_are_read() {
         assert_eq!(read(&service, &digest).await, data, "with the index of one entry");
         probe.overwrite(&index_key(&digest), Bytes::new()).await;
         assert_eq!(read(&service, &digest).await, data, "with an index without entries");
-        probe.remove(&index_key(&digest)).await;
-        assert_eq!(read(&service, &digest).await, data, "without an index");
         assert_eq!(service.chunks(&digest).await.unwrap().unwrap().size(), data.len() as u64);
+        probe.remove(&index_key(&digest)).await;
+        assert_eq!(service.get_chunk(&digest).await.unwrap(), Some(data.clone()));
     }
 }
 
@@ -179,16 +179,17 @@ async fn indexes_with_unknown_fields_are_read() {
 }
 
 #[tokio::test]
-async fn a_chunk_is_a_blob_of_its_own() {
+async fn a_chunk_is_no_blob_and_is_read_by_its_digest() {
     for name in STORES {
         let service = fixture(name);
         for (data, digest) in blobs() {
             for chunk in cut(&data, ChunkParams::default()) {
                 let own = Digest::of(&chunk);
-                assert!(service.has(&own).await.unwrap());
-                assert_eq!(read(&service, &own).await, chunk);
-                let index = service.chunks(&own).await.unwrap().unwrap();
-                assert_eq!((index.len(), index.size()), (1, chunk.len() as u64));
+                if own != digest {
+                    assert_absent(&service, &own).await;
+                }
+                assert!(service.has_chunk(&own).await.unwrap());
+                assert_eq!(service.get_chunk(&own).await.unwrap(), Some(chunk));
                 assert!(service.stored_size(&own).await.unwrap().is_some_and(|size| size > 0));
             }
             let chunks = cut(&data, ChunkParams::default()).len();
@@ -210,16 +211,22 @@ async fn the_blobs_of_a_store_are_listed_but_not_its_chunks() {
     let probe = Probe::new();
     let nothing: Vec<Digest> = service(&probe).list().try_collect().await.unwrap();
     assert!(nothing.is_empty());
-    // What is not named as a blob is none.
-    for key in ["blobs/b3/README", "blobs/b3/41f8/41f8", "blobs/b3/0000/4"] {
+    // Only the whole key makes an object the index of a blob.
+    let digest = "41f8394111eb713a22165c46c90ab8f0fd9399c92028fd6d288944b23ff5bf76";
+    let nested = format!("blobs/b3/backup/41f8/{digest}");
+    let deeper = format!("blobs/b3/41f8/41f8/{digest}");
+    for key in ["blobs/b3/README", "blobs/b3/41f8/41f8", "blobs/b3/0000/4", &nested, &deeper] {
         probe.overwrite(&key.into(), "x").await;
     }
-    let nothing: Vec<Digest> = service(&probe).list().try_collect().await.unwrap();
+    let service = service(&probe);
+    let nothing: Vec<Digest> = service.list().try_collect().await.unwrap();
     assert!(nothing.is_empty());
+    assert!(service.find(&digest[..8]).await.unwrap().is_empty());
+    assert_absent(&service, &digest.parse().unwrap()).await;
 }
 
 #[tokio::test]
-async fn blobs_are_found_by_a_prefix_and_chunks_where_no_blob_is() {
+async fn blobs_are_found_by_a_prefix_and_chunks_are_not() {
     let service = fixture("original");
     for (data, digest) in blobs() {
         let hex = digest.to_string();
@@ -228,7 +235,8 @@ async fn blobs_are_found_by_a_prefix_and_chunks_where_no_blob_is() {
         }
         for chunk in cut(&data, ChunkParams::default()) {
             let own = Digest::of(&chunk);
-            assert_eq!(service.find(&own.to_string()[..10]).await.unwrap(), [own]);
+            let found = service.find(&own.to_string()[..10]).await.unwrap();
+            assert_eq!(found.is_empty(), own != digest);
         }
         let mut other = hex[..8].to_owned();
         other.replace_range(7..8, if hex.as_bytes()[7] == b'0' { "1" } else { "0" });
@@ -238,6 +246,51 @@ async fn blobs_are_found_by_a_prefix_and_chunks_where_no_blob_is() {
         let error = service.find(bad).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad:?}");
     }
+}
+
+/// Its chunk is still there and has the digest of the blob. A writer who is told that the blob is absent
+/// stores it again, before a collector of garbage removes the chunk.
+#[tokio::test]
+async fn a_removed_blob_of_one_chunk_is_absent_until_it_is_put_again() {
+    let probe = Probe::new();
+    let service = service(&probe);
+    let data = random("removed", 10 * KIB);
+    let digest = put(&service, &data).await;
+    assert!(service.remove(&digest).await.unwrap());
+    assert_absent(&service, &digest).await;
+    assert!(service.find(&digest.to_string()).await.unwrap().is_empty());
+    assert_eq!(service.get_chunk(&digest).await.unwrap(), Some(data.clone()));
+    put(&service, &data).await;
+    assert_eq!(read(&service, &digest).await, data);
+}
+
+#[tokio::test]
+async fn chunks_are_read_by_their_digests_in_place_and_set_aside() {
+    let probe = Probe::new();
+    let service = service(&probe);
+    let chunk = random("chunk", 10 * KIB);
+    let digest = put(&service, &chunk).await;
+    probe.forget();
+    assert!(service.has_chunk(&digest).await.unwrap());
+    assert_eq!(service.get_chunk(&digest).await.unwrap(), Some(chunk.clone()));
+    assert_eq!(probe.total(), 2);
+
+    let object = probe.object(&chunk_key(&digest)).await;
+    let aside = format!("gc/chunks/b3/{digest:.4}/{digest}.batch");
+    probe.overwrite(&aside.as_str().into(), object).await;
+    probe.remove(&chunk_key(&digest)).await;
+    assert!(service.has_chunk(&digest).await.unwrap());
+    assert_eq!(service.get_chunk(&digest).await.unwrap(), Some(chunk));
+
+    probe.remove(&aside.as_str().into()).await;
+    assert!(!service.has_chunk(&digest).await.unwrap());
+    assert_eq!(service.get_chunk(&digest).await.unwrap(), None);
+    assert!(!service.has_chunk(&Digest::EMPTY).await.unwrap());
+    assert_eq!(service.get_chunk(&Digest::EMPTY).await.unwrap(), None);
+
+    probe.overwrite(&chunk_key(&digest), "no chunk").await;
+    let error = service.get_chunk(&digest).await.unwrap_err();
+    assert_eq!((error.kind(), error.digest()), (ErrorKind::Corrupt, Some(digest)));
 }
 
 #[tokio::test]

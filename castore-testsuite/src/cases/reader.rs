@@ -25,6 +25,23 @@ pub async fn absent_is_none_everywhere(harness: Arc<dyn Harness>) {
     expect_absent(&service, &Digest::of(b"absent"), "only another blob was stored").await;
 }
 
+/// A chunk of a longer blob is absent under its own digest, until it is stored as a blob: a caller
+/// who is told otherwise does not store it, and has no blob that stays.
+pub async fn chunks_are_no_blobs(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("its chunks", SIZE);
+    let digest = put(&service, &data).await;
+    let index = service.chunks(&digest).await.expect("chunks").expect("the blob is absent");
+    let chunks: Vec<Digest> = index.iter().map(|chunk| chunk.digest).collect();
+    for (number, chunk) in chunks.iter().enumerate().filter(|(_, chunk)| **chunk != digest) {
+        expect_absent(&service, chunk, "only a blob was stored that has such a chunk").await;
+        let range = index.chunk_range(number).expect("a chunk has a range");
+        let bytes = data.slice(range.start as usize..range.end as usize);
+        put(&service, &bytes).await;
+        expect_blob(&service, &bytes, "a chunk that was stored as a blob").await;
+    }
+}
+
 /// The empty blob can be read without ever having been written.
 pub async fn empty_blob_is_always_there(harness: Arc<dyn Harness>) {
     let service = harness.open().await;

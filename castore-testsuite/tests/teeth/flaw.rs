@@ -50,6 +50,8 @@ flaws! {
     EmptyBlobOnlyWhereWritten,
     /// Panics when it is asked for the chunks of an absent blob.
     PanicsOnAbsent,
+    /// Takes a chunk that no index lists under its digest for a blob.
+    TakesChunksForBlobs,
     /// Fails to open a blob where nothing at all is stored, instead of saying that it is absent.
     FailsWhereNothingIsStored,
     /// Lists chunks under other digests than those of their bytes.

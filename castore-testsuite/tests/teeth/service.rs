@@ -12,7 +12,7 @@ use castore_core::{
 use crate::chunk::Blob;
 use crate::flaw::Flaw;
 use crate::index::{ENTRY_SIZE, decode};
-use crate::records::{Records, blob_name, locked};
+use crate::records::{Records, blob_name, chunk_name, locked};
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::store::Store;
@@ -131,7 +131,7 @@ impl Store {
             if self.is(Flaw::RemembersAbsence) {
                 locked(&self.memory.digests).insert(*digest);
             }
-            return Ok(None);
+            return Ok(self.chunk_as_index(digest));
         };
         if self.is(Flaw::TakesEmptyRecordsForAbsent) && record.is_empty() {
             return Ok(None);
@@ -143,6 +143,15 @@ impl Store {
             Err(_) if self.is(Flaw::SaysAbsentForDamage) => Ok(None),
             decoded => decoded.map(Some),
         }
+    }
+
+    /// The index of a blob that is only a chunk: none but for `TakesChunksForBlobs`.
+    fn chunk_as_index(&self, digest: &Digest) -> Option<BlobIndex> {
+        if !self.is(Flaw::TakesChunksForBlobs) {
+            return None;
+        }
+        let chunk = self.records.get(&chunk_name(digest)).ok().flatten()?;
+        BlobIndex::new(*digest, [ChunkMeta { digest: *digest, size: chunk.len() as u64 }]).ok()
     }
 
     /// Fails where any index of the storage is damaged, for `OneDamageStopsAll`.

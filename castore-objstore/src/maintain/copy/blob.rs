@@ -114,23 +114,19 @@ impl Copying {
         if digest == Digest::EMPTY {
             return Ok(Some(BlobIndex::empty()));
         }
-        let listed = match self.source.fetch_index(&digest).await? {
+        match self.source.fetch_index(&digest).await? {
             Listed::Chunks(index) => {
                 self.chunks_of(&index, copied, seen, step).await?;
                 return Ok(Some(index));
             }
-            listed => listed,
-        };
+            Listed::OneChunk => {}
+            // A chunk without an index is no blob.
+            Listed::Absent => return Ok(None),
+        }
         let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
-        let is_listed = !matches!(listed, Listed::Absent);
-        let copy = copy_chunk(source, target, digest, None, is_listed);
+        let copy = copy_chunk(source, target, digest, None);
         let copy = self.source.requests.begin(OPERATION, copy);
-        let Some(done) = copy.await? else {
-            return match listed {
-                Listed::Absent => Ok(None),
-                _ => Err(missing(digest)),
-            };
-        };
+        let done = copy.await?.ok_or_else(|| missing(digest))?;
         copied.count(&done, seen);
         step();
         BlobIndex::new(digest, [ChunkMeta { digest, size: done.size }])
@@ -159,7 +155,7 @@ impl Copying {
                 }
                 let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
                 running.push(self.source.requests.begin(OPERATION, async move {
-                    let done = copy_chunk(source, target, digest, Some(size), true).await?;
+                    let done = copy_chunk(source, target, digest, Some(size)).await?;
                     done.ok_or_else(|| missing(digest))
                 }));
             } else {
@@ -192,7 +188,6 @@ async fn copy_chunk(
     target: Arc<Target>,
     digest: Digest,
     size: Option<u64>,
-    is_listed: bool,
 ) -> Result<Option<Done>> {
     let Store { known, requests, layout, .. } = &*target.shared;
     let reused = |size, seen| {
@@ -212,7 +207,7 @@ async fn copy_chunk(
     if let (Some(seen), Some(size)) = (there, size) {
         return reused(size, seen);
     }
-    let fetched = source.fetch_stored(digest, size, is_listed).await?;
+    let fetched = source.fetch_stored(digest, size).await?;
     let Some((stored, size)) = fetched else { return Ok(None) };
     if let Some(seen) = there {
         return reused(size, seen);

@@ -20,11 +20,9 @@ pub(crate) enum Shape {
     One,
     /// One chunk, and an index without entries.
     OneUnlisted,
-    /// One chunk, and no index.
-    Bare,
 }
 
-pub(crate) const SHAPES: [Shape; 4] = [Shape::Many, Shape::One, Shape::OneUnlisted, Shape::Bare];
+pub(crate) const SHAPES: [Shape; 3] = [Shape::Many, Shape::One, Shape::OneUnlisted];
 
 pub(crate) struct Stored {
     pub(crate) probe: Probe,
@@ -52,7 +50,6 @@ impl Stored {
         match shape {
             Shape::Many | Shape::One => {}
             Shape::OneUnlisted => probe.overwrite(&index_key(&digest), Bytes::new()).await,
-            Shape::Bare => probe.remove(&index_key(&digest)).await,
         }
         let bad = index.len() / 2;
         Stored { probe, data, digest, index, shape, bad }
@@ -88,7 +85,7 @@ impl Stored {
         match service.chunks(&self.digest).await {
             Ok(index) => assert_eq!(index.as_ref(), Some(&self.index)),
             Err(error) => {
-                assert!(matches!(self.shape, Shape::OneUnlisted | Shape::Bare), "{error:?}");
+                assert_eq!(self.shape, Shape::OneUnlisted, "{error:?}");
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
             }
         }

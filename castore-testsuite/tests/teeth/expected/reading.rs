@@ -36,6 +36,12 @@ teeth! {
         }
     }
 
+    takes_chunks_for_blobs: TakesChunksForBlobs {
+        meant: {
+            reader { chunks_are_no_blobs }
+        }
+    }
+
     fails_where_nothing_is_stored: FailsWhereNothingIsStored {
         meant: {
             reader { absent_is_none_everywhere }
