@@ -25,7 +25,7 @@ pub(crate) async fn chunks(shared: &Arc<Store>, digest: &Digest) -> Result<Optio
     if let Listed::Chunks(index) = listed {
         return Ok(Some(index));
     }
-    let chunk = shared.fetch_chunk_object(digest, max_stored_size(MAX_CHUNK_SIZE)).await?;
+    let chunk = shared.fetch_chunk_object(digest, max_stored_size(MAX_CHUNK_SIZE)).await;
     Ok(shared.one_chunk(digest, &listed, chunk).await?.map(|(index, _)| index))
 }
 
@@ -59,8 +59,8 @@ async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(BlobIndex, O
         listed => listed,
     };
     let chunk = match chunk {
-        Either::Left(chunk) => chunk.await?,
-        Either::Right(chunk) => chunk?,
+        Either::Left(chunk) => chunk.await,
+        Either::Right(chunk) => chunk,
     };
     let blob = shared.one_chunk(digest, &listed, chunk).await?;
     Ok(blob.map(|(index, only)| (index, Some(only))))
@@ -78,28 +78,31 @@ impl Store {
             || !self.copies_aside(operation, Kind::Chunk, digest).await?.is_empty())
     }
 
-    /// The index and the bytes of the blob that is the chunk `chunk`.
+    /// The index and the bytes of the blob that is one chunk, of which `chunk` is the object in its
+    /// place. Where that is missing or damaged, an index makes the copies worth a look that are aside.
     async fn one_chunk(
         &self,
         digest: &Digest,
         listed: &Listed,
-        mut chunk: Option<Fetched>,
+        chunk: Result<Option<Fetched>>,
     ) -> Result<Option<(BlobIndex, Bytes)>> {
         let size = match listed {
             Listed::Chunks(index) => Some(index.size()),
             Listed::OneChunk | Listed::Absent => None,
         };
-        if chunk.is_none() && !matches!(listed, Listed::Absent) {
-            let max_size = max_stored_size(size.unwrap_or(MAX_CHUNK_SIZE));
-            chunk = self.fetch_from_aside(CHUNK, digest, max_size).await?;
-        }
-        let Some(chunk) = chunk else {
-            return match listed {
-                Listed::Absent => Ok(None),
-                _ => Err(corrupt(CHUNK, *digest, "it is missing")),
-            };
+        let in_place = match chunk {
+            Ok(Some(chunk)) => self.decode(*digest, size, chunk).await.map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
         };
-        let bytes = self.decode(*digest, size, chunk).await?;
+        let bytes = match (in_place, listed) {
+            (Ok(Some(bytes)), _) => bytes,
+            (in_place, Listed::Absent) => return in_place.map(|_| None),
+            (in_place, _) => {
+                let found = self.get_elsewhere(CHUNK, *digest, size, in_place.err()).await?;
+                found.ok_or_else(|| corrupt(CHUNK, *digest, "it is missing"))?.bytes
+            }
+        };
         let meta = ChunkMeta { digest: *digest, size: bytes.len() as u64 };
         let index = BlobIndex::new(*digest, [meta])
             .map_err(|error| corrupt(CHUNK, *digest, "it is no chunk").with_source(error))?;
