@@ -55,6 +55,11 @@ pub(crate) fn corrupt(
     Error::new(ErrorKind::Corrupt, operation, message).with_digest(digest)
 }
 
+/// Whether stored data is missing or wrong, as opposed to a store that does not give it.
+pub(crate) fn is_corrupt(error: &Error) -> bool {
+    error.kind() == ErrorKind::Corrupt
+}
+
 /// A background task that ended without a result of its own.
 pub(crate) fn task_error(operation: &'static str, error: tokio::task::JoinError) -> Error {
     unfinished(operation, error.is_panic()).with_source(error)

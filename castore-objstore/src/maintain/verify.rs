@@ -16,13 +16,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use castore_core::{Digest, Error, ErrorKind, Result};
+use castore_core::{Digest, Error, Result};
 use futures_util::TryStreamExt;
 
 use self::indexes::Missing;
 use self::inventory::Inventory;
 use super::observer::{Observer, Phase};
 
+use crate::error::is_corrupt;
 use crate::exec::in_order::InOrder;
 use crate::service::ObjectStoreBlobService;
 use crate::store::Store;
@@ -206,11 +207,6 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             _ => Err(error.clone()),
         }
     }
-}
-
-/// Whether it is the data that is wrong, and not the store that does not give it.
-fn is_corrupt(error: &Error) -> bool {
-    error.kind() == ErrorKind::Corrupt
 }
 
 /// An error and what it was caused by, on one line.

@@ -26,7 +26,7 @@ pub(crate) async fn chunks(shared: &Arc<Store>, digest: &Digest) -> Result<Optio
         Listed::Chunks(index) => Ok(Some(index)),
         Listed::OneChunk => {
             let max_size = max_stored_size(MAX_CHUNK_SIZE);
-            let chunk = shared.fetch_chunk_object(digest, max_size).await?;
+            let chunk = shared.fetch_chunk_object(digest, max_size).await;
             Ok(Some(shared.one_chunk(digest, None, chunk).await?.0))
         }
     }
@@ -65,8 +65,8 @@ async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(BlobIndex, O
         Listed::OneChunk => None,
     };
     let chunk = match chunk {
-        Either::Left(chunk) => chunk.await?,
-        Either::Right(chunk) => chunk?,
+        Either::Left(chunk) => chunk.await,
+        Either::Right(chunk) => chunk,
     };
     let (index, only) = shared.one_chunk(digest, size, chunk).await?;
     Ok(Some((index, Some(only))))
@@ -85,19 +85,26 @@ impl Store {
     }
 
     /// The index and the bytes of a blob of one chunk, which has `size` bytes where its index says so.
-    /// `chunk` is the object in the chunk's place.
+    /// `chunk` is the object in the chunk's place; where that is missing or damaged, the copies that are
+    /// set aside are tried.
     async fn one_chunk(
         &self,
         digest: &Digest,
         size: Option<u64>,
-        mut chunk: Option<Fetched>,
+        chunk: Result<Option<Fetched>>,
     ) -> Result<(BlobIndex, Bytes)> {
-        if chunk.is_none() {
-            let max_size = max_stored_size(size.unwrap_or(MAX_CHUNK_SIZE));
-            chunk = self.fetch_from_aside(CHUNK, digest, max_size).await?;
-        }
-        let chunk = chunk.ok_or_else(|| corrupt(CHUNK, *digest, "it is missing"))?;
-        let bytes = self.decode(*digest, size, chunk).await?;
+        let in_place = match chunk {
+            Ok(Some(chunk)) => self.decode(*digest, size, chunk).await.map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let bytes = match in_place {
+            Ok(Some(bytes)) => bytes,
+            in_place => {
+                let found = self.get_elsewhere(CHUNK, *digest, size, in_place.err()).await?;
+                found.ok_or_else(|| corrupt(CHUNK, *digest, "it is missing"))?.bytes
+            }
+        };
         let meta = ChunkMeta { digest: *digest, size: bytes.len() as u64 };
         let index = BlobIndex::new(*digest, [meta])
             .map_err(|error| corrupt(CHUNK, *digest, "it is no chunk").with_source(error))?;

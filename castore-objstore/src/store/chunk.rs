@@ -25,6 +25,15 @@ pub(crate) struct InStore {
     pub(crate) seen: Moment,
 }
 
+/// A chunk that was read, and has its digest.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    /// The bytes of its object, as they are stored.
+    pub(crate) stored: Bytes,
+    /// The bytes of the chunk.
+    pub(crate) bytes: Bytes,
+}
+
 /// What is found where an object is to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum There {
@@ -141,20 +150,16 @@ impl Store {
 
     /// The verified bytes of a chunk that an index lists.
     pub(crate) async fn fetch_chunk(&self, chunk: ChunkMeta) -> Result<Bytes> {
-        let max_size = max_stored_size(chunk.size);
-        let object = self.fetch_listed_chunk(READ_CHUNK, &chunk.digest, max_size).await?;
-        let object = object.ok_or_else(|| corrupt(READ_CHUNK, chunk.digest, "it is missing"))?;
-        self.decode(chunk.digest, Some(chunk.size), object).await
+        let found = self.get_listed(READ_CHUNK, chunk.digest, Some(chunk.size)).await?;
+        let found = found.ok_or_else(|| corrupt(READ_CHUNK, chunk.digest, "it is missing"))?;
+        Ok(found.bytes)
     }
 
     /// The verified bytes of a chunk whose size nothing tells, in its place or set aside; `None` where
     /// the store has neither.
     pub(crate) async fn fetch_chunk_of_any_size(&self, digest: Digest) -> Result<Option<Bytes>> {
-        let max_size = max_stored_size(MAX_CHUNK_SIZE);
-        match self.fetch_listed_chunk(READ_CHUNK, &digest, max_size).await? {
-            Some(object) => self.decode(digest, None, object).await.map(Some),
-            None => Ok(None),
-        }
+        let found = self.get_listed(READ_CHUNK, digest, None).await?;
+        Ok(found.map(|found| found.bytes))
     }
 
     /// The stored form of a chunk that was verified, and the size of the chunk in bytes; `None` where
@@ -164,18 +169,30 @@ impl Store {
         digest: Digest,
         size: Option<u64>,
     ) -> Result<Option<(Bytes, u64)>> {
+        let found = self.get_listed(READ_CHUNK, digest, size).await?;
+        Ok(found.map(|found| (found.stored, found.bytes.len() as u64)))
+    }
+
+    /// The chunk whose object lies at `path`, verified; `None` where there is no object. Any `size`
+    /// will do where none is given.
+    ///
+    /// # Errors
+    /// `Corrupt` for an object that is not the chunk; another kind where the object cannot be read, so
+    /// that it is not known whether it is the chunk.
+    pub(crate) async fn get_verified(
+        &self,
+        operation: &'static str,
+        digest: Digest,
+        size: Option<u64>,
+        path: Path,
+    ) -> Result<Option<Verified>> {
         let max_size = max_stored_size(size.unwrap_or(MAX_CHUNK_SIZE));
-        let object = self.fetch_listed_chunk(READ_CHUNK, &digest, max_size).await?;
+        let object = self.requests.get(operation, digest, path, max_size).await?;
         let Some(object) = object else { return Ok(None) };
-        let stored = match object {
-            Fetched::Bytes(stored) => stored,
-            file @ Fetched::File(..) => {
-                let read = self.limits.compute(READ_CHUNK, move || file.read()).await?;
-                read.map_err(|error| unreadable(READ_CHUNK, digest, error))?
-            }
-        };
-        let chunk = self.decode(digest, size, Fetched::Bytes(stored.clone())).await?;
-        Ok(Some((stored, chunk.len() as u64)))
+        self.verify_object(digest, size, object)
+            .await?
+            .map(Some)
+            .map_err(|error| told(digest, error))
     }
 
     pub(crate) async fn decode(
@@ -184,15 +201,7 @@ impl Store {
         size: Option<u64>,
         object: Fetched,
     ) -> Result<Bytes> {
-        self.try_decode(digest, size, object).await?.map_err(|error| {
-            let corrupt = corrupt(READ_CHUNK, digest, error.to_string());
-            match error {
-                DecodeError::Zstd(source) | DecodeError::CutShort(source) => {
-                    corrupt.with_source(source)
-                }
-                _ => corrupt,
-            }
-        })
+        self.try_decode(digest, size, object).await?.map_err(|error| told(digest, error))
     }
 
     /// The verified bytes of a chunk, or what is wrong with them; an error of ours where they cannot
@@ -203,15 +212,36 @@ impl Store {
         size: Option<u64>,
         object: Fetched,
     ) -> Result<Result<Bytes, DecodeError>> {
+        let verified = self.verify_object(digest, size, object).await?;
+        Ok(verified.map(|verified| verified.bytes))
+    }
+
+    /// The same, and the object's own bytes.
+    async fn verify_object(
+        &self,
+        digest: Digest,
+        size: Option<u64>,
+        object: Fetched,
+    ) -> Result<Result<Verified, DecodeError>> {
         let codec = Arc::clone(&self.codec);
-        let decoded = self.limits.compute(READ_CHUNK, move || {
+        let verified = self.limits.compute(READ_CHUNK, move || {
             let stored = object.read()?;
-            Ok(codec.decode(&digest, size, &stored))
+            let decoded = codec.decode(&digest, size, &stored);
+            Ok(decoded.map(|bytes| Verified { stored, bytes }))
         });
-        let decoded = decoded.await?.map_err(|error| unreadable(READ_CHUNK, digest, error))?;
-        if let Ok(bytes) = &decoded {
+        let verified = verified.await?.map_err(|error| unreadable(READ_CHUNK, digest, error))?;
+        if let Ok(Verified { bytes, .. }) = &verified {
             self.requests.counters.bytes_read.add(bytes.len() as u64);
         }
-        Ok(decoded)
+        Ok(verified)
+    }
+}
+
+/// What is wrong with an object, as an error of ours.
+fn told(digest: Digest, error: DecodeError) -> Error {
+    let corrupt = corrupt(READ_CHUNK, digest, error.to_string());
+    match error {
+        DecodeError::Zstd(source) | DecodeError::CutShort(source) => corrupt.with_source(source),
+        _ => corrupt,
     }
 }

@@ -3,13 +3,15 @@
 
 use std::collections::HashSet;
 
-use castore_core::{Digest, Result};
+use bytes::Bytes;
+use castore_core::{Digest, Error, Result};
 use futures_util::TryStreamExt;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
-use crate::objects::client::Fetched;
+use crate::error::is_corrupt;
 use crate::store::Store;
+use crate::store::chunk::Verified;
 use crate::store::layout::{Kind, aside_of};
 
 /// How often a reader looks: each further time somebody has to have put the chunk back and set it
@@ -26,55 +28,123 @@ pub struct StoredChunk {
     pub aside: bool,
 }
 
-impl Store {
-    /// A chunk that an index lists, from where it belongs or from aside; `None` where it is missing.
-    ///
-    /// One that is where it belongs takes one request.
-    pub(crate) async fn fetch_listed_chunk(
-        &self,
-        operation: &'static str,
-        digest: &Digest,
-        max_size: u64,
-    ) -> Result<Option<Fetched>> {
-        let fetch = |path: Path| self.requests.get(operation, *digest, path, max_size);
-        if let Some(found) = fetch(self.layout.chunk(digest)).await? {
-            return Ok(Some(found));
-        }
-        self.fetch_from_aside(operation, digest, max_size).await
+/// Why no good object of a chunk was found.
+#[derive(Default)]
+struct Failures {
+    corrupt: Option<Error>,
+    not_known: Option<Error>,
+}
+
+impl Failures {
+    fn add(&mut self, error: Error) {
+        let first = match is_corrupt(&error) {
+            true => &mut self.corrupt,
+            false => &mut self.not_known,
+        };
+        first.get_or_insert(error);
     }
 
-    /// The same, for a chunk that was not where it belongs a moment ago.
-    pub(crate) async fn fetch_from_aside(
+    /// An object that cannot be read may be good: so its error comes before that of a damaged one.
+    fn into_result<T>(self) -> Result<Option<T>> {
+        self.not_known.or(self.corrupt).map_or(Ok(None), Err)
+    }
+}
+
+impl Store {
+    /// A chunk that an index lists, verified: from its place or, where it is missing or damaged there,
+    /// from a copy that a collector has set aside. `None` where it is missing.
+    ///
+    /// A good chunk in its place takes one request.
+    ///
+    /// # Errors
+    /// `Corrupt` where objects of the chunk exist and all of them are damaged; another kind where one
+    /// of them cannot be read and no other is good: then nothing is known about the chunk.
+    pub(crate) async fn get_listed(
         &self,
         operation: &'static str,
-        digest: &Digest,
-        max_size: u64,
-    ) -> Result<Option<Fetched>> {
+        digest: Digest,
+        size: Option<u64>,
+    ) -> Result<Option<Verified>> {
+        let in_place = self.get_verified(operation, digest, size, self.layout.chunk(&digest)).await;
+        match in_place {
+            Ok(Some(found)) => Ok(Some(found)),
+            Ok(None) => self.get_elsewhere(operation, digest, size, None).await,
+            Err(error) => self.get_elsewhere(operation, digest, size, Some(error)).await,
+        }
+    }
+
+    /// The same, for a chunk of which the object in its place was missing or, as `bad` says, not good
+    /// a moment ago. An error that is not `Corrupt` is returned as it is.
+    pub(crate) async fn get_elsewhere(
+        &self,
+        operation: &'static str,
+        digest: Digest,
+        size: Option<u64>,
+        bad: Option<Error>,
+    ) -> Result<Option<Verified>> {
+        let mut failures = Failures::default();
+        if let Some(error) = bad {
+            match is_corrupt(&error) && self.rules.reader_looks_aside {
+                true => failures.add(error),
+                false => return Err(error),
+            }
+        }
         if !self.rules.reader_looks_aside {
             return Ok(None);
         }
-        let fetch = |path: Path| self.requests.get(operation, *digest, path, max_size);
         let mut tried = HashSet::new();
         for look in 0..LOOKS {
-            let copies = self.copies_aside(operation, Kind::Chunk, digest).await?;
+            let copies = self.copies_aside(operation, Kind::Chunk, &digest).await?;
             let mut new = 0;
             for ObjectMeta { location: copy, .. } in copies {
                 if tried.insert(copy.clone()) {
                     new += 1;
-                    if let Some(found) = fetch(copy).await? {
-                        return Ok(Some(found));
+                    match self.get_verified(operation, digest, size, copy).await {
+                        Ok(Some(found)) => return Ok(Some(found)),
+                        Ok(None) => {}
+                        Err(error) => failures.add(error),
                     }
                 }
             }
             if new == 0 && look > 0 || !self.rules.reader_looks_again {
                 break;
             }
-            // A copy that was there a moment ago, or before we looked, was put back.
-            if let Some(found) = fetch(self.layout.chunk(digest)).await? {
-                return Ok(Some(found));
+            // A copy that was there a moment ago, or before the listing, may be in place by now.
+            let path = self.layout.chunk(&digest);
+            match self.get_verified(operation, digest, size, path).await {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => {}
+                Err(error) => failures.add(error),
             }
         }
-        Ok(None)
+        failures.into_result()
+    }
+
+    /// A copy of the chunk that is set aside and verified: its key, and the bytes of its object as they
+    /// are stored. `None` where there is no copy, or all of them are damaged.
+    ///
+    /// All copies are tried, in the order of the listing. The memory that the object takes is not
+    /// counted.
+    ///
+    /// # Errors
+    /// Those of the listing; and where no copy is good and one of them cannot be read, its error: then
+    /// it is not known whether a good copy exists. Never `Corrupt`.
+    pub(crate) async fn good_copy(
+        &self,
+        operation: &'static str,
+        digest: &Digest,
+    ) -> Result<Option<(Path, Bytes)>> {
+        let mut not_known = None;
+        for ObjectMeta { location, .. } in self.copies_aside(operation, Kind::Chunk, digest).await?
+        {
+            match self.get_verified(operation, *digest, None, location.clone()).await {
+                Ok(Some(found)) => return Ok(Some((location, found.stored))),
+                Ok(None) => {}
+                Err(error) if is_corrupt(&error) => {}
+                Err(error) => not_known = Some(error),
+            }
+        }
+        not_known.map_or(Ok(None), Err)
     }
 
     /// Whether an index or a chunk is where it belongs, with one request.
@@ -110,29 +180,29 @@ impl Store {
         Ok(None)
     }
 
-    /// Sees to it that a chunk is where it belongs, with a copy from aside where need be. Returns
-    /// whether it is.
+    /// Puts a chunk that is missing back in its place, where a good copy is set aside. Returns whether
+    /// the chunk is in its place.
+    ///
+    /// The bytes that are put back are those that were verified, whatever happens to the copy.
+    ///
+    /// # Errors
+    /// Those of [`Self::good_copy`], and of the requests.
     pub(crate) async fn ensure_in_place(
         &self,
         operation: &'static str,
         digest: &Digest,
     ) -> Result<bool> {
-        let path = self.layout.chunk(digest);
-        for look in 0..LOOKS {
+        for _ in 0..2 {
             if self.is_in_place(operation, Kind::Chunk, digest).await? {
                 return Ok(true);
             }
-            let copies = self.copies_aside(operation, Kind::Chunk, digest).await?;
-            if copies.is_empty() && look > 0 {
-                break;
+            if let Some((_, stored)) = self.good_copy(operation, digest).await? {
+                self.requests.put(operation, *digest, self.layout.chunk(digest), stored).await?;
+                return Ok(true);
             }
-            for copy in copies {
-                if self.requests.copy(operation, *digest, copy.location, path.clone()).await? {
-                    return Ok(true);
-                }
-            }
+            // A copy that is gone by now may be in place.
         }
-        Ok(false)
+        self.is_in_place(operation, Kind::Chunk, digest).await
     }
 
     /// The copies of an index or a chunk that are set aside, with one listing.
@@ -151,5 +221,61 @@ impl Store {
             })
             .try_collect()
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+    use object_store::{ObjectStore, ObjectStoreExt};
+
+    use super::*;
+    use crate::ObjectStoreBlobService;
+
+    const OPERATION: &str = "test";
+
+    async fn store_with(copies: &[(&str, Bytes)], digest: &Digest) -> (Arc<InMemory>, Arc<Store>) {
+        let objects = Arc::new(InMemory::new());
+        let builder = ObjectStoreBlobService::builder(Arc::clone(&objects) as Arc<dyn ObjectStore>);
+        let store = builder.build().unwrap().shared;
+        for (batch, copy) in copies {
+            let path = store.layout.aside(Kind::Chunk, digest, batch);
+            objects.put(&path, copy.clone().into()).await.unwrap();
+        }
+        (objects, store)
+    }
+
+    fn chunk() -> (Digest, Bytes) {
+        let stored = zstd::bulk::compress(b"a chunk", 3).unwrap();
+        (Digest::of(b"a chunk"), stored.into())
+    }
+
+    #[tokio::test]
+    async fn the_good_copy_is_found_and_put_back_and_never_junk() {
+        let (digest, good) = chunk();
+        let junk = Bytes::from_static(b"junk");
+        for (first, last) in [(&good, &junk), (&junk, &good), (&good, &good)] {
+            let copies = [("batch-1", first.clone()), ("batch-2", last.clone())];
+            let (objects, store) = store_with(&copies, &digest).await;
+            let (path, stored) = store.good_copy(OPERATION, &digest).await.unwrap().unwrap();
+            assert_eq!(stored, good);
+            assert_eq!(objects.get(&path).await.unwrap().bytes().await.unwrap(), good);
+            assert!(store.ensure_in_place(OPERATION, &digest).await.unwrap());
+            let in_place = objects.get(&store.layout.chunk(&digest)).await.unwrap();
+            assert_eq!(in_place.bytes().await.unwrap(), good);
+        }
+    }
+
+    #[tokio::test]
+    async fn junk_alone_is_no_copy_and_stays_aside() {
+        let (digest, _) = chunk();
+        for copies in [&[][..], &[("batch-1", Bytes::from_static(b"junk")), ("b", Bytes::new())]] {
+            let (objects, store) = store_with(copies, &digest).await;
+            assert!(store.good_copy(OPERATION, &digest).await.unwrap().is_none());
+            assert!(!store.ensure_in_place(OPERATION, &digest).await.unwrap());
+            assert!(objects.head(&store.layout.chunk(&digest)).await.is_err());
+        }
     }
 }

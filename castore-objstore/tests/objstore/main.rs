@@ -21,6 +21,7 @@ mod repair;
 mod requests;
 mod round_trip;
 mod support;
+mod trash;
 mod usage;
 mod verify;
 mod writer;

@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::{Bytes, BytesMut};
 use castore_chunker::Cutter;
 use castore_core::{
-    BlobIndex, BlobService, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNK_SIZE, MAX_CHUNKS, Result,
+    BlobIndex, BlobService, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNKS, Result,
 };
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::files::{next_piece, unreadable};
 use super::{Examined, InOrder, OPERATION, examine};
+use crate::error::corrupt;
 use crate::exec::clock::Moment;
 use crate::exec::limits::off_thread;
 use crate::store::Store;
-use crate::store::codec::max_stored_size;
 
 /// From a service that has the blob, cut where that cuts it. Returns whether it has it.
 pub(super) async fn from_service(
@@ -99,11 +99,9 @@ pub(super) async fn from_own_chunks(
     dry_run: bool,
 ) -> Result<bool> {
     let fetched = stream::iter(index.iter()).then(|chunk| async move {
-        let max_size = max_stored_size(MAX_CHUNK_SIZE);
-        let object = shared.fetch_listed_chunk(OPERATION, &chunk.digest, max_size).await?;
-        let missing = || Error::new(ErrorKind::Corrupt, OPERATION, "a chunk is bad");
-        let object = object.ok_or_else(missing)?;
-        shared.try_decode(chunk.digest, None, object).await?.map_err(|_| missing())
+        let found = shared.get_listed(OPERATION, chunk.digest, None).await?;
+        let found = found.ok_or_else(|| corrupt(OPERATION, chunk.digest, "it is missing"))?;
+        Ok(found.bytes)
     });
     match assemble(shared, &index.digest(), fetched.boxed(), dry_run).await {
         // Then a source may have it.

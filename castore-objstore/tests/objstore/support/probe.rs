@@ -71,6 +71,7 @@ struct State {
     latency: Duration,
     body_piece: Option<usize>,
     faults: Vec<Fault>,
+    failing_keys: Vec<(Kind, String, fn() -> Error)>,
 }
 
 #[derive(Debug)]
@@ -109,9 +110,16 @@ impl Probe {
         self.state().faults.push(Fault { kind, part, numbers, seen: 0, effect });
     }
 
+    /// Lets all requests of `kind` fail whose keys contain `text`.
+    pub(crate) fn fail_keys(&self, kind: Kind, text: impl Into<String>, error: fn() -> Error) {
+        self.state().failing_keys.push((kind, text.into(), error));
+    }
+
     /// Ends all faults.
     pub(crate) fn heal(&self) {
-        self.state().faults.clear();
+        let mut state = self.state();
+        state.faults.clear();
+        state.failing_keys.clear();
     }
 
     /// Keeps requests of `kind` waiting until [`release`](Probe::release).
@@ -202,7 +210,10 @@ impl Probe {
             state.peak_in_flight = state.peak_in_flight.max(state.in_flight);
             state.peak_put_bytes = state.peak_put_bytes.max(state.put_bytes);
             let effects = state.faults.iter_mut().filter_map(|fault| fault.next(kind, key));
-            let effects: Vec<Effect> = effects.collect();
+            let mut effects: Vec<Effect> = effects.collect();
+            let failing = state.failing_keys.iter();
+            let failing = failing.filter(|(k, text, _)| *k == kind && key.as_ref().contains(text));
+            effects.extend(failing.map(|(_, _, error)| Effect::Fail(*error)));
             (state.latency, effects)
         };
         let in_flight = InFlight { state: Arc::clone(&self.state), put_bytes };
