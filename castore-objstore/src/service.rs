@@ -15,7 +15,6 @@ use object_store::ObjectStore;
 use crate::builder::Builder;
 use crate::objects::stats::Stats;
 use crate::store::Store;
-use crate::store::layout::digest_of;
 use crate::store::trash::StoredChunk;
 use crate::{read, write};
 
@@ -47,9 +46,8 @@ impl ObjectStoreBlobService {
     /// only where it was written.
     pub fn list(&self) -> BoxStream<'static, Result<Digest>> {
         self.shared
-            .requests
-            .list("list the store", self.shared.layout.blobs())
-            .try_filter_map(|object| async move { Ok(digest_of(&object.location)) })
+            .objects("list the store", self.shared.layout.blobs())
+            .try_filter_map(|object| async move { Ok(object.digest) })
             .boxed()
     }
 
@@ -68,9 +66,8 @@ impl ObjectStoreBlobService {
         for shard in self.shared.layout.shards(&prefix[..4]) {
             let found: Vec<Digest> = self
                 .shared
-                .requests
-                .list("find a digest", &shard)
-                .try_filter_map(|object| async move { Ok(digest_of(&object.location)) })
+                .objects("find a digest", &shard)
+                .try_filter_map(|object| async move { Ok(object.digest) })
                 .try_filter(|digest| {
                     std::future::ready(digest.to_string().starts_with(prefix.as_str()))
                 })
@@ -117,7 +114,7 @@ impl ObjectStoreBlobService {
     /// refuses.
     pub async fn check(&self) -> Result<()> {
         let shared = &self.shared;
-        let mut objects = shared.requests.list("reach the store", shared.layout.blobs());
+        let mut objects = shared.objects("reach the store", shared.layout.blobs());
         objects.next().await.transpose()?;
         Ok(())
     }

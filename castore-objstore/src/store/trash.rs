@@ -5,12 +5,12 @@ use std::collections::HashSet;
 
 use castore_core::{Digest, Result};
 use futures_util::TryStreamExt;
-use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use crate::objects::client::Fetched;
 use crate::store::Store;
 use crate::store::layout::{Kind, aside_of};
+use crate::store::list::Object;
 
 /// How often a reader looks: each further time somebody has to have put the chunk back and set it
 /// aside again since the last one.
@@ -24,6 +24,14 @@ pub struct StoredChunk {
     pub size: u64,
     /// Whether it is only set aside. A run of the collector puts it back if an index lists it.
     pub aside: bool,
+}
+
+/// A copy of an index or a chunk that is set aside.
+#[derive(Debug, Clone)]
+pub(crate) struct Copy {
+    pub(crate) path: Path,
+    /// Its stored size in bytes.
+    pub(crate) size: u64,
 }
 
 impl Store {
@@ -58,7 +66,7 @@ impl Store {
         for look in 0..LOOKS {
             let copies = self.copies_aside(operation, Kind::Chunk, digest).await?;
             let mut new = 0;
-            for ObjectMeta { location: copy, .. } in copies {
+            for Copy { path: copy, .. } in copies {
                 if tried.insert(copy.clone()) {
                     new += 1;
                     if let Some(found) = fetch(copy).await? {
@@ -102,7 +110,7 @@ impl Store {
                 return Ok(Some(StoredChunk { size, aside: false }));
             }
             let copies = self.copies_aside(operation, Kind::Chunk, digest).await?;
-            if let Some(ObjectMeta { size, .. }) = copies.first() {
+            if let Some(Copy { size, .. }) = copies.first() {
                 return Ok(Some(StoredChunk { size: *size, aside: true }));
             }
             // Once more: a copy that was there before we listed them may have been put back.
@@ -127,7 +135,7 @@ impl Store {
                 break;
             }
             for copy in copies {
-                if self.requests.copy(operation, *digest, copy.location, path.clone()).await? {
+                if self.requests.copy(operation, *digest, copy.path, path.clone()).await? {
                     return Ok(true);
                 }
             }
@@ -141,13 +149,12 @@ impl Store {
         operation: &'static str,
         kind: Kind,
         digest: &Digest,
-    ) -> Result<Vec<ObjectMeta>> {
+    ) -> Result<Vec<Copy>> {
         let shard = self.layout.aside_shard(kind, digest);
-        self.requests
-            .list(operation, &shard)
-            .try_filter_map(|object| async move {
-                let named = aside_of(&object.location).is_some_and(|(of, _)| of == *digest);
-                Ok(named.then_some(object))
+        self.objects(operation, &shard)
+            .try_filter_map(|Object { path, size, .. }| async move {
+                let named = path.filter(|path| aside_of(path).is_some_and(|(of, _)| of == *digest));
+                Ok(named.map(|path| Copy { path, size }))
             })
             .try_collect()
             .await
