@@ -10,13 +10,12 @@ use std::time::Duration;
 use castore_chunker::ChunkParams;
 use castore_core::{Error, ErrorKind, Result};
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 
 use crate::exec::limits::Limits;
 use crate::objects::barrier::Barrier;
 use crate::objects::client::Requests;
-use crate::objects::local::Disk;
+use crate::objects::local::Local;
 use crate::service::ObjectStoreBlobService;
 use crate::store::Store;
 use crate::store::codec::Codec;
@@ -207,11 +206,14 @@ impl Builder {
             Target::Directory { path, .. } => Some(path.clone()),
             Target::Store(_) => None,
         };
-        let (store, disk, barrier) = match self.target {
+        let (requests, barrier) = match self.target {
             Target::Directory { path, create } => {
-                open_directory(&path, create, self.durable.unwrap_or(true))?
+                let (local, barrier) = open_directory(&path, create, self.durable.unwrap_or(true))?;
+                (Requests::local(local, Arc::clone(&limits)), barrier)
             }
-            Target::Store(store) if self.durable.is_none() => (store, None, None),
+            Target::Store(store) if self.durable.is_none() => {
+                (Requests::remote(store, Arc::clone(&limits)), None)
+            }
             Target::Store(_) => {
                 return Err(wrong("durability is a setting of local stores only".to_owned()));
             }
@@ -230,7 +232,7 @@ impl Builder {
             threads => threads.saturating_mul(4 * self.params.max_size()).min(self.memory / 8),
         };
         Ok(ObjectStoreBlobService::new(Store {
-            requests: Requests::new(store, disk, Arc::clone(&limits)),
+            requests,
             limits,
             layout: Layout::new(&base),
             codec: Arc::new(Codec::new(self.zstd_level)),
@@ -251,10 +253,11 @@ impl Builder {
 
 const OPEN: &str = "open the store";
 
-/// A store, the same for threads that may wait for it, and what flushes it.
-type Opened = (Arc<dyn ObjectStore>, Option<Disk>, Option<Barrier>);
-
-fn open_directory(path: &std::path::Path, create: bool, durable: bool) -> Result<Opened> {
+fn open_directory(
+    path: &std::path::Path,
+    create: bool,
+    durable: bool,
+) -> Result<(Local, Option<Barrier>)> {
     let failed = |message: &str, error: std::io::Error| {
         let kind = match error.kind() {
             std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
@@ -274,17 +277,11 @@ fn open_directory(path: &std::path::Path, create: bool, durable: bool) -> Result
         let error = std::io::ErrorKind::NotADirectory.into();
         return Err(failed("it is not a directory", error));
     }
-    let store = LocalFileSystem::new_with_prefix(path)
-        .map_err(|error| failed("it cannot be opened", std::io::Error::other(error)))?;
-    #[cfg(target_os = "linux")]
-    if durable {
-        let barrier =
-            Barrier::of_filesystem(path).map_err(|error| failed("it cannot be opened", error))?;
-        let store = Arc::new(store);
-        return Ok((Arc::clone(&store) as _, Some(Disk::new(store)), Some(barrier)));
+    let local = Local::open(path).map_err(|error| failed("it cannot be opened", error))?;
+    if !durable {
+        return Ok((local, None));
     }
-    // Elsewhere each file is flushed as it is written, and there is nothing left to wait for.
-    let store = Arc::new(store.with_fsync(durable));
-    let disk = (!durable).then(|| Disk::new(Arc::clone(&store)));
-    Ok((store, disk, None))
+    let barrier =
+        Barrier::of_filesystem(path).map_err(|error| failed("it cannot be opened", error))?;
+    Ok((local, Some(barrier)))
 }

@@ -59,9 +59,8 @@ impl ObjectStoreBlobService {
         operation: &'static str,
         prefix: &Path,
     ) -> BoxStream<'static, Result<Digest>> {
-        let layout = self.shared.layout.clone();
-        let objects = self.shared.requests.list(operation, prefix);
-        objects.try_filter_map(move |object| ready(Ok(layout.blob_at(&object.location)))).boxed()
+        let objects = self.shared.objects(operation, prefix);
+        objects.try_filter_map(|object| ready(Ok(object.digest))).boxed()
     }
 
     /// The blobs whose digests start with `prefix`, four hexadecimal digits or more.
@@ -144,7 +143,7 @@ impl ObjectStoreBlobService {
     /// refuses.
     pub async fn check(&self) -> Result<()> {
         let shared = &self.shared;
-        let mut objects = shared.requests.list("reach the store", shared.layout.blobs());
+        let mut objects = shared.objects("reach the store", shared.layout.blobs());
         objects.next().await.transpose()?;
         Ok(())
     }

@@ -207,7 +207,10 @@ impl ObjectStoreBlobService {
             let mut phase = Phase::new(observer, LIST_BESIDE, None);
             let mut objects = shared.objects(LIST_BESIDE, &shared.layout.part(part));
             while let Some(object) = objects.try_next().await? {
-                let is_needed = aside_of(&object.path)
+                let is_needed = object
+                    .path
+                    .as_ref()
+                    .and_then(aside_of)
                     .is_some_and(|(digest, _)| table.found(&digest, object.size));
                 if !is_needed {
                     usage.beside += 1;

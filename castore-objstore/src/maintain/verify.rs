@@ -156,12 +156,12 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         let mut objects = shared.objects(LIST, &shared.layout.part("chunks"));
         let mut phase = Phase::new(self.observer, "list the chunks", None);
         while let Some(object) = objects.try_next().await? {
-            match shared.layout.chunk_at(&object.path) {
+            match object.digest {
                 Some(digest) => {
                     let selected = self.selects(&digest, object.modified);
                     self.inventory.add(digest, object.size, selected);
                 }
-                None => self.found(Finding::new(Problem::Stray, object.path, "")),
+                None => self.found(Finding::new(Problem::Stray, object.key, "")),
             }
             phase.step();
         }

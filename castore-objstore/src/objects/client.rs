@@ -3,45 +3,36 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{Read, Seek, SeekFrom};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use castore_core::{Digest, Error, ErrorKind, Result};
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{GetResultPayload, ObjectMeta, ObjectStore};
+use object_store::{GetResultPayload, ObjectStore};
 
 use crate::error::{chain, corrupt, store_error};
-use crate::exec::limits::{Limits, Task, driven, straight};
-use crate::exec::pool::may_block;
-use crate::objects::local::Disk;
+use crate::exec::limits::{Limits, Task, driven, off_thread, straight};
+use crate::objects::local::{Local, LocalError};
+use crate::objects::meta::{Entry, Meta, Version};
 use crate::objects::remote::Remote;
 use crate::objects::stats::Counters;
+use crate::objects::walk::Enters;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Requests {
-    remote: Remote,
-    /// The same store, for threads that may wait for it.
-    disk: Option<Disk>,
+    backend: Backend,
     limits: Arc<Limits>,
     pub(crate) counters: Arc<Counters>,
 }
 
-/// What tells whether an object was written again since it was last looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Version {
-    size: u64,
-    modified: SystemTime,
-    tag: Option<String>,
-}
-
-impl Version {
-    /// Whether the two are surely the same bytes, written at the same time.
-    pub(crate) fn is_copy_of(&self, other: &Version) -> bool {
-        self.tag.is_some() && self == other
-    }
+/// The place that requests go to.
+#[derive(Debug, Clone)]
+enum Backend {
+    Local(Local),
+    Remote(Remote),
 }
 
 /// An object that was asked for, all there or an open file.
@@ -52,13 +43,15 @@ pub(crate) enum Fetched {
 }
 
 impl Requests {
-    pub(crate) fn new(
-        store: Arc<dyn ObjectStore>,
-        disk: Option<Disk>,
-        limits: Arc<Limits>,
-    ) -> Requests {
+    /// Requests to a store of object_store's.
+    pub(crate) fn remote(store: Arc<dyn ObjectStore>, limits: Arc<Limits>) -> Requests {
         let remote = Remote::new(store, Arc::clone(&limits));
-        Requests { remote, disk, limits, counters: Arc::default() }
+        Requests { backend: Backend::Remote(remote), limits, counters: Arc::default() }
+    }
+
+    /// Requests to a directory.
+    pub(crate) fn local(local: Local, limits: Arc<Limits>) -> Requests {
+        Requests { backend: Backend::Local(local), limits, counters: Arc::default() }
     }
 
     /// Begins what is to be done with one chunk, or one small blob: without handing each step of it
@@ -69,15 +62,31 @@ impl Requests {
         operation: &'static str,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Task<T> {
-        match self.disk {
-            Some(_) => self.limits.begin(operation, work),
-            None => Task::spawn(operation, straight(work)),
+        match self.backend {
+            Backend::Local(_) => self.limits.begin(operation, work),
+            Backend::Remote(_) => Task::spawn(operation, straight(work)),
         }
     }
 
-    /// The store, where this thread may wait for it.
-    fn disk_here(&self) -> Option<&Disk> {
-        self.disk.as_ref().filter(|_| may_block())
+    /// Makes a request to a directory: on this thread where it may wait for the disk.
+    async fn locally<T: Send + 'static>(
+        &self,
+        local: &Local,
+        request: Request,
+        work: impl FnOnce(&Local) -> std::result::Result<T, LocalError> + Send + 'static,
+    ) -> Result<Option<T>> {
+        let permit = self.limits.request().await;
+        let local = local.clone();
+        let answer = off_thread(request.operation, move || {
+            // A request whose caller has gone goes on, and counts until it ends.
+            let _permit = permit;
+            work(&local)
+        });
+        match answer.await? {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(local_error(request, error)),
+        }
     }
 
     /// The stored size of an object in bytes, or `None` where there is no such object.
@@ -87,19 +96,8 @@ impl Requests {
         digest: impl Into<Option<Digest>>,
         path: Path,
     ) -> Result<Option<u64>> {
-        let (this, digest) = (self.clone(), digest.into());
-        driven(operation, async move {
-            this.counters.requests_head.add(1);
-            let size = match this.disk_here() {
-                Some(disk) => {
-                    let _permit = this.limits.request().await;
-                    disk.size(&path)
-                }
-                None => this.remote.head(&path).await.map(|meta| meta.size),
-            };
-            unless_absent(operation, digest, size)
-        })
-        .await
+        let meta = self.look(operation, digest, path).await?;
+        Ok(meta.map(|meta| meta.size))
     }
 
     /// The version of an object, or `None` where there is no such object.
@@ -110,11 +108,7 @@ impl Requests {
         path: Path,
     ) -> Result<Option<Version>> {
         let meta = self.look(operation, digest, path).await?;
-        Ok(meta.map(|meta| Version {
-            size: meta.size,
-            modified: meta.last_modified.into(),
-            tag: meta.e_tag,
-        }))
+        Ok(meta.map(Version::from))
     }
 
     /// What the store says of an object, or `None` where there is no such object.
@@ -123,12 +117,23 @@ impl Requests {
         operation: &'static str,
         digest: impl Into<Option<Digest>>,
         path: Path,
-    ) -> Result<Option<ObjectMeta>> {
-        let (this, digest) = (self.clone(), digest.into());
-        driven(operation, async move {
-            this.counters.requests_head.add(1);
-            unless_absent(operation, digest, this.remote.head(&path).await)
-        })
+    ) -> Result<Option<Meta>> {
+        let (this, request) = (self.clone(), Request::new(operation, digest));
+        driven(
+            operation,
+            request.guard(path.clone(), async move {
+                this.counters.requests_head.add(1);
+                match &this.backend {
+                    Backend::Local(local) => {
+                        this.locally(local, request, move |local| local.head(&path)).await
+                    }
+                    Backend::Remote(remote) => {
+                        let meta = unless_absent(request, remote.head(&path).await)?;
+                        Ok(meta.map(Meta::from))
+                    }
+                }
+            }),
+        )
         .await
     }
 
@@ -141,50 +146,61 @@ impl Requests {
         path: Path,
         max_size: u64,
     ) -> Result<Option<Fetched>> {
-        let this = self.clone();
-        driven(operation, async move {
-            this.counters.requests_get.add(1);
-            let too_large = |size| {
-                let message =
-                    format!("the object has {size} bytes, more than {max_size} cannot be");
-                corrupt(operation, digest, message)
-            };
-            if let Some(disk) = this.disk_here() {
-                let _permit = this.limits.request().await;
-                let opened = unless_absent(operation, digest, disk.open(&path))?;
-                let Some((file, size)) = opened else { return Ok(None) };
-                if size > max_size {
-                    return Err(too_large(size));
-                }
-                let bytes = Fetched::File(file, 0, size).read();
-                let bytes = bytes.map_err(|error| unreadable(operation, digest, error))?;
-                return Ok(Some(Fetched::Bytes(bytes)));
-            }
-            let take = |answer: object_store::Result<object_store::GetResult>| async {
-                let Some(result) = unless_absent(operation, digest, answer)? else {
-                    return Ok(None);
+        let (this, request) = (self.clone(), Request::new(operation, digest));
+        driven(
+            operation,
+            request.guard(path.clone(), async move {
+                this.counters.requests_get.add(1);
+                let too_large = |size| {
+                    let message =
+                        format!("the object has {size} bytes, more than {max_size} cannot be");
+                    corrupt(operation, digest, message)
                 };
-                let size = result.meta.size;
-                if size > max_size {
-                    return Err(too_large(size));
-                }
-                // A file that is open is no request any more.
-                Ok(Some(match result.payload {
-                    GetResultPayload::File(file, _) => {
-                        Fetched::File(file, result.range.start, size)
+                let remote = match &this.backend {
+                    Backend::Local(local) => {
+                        let get = move |local: &Local| {
+                            let (file, size) = local.open_object(&path)?;
+                            Ok(match size <= max_size {
+                                true => Ok(Fetched::File(file, 0, size).read()),
+                                false => Err(size),
+                            })
+                        };
+                        return match this.locally(local, request, get).await? {
+                            None => Ok(None),
+                            Some(Ok(Ok(bytes))) => Ok(Some(Fetched::Bytes(bytes))),
+                            Some(Ok(Err(error))) => Err(unreadable(operation, digest, error)),
+                            Some(Err(size)) => Err(too_large(size)),
+                        };
                     }
-                    GetResultPayload::Stream(stream) => Fetched::Bytes(
-                        collect(stream, size)
-                            .await
-                            .map_err(|error| error.into_error(operation, digest, size))?,
-                    ),
-                }))
-            };
-            this.remote.get(&path, take).await
-        })
+                    Backend::Remote(remote) => remote,
+                };
+                let take = |answer: object_store::Result<object_store::GetResult>| async {
+                    let Some(result) = unless_absent(request, answer)? else {
+                        return Ok(None);
+                    };
+                    let size = result.meta.size;
+                    if size > max_size {
+                        return Err(too_large(size));
+                    }
+                    // A file that is open is no request any more.
+                    Ok(Some(match result.payload {
+                        GetResultPayload::File(file, _) => {
+                            Fetched::File(file, result.range.start, size)
+                        }
+                        GetResultPayload::Stream(stream) => Fetched::Bytes(
+                            collect(stream, size)
+                                .await
+                                .map_err(|error| error.into_error(operation, digest, size))?,
+                        ),
+                    }))
+                };
+                remote.get(&path, take).await
+            }),
+        )
         .await
     }
 
+    /// Makes or replaces an object.
     pub(crate) async fn put(
         &self,
         operation: &'static str,
@@ -192,18 +208,23 @@ impl Requests {
         path: Path,
         object: Bytes,
     ) -> Result<()> {
-        let (this, digest) = (self.clone(), digest.into());
-        driven(operation, async move {
-            this.counters.requests_put.add(1);
-            let put = match this.disk_here() {
-                Some(disk) => {
-                    let _permit = this.limits.request().await;
-                    disk.put(&path, &object)
+        let (this, request) = (self.clone(), Request::new(operation, digest));
+        driven(
+            operation,
+            request.guard(path.clone(), async move {
+                this.counters.requests_put.add(1);
+                match &this.backend {
+                    Backend::Local(local) => {
+                        let put = move |local: &Local| local.put(&path, &object);
+                        this.locally(local, request, put).await?;
+                        Ok(())
+                    }
+                    Backend::Remote(remote) => {
+                        remote.put(&path, object).await.map_err(|error| request.error(error))
+                    }
                 }
-                None => this.remote.put(&path, object).await,
-            };
-            put.map_err(|error| store_error(operation, digest, error))
-        })
+            }),
+        )
         .await
     }
 
@@ -227,24 +248,38 @@ impl Requests {
         path: Path,
         allowed: impl FnOnce() -> bool + Send + 'static,
     ) -> Result<bool> {
-        let (this, digest) = (self.clone(), digest.into());
-        driven(operation, async move {
-            let counters = &this.counters;
-            let allowed = || {
-                let allowed = allowed();
-                counters.requests_delete.add(u64::from(allowed));
-                allowed
-            };
-            let deleted = this.remote.delete_if(&path, allowed).await;
-            // An object that is not there is deleted already.
-            Ok(unless_absent(operation, digest, deleted)?.unwrap_or(true))
-        })
+        let (this, request) = (self.clone(), Request::new(operation, digest));
+        driven(
+            operation,
+            request.guard(path.clone(), async move {
+                let counters = Arc::clone(&this.counters);
+                let allowed = move || {
+                    let allowed = allowed();
+                    counters.requests_delete.add(u64::from(allowed));
+                    allowed
+                };
+                let deleted = match &this.backend {
+                    Backend::Local(local) => {
+                        let delete = move |local: &Local| match allowed() {
+                            true => local.delete(&path).map(|()| true),
+                            false => Ok(false),
+                        };
+                        this.locally(local, request, delete).await?
+                    }
+                    Backend::Remote(remote) => {
+                        unless_absent(request, remote.delete_if(&path, allowed).await)?
+                    }
+                };
+                // An object that is not there is deleted already.
+                Ok(deleted.unwrap_or(true))
+            }),
+        )
         .await
     }
 
     /// Copies an object within the store; returns whether it was there.
     ///
-    /// On a local disk the copy has the time of the original, elsewhere one of its own.
+    /// In a directory the copy has the time of the original, elsewhere one of its own.
     pub(crate) async fn copy(
         &self,
         operation: &'static str,
@@ -252,27 +287,100 @@ impl Requests {
         from: Path,
         to: Path,
     ) -> Result<bool> {
-        let (this, digest) = (self.clone(), digest.into());
-        driven(operation, async move {
-            this.counters.requests_copy.add(1);
-            let copied = unless_absent(operation, digest, this.remote.copy(&from, &to).await)?;
-            Ok(copied.is_some())
-        })
+        let (this, request) = (self.clone(), Request::new(operation, digest));
+        driven(
+            operation,
+            request.guard(from.clone(), async move {
+                this.counters.requests_copy.add(1);
+                let copied = match &this.backend {
+                    Backend::Local(local) => {
+                        this.locally(local, request, move |local| local.copy(&from, &to)).await?
+                    }
+                    Backend::Remote(remote) => {
+                        unless_absent(request, remote.copy(&from, &to).await)?
+                    }
+                };
+                Ok(copied.is_some())
+            }),
+        )
         .await
     }
 
-    /// All objects under `prefix`, in the order of the store. Not one of the requests that are limited:
-    /// whoever takes the objects may be slow.
+    /// All objects under `prefix`, in the order of the store. A listing is not one of the requests that
+    /// are limited, because its caller may take the objects slowly.
+    ///
+    /// In a directory the listing goes into those directories that `enters` tells, and shows each other
+    /// one as a stray. A stream that is dropped ends the listing.
     pub(crate) fn list(
         &self,
         operation: &'static str,
         prefix: &Path,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        enters: Enters,
+    ) -> BoxStream<'static, Result<Entry>> {
         self.counters.requests_list.add(1);
-        self.remote
-            .list(prefix)
-            .map(move |item| item.map_err(|error| store_error(operation, None, error)))
-            .boxed()
+        let request = Request::new(operation, None);
+        match &self.backend {
+            Backend::Local(local) => {
+                let step = move |mut walk: crate::objects::walk::Walk| async move {
+                    let stepped =
+                        off_thread(operation, move || walk.step().map(|found| (found, walk)));
+                    let (found, walk) =
+                        stepped.await?.map_err(|error| local_error(request, error))?;
+                    Ok((!found.is_empty()).then(|| (stream::iter(found.into_iter().map(Ok)), walk)))
+                };
+                stream::try_unfold(local.walk(prefix, enters), step).try_flatten().boxed()
+            }
+            Backend::Remote(remote) => {
+                let place = prefix.to_string();
+                AssertUnwindSafe(remote.list(prefix))
+                    .catch_unwind()
+                    .map(move |item| match item {
+                        Ok(Ok(meta)) => Ok(Entry::Object(meta.into())),
+                        Ok(Err(error)) => Err(request.error(error)),
+                        Err(panic) => Err(request.panicked(&place, panic.as_ref())),
+                    })
+                    .boxed()
+            }
+        }
+    }
+}
+
+/// The subject of a request, for its errors.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    operation: &'static str,
+    digest: Option<Digest>,
+}
+
+impl Request {
+    fn new(operation: &'static str, digest: impl Into<Option<Digest>>) -> Request {
+        Request { operation, digest: digest.into() }
+    }
+
+    fn error(self, error: object_store::Error) -> Error {
+        store_error(self.operation, self.digest, error)
+    }
+
+    /// Makes a panic of a library below an error that names the object.
+    async fn guard<T>(self, path: Path, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(answer) => answer,
+            Err(panic) => Err(self.panicked(path.as_ref(), panic.as_ref())),
+        }
+    }
+
+    fn panicked(self, place: &str, panic: &(dyn std::any::Any + Send)) -> Error {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        let message = format!("the request for {place:?} panicked: {text}");
+        self.about(Error::new(ErrorKind::Other, self.operation, message))
+    }
+
+    fn about(self, error: Error) -> Error {
+        match self.digest {
+            Some(digest) => error.with_digest(digest),
+            None => error,
+        }
     }
 }
 
@@ -352,16 +460,26 @@ async fn collect(
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
+/// The error of a request to a directory.
+fn local_error(request: Request, error: LocalError) -> Error {
+    match error {
+        LocalError::NotAFile { .. } => {
+            let error = Error::new(ErrorKind::Corrupt, request.operation, error.to_string());
+            request.about(error)
+        }
+        error => request.error(object_store::Error::Generic {
+            store: "LocalFileSystem",
+            source: Box::new(error),
+        }),
+    }
+}
+
 /// The store's answer about an object, `None` where that is merely absent.
-fn unless_absent<T>(
-    operation: &'static str,
-    digest: impl Into<Option<Digest>>,
-    answer: object_store::Result<T>,
-) -> Result<Option<T>> {
+fn unless_absent<T>(request: Request, answer: object_store::Result<T>) -> Result<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(error) if absent(&error) => Ok(None),
-        Err(error) => Err(store_error(operation, digest.into(), error)),
+        Err(error) => Err(request.error(error)),
     }
 }
 

@@ -1,128 +1,312 @@
-//! The requests for a directory that are made for every chunk, by the thread that asks.
+//! Requests to a directory: blocking methods, called on threads that may wait for the disk.
 //!
-//! `object_store` hands each request to a thread of its own, and has its answer waited for. A thread
-//! that sees to a chunk from its beginning to its end (`processors.rs`) may wait for the disk itself:
-//! being handed over takes as long as many a request. What is there afterwards is the same, and so
-//! are the names of what is left where a write is cut off.
+//! A key is the path of its file below the root. A file has another name while it is written: the name
+//! of its object, `#` and a number.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{Error, Result};
 
-/// A directory whose files need not be flushed one by one.
-#[derive(Debug, Clone)]
-pub(crate) struct Disk(Arc<LocalFileSystem>);
+use crate::objects::meta::Meta;
+use crate::objects::walk::{Enters, Walk};
 
-/// What could not be done with which file.
+type Result<T> = std::result::Result<T, LocalError>;
+
+/// A failed request to a directory.
 #[derive(Debug, thiserror::Error)]
-#[error("unable to {action} {}", path.display())]
-struct FileError {
-    action: &'static str,
-    path: PathBuf,
-    source: io::Error,
+pub(crate) enum LocalError {
+    #[error("unable to {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    /// A directory, a pipe, a socket or a device lies in the place of an object.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile { path: PathBuf },
 }
 
-impl Disk {
-    pub(crate) fn new(directory: Arc<LocalFileSystem>) -> Disk {
-        Disk(directory)
+impl LocalError {
+    /// Whether the request failed because there is no such object.
+    pub(crate) fn is_absent(&self) -> bool {
+        match self {
+            LocalError::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            LocalError::NotAFile { .. } => false,
+        }
+    }
+}
+
+/// A directory that holds a store.
+#[derive(Debug, Clone)]
+pub(crate) struct Local {
+    root: Arc<FilePath>,
+}
+
+impl Local {
+    /// The store in the directory `root`, which must exist.
+    pub(crate) fn open(root: &FilePath) -> io::Result<Local> {
+        // The process may change its working directory later.
+        Ok(Local { root: std::fs::canonicalize(root)?.into() })
     }
 
-    /// The size of a file in bytes.
-    pub(crate) fn size(&self, path: &Path) -> Result<u64> {
-        let path = self.0.path_to_filesystem(path)?;
-        let metadata = std::fs::metadata(&path);
-        metadata.and_then(|metadata| size_of_file(&metadata)).map_err(failed("look at", &path))
+    fn path(&self, key: &Path) -> PathBuf {
+        let mut path = self.root.to_path_buf();
+        path.extend(key.parts().map(|part| part.as_ref().to_owned()));
+        path
     }
 
-    /// A file, and its size in bytes.
-    pub(crate) fn open(&self, path: &Path) -> Result<(File, u64)> {
-        let path = self.0.path_to_filesystem(path)?;
-        let open = || {
-            let file = File::open(&path)?;
-            let size = size_of_file(&file.metadata()?)?;
-            Ok((file, size))
+    /// What the directory says of an object. In its place may lie something that is no file; then its
+    /// size is 0, like that of an object which holds nothing that could be read.
+    pub(crate) fn head(&self, key: &Path) -> Result<Meta> {
+        let path = self.path(key);
+        let metadata =
+            std::fs::metadata(&path).map_err(|error| self.failed("look at", &path, error))?;
+        let modified = metadata.modified().map_err(failed("look at", &path))?;
+        let size = if metadata.is_file() { metadata.len() } else { 0 };
+        Ok(Meta { path: key.clone(), size, modified, tag: tag_of(&metadata) })
+    }
+
+    /// Opens an object; returns its size in bytes as well.
+    pub(crate) fn open_object(&self, key: &Path) -> Result<(File, u64)> {
+        let path = self.path(key);
+        let mut options = OpenOptions::new();
+        options.read(true);
+        // Opening a pipe would wait for a writer.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(
+            &mut options,
+            rustix::fs::OFlags::NONBLOCK.bits() as i32,
+        );
+        let opened = options.open(&path).and_then(|file| Ok((file.metadata()?, file)));
+        match opened {
+            Ok((metadata, file)) if metadata.is_file() => Ok((file, metadata.len())),
+            Ok(_) => Err(LocalError::NotAFile { path }),
+            // A socket, for one, cannot be opened.
+            Err(_) if std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) => {
+                Err(LocalError::NotAFile { path })
+            }
+            Err(error) => Err(self.failed("open", &path, error)),
+        }
+    }
+
+    /// Makes or replaces an object in an instant.
+    pub(crate) fn put(&self, key: &Path, bytes: &[u8]) -> Result<()> {
+        let path = self.path(key);
+        let (mut file, staged) = self.create_beside(&path)?;
+        let written = file.write_all(bytes).map_err(failed("write", &path));
+        let written = written.and_then(|()| close(file).map_err(failed("write", &path)));
+        let written = written.and_then(|()| replace(&staged, &path));
+        if written.is_err() {
+            // If that fails as well, a leftover remains, as of a process that was killed.
+            let _ = std::fs::remove_file(&staged);
+        }
+        written
+    }
+
+    /// Deletes an object.
+    pub(crate) fn delete(&self, key: &Path) -> Result<()> {
+        let path = self.path(key);
+        std::fs::remove_file(&path).map_err(|error| self.failed("delete", &path, error))
+    }
+
+    /// Copies an object, whose copy has its time. The copy is a link where the filesystem has links.
+    pub(crate) fn copy(&self, from: &Path, to: &Path) -> Result<()> {
+        let (from, to) = (self.path(from), self.path(to));
+        let metadata =
+            std::fs::metadata(&from).map_err(|error| self.failed("copy", &from, error))?;
+        if !metadata.is_file() {
+            return Err(LocalError::NotAFile { path: from });
+        }
+        // A link to a symbolic link would be a copy of the link.
+        let is_link = std::fs::symlink_metadata(&from).is_ok_and(|metadata| metadata.is_symlink());
+        let linked = match is_link {
+            true => Err(io::ErrorKind::Unsupported.into()),
+            false => self.beside(&to, |staged| std::fs::hard_link(&from, staged)),
         };
-        open().map_err(failed("open", &path))
+        let staged = match linked {
+            Ok(((), staged)) => staged,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(self.failed("copy", &from, error));
+            }
+            // A filesystem without links, or the copy lies on another one.
+            Err(_) => self.copy_bytes(&from, &to, metadata.modified().ok())?,
+        };
+        let copied = replace(&staged, &to);
+        // Where both names are links to the same file already, renaming one to the other keeps both.
+        let _ = std::fs::remove_file(&staged);
+        copied
     }
 
-    /// Makes or replaces a file, in an instant: it has another name while it is being written.
-    pub(crate) fn put(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let path = self.0.path_to_filesystem(path)?;
-        let (mut file, unfinished) = create_beside(&path).map_err(failed("create", &path))?;
-        let written = file.write_all(bytes);
-        // Closed first: an open file cannot be renamed everywhere.
-        drop(file);
-        let written = written.and_then(|()| std::fs::rename(&unfinished, &path));
-        written.map_err(|error| {
-            // If that fails too, it is a leftover like that of a process that was killed.
-            let _ = std::fs::remove_file(&unfinished);
-            failed("write", &path)(error)
+    fn copy_bytes(
+        &self,
+        from: &FilePath,
+        to: &FilePath,
+        modified: Option<SystemTime>,
+    ) -> Result<PathBuf> {
+        let mut source = File::open(from).map_err(|error| self.failed("copy", from, error))?;
+        let (mut copy, staged) = self.create_beside(to)?;
+        let copied = io::copy(&mut source, &mut copy)
+            .and_then(|_| modified.map_or(Ok(()), |time| copy.set_modified(time)))
+            .and_then(|()| copy.sync_all())
+            .and_then(|()| close(copy));
+        if copied.is_err() {
+            let _ = std::fs::remove_file(&staged);
+        }
+        copied.map(|()| staged).map_err(failed("write", to))
+    }
+
+    /// A walk over the objects below `prefix`.
+    pub(crate) fn walk(&self, prefix: &Path, enters: Enters) -> Walk {
+        Walk::new(&self.root, prefix.as_ref(), enters)
+    }
+
+    /// A new file for what is to be `path`.
+    fn create_beside(&self, path: &FilePath) -> Result<(File, PathBuf)> {
+        let create =
+            |staged: &FilePath| OpenOptions::new().write(true).create_new(true).open(staged);
+        self.beside(path, create).map_err(|error| match error.kind() {
+            // An object that is written is not absent.
+            io::ErrorKind::NotFound => self.failed("create", path, io::Error::other(error)),
+            _ => failed("create", path)(error),
         })
     }
-}
 
-/// A directory is no object.
-fn size_of_file(metadata: &std::fs::Metadata) -> io::Result<u64> {
-    match metadata.is_dir() {
-        true => Err(io::ErrorKind::NotFound.into()),
-        false => Ok(metadata.len()),
-    }
-}
+    /// Makes something that is to be `path` with `make`, and the directories on the way to it: under the
+    /// first of the names that it may have which is free.
+    fn beside<T>(
+        &self,
+        path: &FilePath,
+        make: impl Fn(&FilePath) -> io::Result<T>,
+    ) -> io::Result<(T, PathBuf)> {
+        /// A directory that vanishes more often is not removed by a program that tidies up.
+        const TIMES: u32 = 16;
 
-/// A new file for what is to be `path`: of the names that `object_store` gives such files, the first
-/// that is free.
-fn create_beside(path: &FilePath) -> io::Result<(File, PathBuf)> {
-    let mut number = 1;
-    loop {
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(format!("#{number}"));
-        match OpenOptions::new().write(true).create_new(true).open(&unfinished) {
-            Ok(file) => return Ok((file, unfinished.into())),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent() {
-                // Somebody may remove it again, but not for ever.
-                Some(directory) => std::fs::create_dir_all(directory)?,
-                None => return Err(error),
-            },
-            Err(error) => return Err(error),
+        let (mut number, mut times) = (1_u64, 0);
+        loop {
+            let mut staged = path.as_os_str().to_owned();
+            staged.push(format!("#{number}"));
+            let staged = PathBuf::from(staged);
+            match make(&staged) {
+                Ok(made) => return Ok((made, staged)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && times < TIMES => {
+                    times += 1;
+                    self.create_directories(path)?;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
-}
 
-fn failed(action: &'static str, path: &FilePath) -> impl FnOnce(io::Error) -> Error {
-    move |source| {
-        let absent = source.kind() == io::ErrorKind::NotFound;
-        let source = Box::new(FileError { action, path: path.to_owned(), source });
-        match absent {
-            true => Error::NotFound { path: path.display().to_string(), source },
-            false => Error::Generic { store: "LocalFileSystem", source },
+    /// Creates the directories between the root and the file `path`, never the root: where that is
+    /// gone, its disk is not mounted.
+    fn create_directories(&self, path: &FilePath) -> io::Result<()> {
+        let parts = path.parent().and_then(|parent| parent.strip_prefix(&self.root).ok());
+        let mut directory = self.root.to_path_buf();
+        if !directory.is_dir() {
+            return Err(io::Error::other("the directory of the store is gone"));
         }
+        for part in parts.into_iter().flatten() {
+            directory.push(part);
+            match std::fs::create_dir(&directory) {
+                Ok(()) => {}
+                Err(_) if directory.is_dir() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The error of a request for `path`. Only what is certainly not there is absent: not what a
+    /// symbolic link to nothing should lead to, whose disk may not be mounted, nor anything below a
+    /// root that is gone.
+    fn failed(&self, action: &'static str, path: &FilePath, error: io::Error) -> LocalError {
+        if error.kind() != io::ErrorKind::NotFound {
+            return failed(action, path)(error);
+        }
+        for place in path.ancestors() {
+            match std::fs::symlink_metadata(place) {
+                Ok(metadata) if metadata.is_symlink() && std::fs::metadata(place).is_err() => {
+                    return dangling(place);
+                }
+                Ok(_) => break,
+                Err(_) if place == &*self.root => {
+                    let error = io::Error::other("the directory of the store is gone");
+                    return failed(action, place)(error);
+                }
+                Err(_) => {}
+            }
+        }
+        failed(action, path)(error)
     }
 }
 
-#[cfg(test)]
+/// Renames a file that is complete to `path`.
+fn replace(staged: &FilePath, path: &FilePath) -> Result<()> {
+    std::fs::rename(staged, path).map_err(|error| match path.is_dir() {
+        true => failed("put a file in the place of the directory", path)(error),
+        false => failed("write", path)(error),
+    })
+}
+
+/// Closes a file that was written. Some filesystems report only then that it could not be.
+#[cfg(unix)]
+fn close(file: File) -> io::Result<()> {
+    nix::unistd::close(file).map_err(io::Error::from)
+}
+
+#[cfg(not(unix))]
+fn close(file: File) -> io::Result<()> {
+    drop(file);
+    Ok(())
+}
+
+/// The error of a symbolic link that leads nowhere.
+pub(crate) fn dangling(path: &FilePath) -> LocalError {
+    let error = io::Error::other("it is a symbolic link to something that is not there");
+    failed("follow", path)(error)
+}
+
+pub(crate) fn failed(
+    action: &'static str,
+    path: &FilePath,
+) -> impl FnOnce(io::Error) -> LocalError {
+    move |source| LocalError::Io { action, path: path.to_owned(), source }
+}
+
+/// Changes when the file does.
+#[cfg(unix)]
+pub(crate) fn tag_of(metadata: &Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+
+    let (inode, seconds, nanoseconds) = (metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
+    Some(format!("{inode:x}-{seconds:x}.{nanoseconds:x}-{:x}", metadata.len()))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn tag_of(_: &Metadata) -> Option<String> {
+    None
+}
+
+#[cfg(all(test, unix))]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use bytes::Bytes;
     use object_store::ObjectStoreExt;
+    use object_store::local::LocalFileSystem;
 
     use super::*;
     use crate::objects::client::Fetched;
 
     struct Place {
         directory: tempfile::TempDir,
-        store: Arc<LocalFileSystem>,
-        disk: Disk,
+        local: Local,
     }
 
     fn place() -> Place {
         let directory = tempfile::tempdir().unwrap();
-        let store = Arc::new(LocalFileSystem::new_with_prefix(directory.path()).unwrap());
-        Place { disk: Disk::new(Arc::clone(&store)), directory, store }
+        Place { local: Local::open(directory.path()).unwrap(), directory }
     }
 
     impl Place {
@@ -134,42 +318,94 @@ mod tests {
             let entries = std::fs::read_dir(self.path(directory)).unwrap();
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
         }
+
+        fn read(&self, key: &str) -> Bytes {
+            let key = Path::from(key);
+            let (file, size) = self.local.open_object(&key).unwrap();
+            assert_eq!(self.local.head(&key).unwrap().size, size);
+            Fetched::File(file, 0, size).read().unwrap()
+        }
+
+        fn put(&self, key: &str, bytes: &str) -> Result<()> {
+            self.local.put(&Path::from(key), bytes.as_bytes())
+        }
+
+        fn copy(&self, from: &str, to: &str) -> Result<()> {
+            self.local.copy(&Path::from(from), &Path::from(to))
+        }
     }
 
-    fn read(disk: &Disk, path: &Path) -> Bytes {
-        let (file, size) = disk.open(path).unwrap();
-        assert_eq!(disk.size(path).unwrap(), size);
-        Fetched::File(file, 0, size).read().unwrap()
+    fn make_pipe(path: &FilePath) {
+        let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+        assert!(made.success());
     }
 
     #[tokio::test]
-    async fn it_is_the_same_store() {
+    async fn it_is_the_same_store_as_that_of_object_store() {
         let place = place();
-        let [ours, theirs] = ["new/directories/ours", "theirs"].map(Path::from);
-        place.disk.put(&ours, b"1").unwrap();
-        assert_eq!(place.store.get(&ours).await.unwrap().bytes().await.unwrap(), "1");
-        place.disk.put(&ours, b"22").unwrap();
-        assert_eq!(read(&place.disk, &ours), "22");
-        assert_eq!(place.names("new/directories"), ["ours"]);
-        place.store.put(&theirs, "333".into()).await.unwrap();
-        assert_eq!(read(&place.disk, &theirs), "333");
-    }
-
-    #[test]
-    fn what_is_no_file_is_absent() {
-        let place = place();
-        place.disk.put(&Path::from("a/file"), b"1").unwrap();
-        for path in ["nothing", "no/directory", "a"].map(Path::from) {
-            assert!(matches!(place.disk.size(&path), Err(Error::NotFound { .. })), "{path}");
-            assert!(matches!(place.disk.open(&path), Err(Error::NotFound { .. })), "{path}");
+        let theirs = LocalFileSystem::new_with_prefix(place.directory.path()).unwrap();
+        for base in ["a b", "100%", "ü", "a~b"] {
+            let key = Path::parse(format!("{base}/file")).unwrap();
+            place.local.put(&key, b"1").unwrap();
+            assert_eq!(theirs.get(&key).await.unwrap().bytes().await.unwrap(), "1", "{base}");
+            theirs.put(&key, "22".into()).await.unwrap();
+            assert_eq!(place.local.head(&key).unwrap().size, 2, "{base}");
+            assert_eq!(place.names(base), ["file"]);
         }
     }
 
     #[test]
-    fn what_somebody_else_is_writing_is_left_alone() {
+    fn only_objects_that_are_not_there_are_absent() {
+        let place = place();
+        place.put("a/file", "1").unwrap();
+        for key in ["nothing", "no/directory"].map(Path::from) {
+            assert!(place.local.head(&key).unwrap_err().is_absent(), "{key}");
+            assert!(place.local.open_object(&key).unwrap_err().is_absent(), "{key}");
+            assert!(place.local.delete(&key).unwrap_err().is_absent(), "{key}");
+            assert!(place.local.copy(&key, &Path::from("to")).unwrap_err().is_absent(), "{key}");
+        }
+        symlink("nowhere", place.path("link")).unwrap();
+        for key in ["a/file/x", "link", "link/x/y"].map(Path::from) {
+            assert!(!place.local.head(&key).unwrap_err().is_absent(), "{key}");
+            assert!(!place.local.open_object(&key).unwrap_err().is_absent(), "{key}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_absent_or_created_below_a_root_that_is_gone() {
+        let place = place();
+        std::fs::remove_dir(place.directory.path()).unwrap();
+        assert!(!place.local.head(&Path::from("a/b")).unwrap_err().is_absent());
+        assert!(!place.put("a/b", "1").unwrap_err().is_absent());
+        assert!(!place.directory.path().exists());
+    }
+
+    #[test]
+    fn what_is_no_file_neither_hangs_nor_misleads_and_is_replaced_where_it_can_be() {
+        let place = place();
+        make_pipe(&place.path("pipe"));
+        std::os::unix::net::UnixListener::bind(place.path("socket")).unwrap();
+        std::fs::create_dir(place.path("directory")).unwrap();
+        for key in ["pipe", "socket", "directory"] {
+            let error = place.local.open_object(&Path::from(key)).unwrap_err();
+            assert!(matches!(error, LocalError::NotAFile { .. }), "{key}: {error}");
+            assert_eq!(place.local.head(&Path::from(key)).unwrap().size, 0);
+            assert!(matches!(place.copy(key, "copy"), Err(LocalError::NotAFile { .. })), "{key}");
+        }
+        for key in ["pipe", "socket"] {
+            place.put(key, "1").unwrap();
+            assert_eq!(place.read(key), "1");
+        }
+        let error = place.put("directory", "1").unwrap_err().to_string();
+        assert!(error.contains("in the place of the directory"), "{error}");
+        assert!(place.names(".").iter().all(|name| !name.contains('#')));
+    }
+
+    #[test]
+    fn files_of_other_writers_are_left_alone() {
         let place = place();
         std::fs::write(place.path("file#1"), "theirs").unwrap();
-        place.disk.put(&Path::from("file"), b"ours").unwrap();
+        place.put("file", "ours").unwrap();
         assert_eq!(std::fs::read(place.path("file#1")).unwrap(), b"theirs");
         assert_eq!(std::fs::read(place.path("file")).unwrap(), b"ours");
         assert!(!place.path("file#2").exists());
@@ -181,10 +417,31 @@ mod tests {
         std::fs::create_dir_all(place.path("a/directory")).unwrap();
         std::fs::write(place.path("file"), "").unwrap();
         for path in ["a/directory", "file/in/a/file"] {
-            let error = place.disk.put(&Path::from(path), b"1").unwrap_err();
-            assert!(matches!(error, Error::Generic { .. }), "{error:?}");
+            let error = place.put(path, "1").unwrap_err();
+            assert!(!error.is_absent(), "{error:?}");
             assert!(error.to_string().contains(path), "{error}");
         }
         assert_eq!(place.names("a"), ["directory"]);
+    }
+
+    #[test]
+    fn a_copy_has_the_time_of_the_original_and_leaves_nothing_else() {
+        let place = place();
+        place.put("a/file", "1").unwrap();
+        let original = place.local.head(&Path::from("a/file")).unwrap();
+        // The second time both names are links to one file.
+        for _ in 0..2 {
+            place.copy("a/file", "b/copy").unwrap();
+            let copy = place.local.head(&Path::from("b/copy")).unwrap();
+            assert_eq!((copy.modified, copy.tag), (original.modified, original.tag.clone()));
+            assert_eq!(place.names("b"), ["copy"]);
+        }
+        // An object that is a symbolic link is copied as a file, and so is one on another disk.
+        symlink(place.path("a/file"), place.path("a/link")).unwrap();
+        place.copy("a/link", "b/copy").unwrap();
+        assert!(std::fs::symlink_metadata(place.path("b/copy")).unwrap().is_file());
+        assert_eq!(place.read("b/copy"), "1");
+        assert_eq!(place.local.head(&Path::from("b/copy")).unwrap().modified, original.modified);
+        assert_eq!(place.names("b"), ["copy"]);
     }
 }

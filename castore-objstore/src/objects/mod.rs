@@ -3,5 +3,7 @@
 pub(crate) mod barrier;
 pub(crate) mod client;
 pub(crate) mod local;
+pub(crate) mod meta;
 pub(crate) mod remote;
 pub(crate) mod stats;
+pub(crate) mod walk;

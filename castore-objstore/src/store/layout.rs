@@ -107,6 +107,28 @@ impl Layout {
         }
     }
 
+    /// Whether a directory of this key holds objects of the store, or directories that do. All shards
+    /// are four hexadecimal digits of lower case.
+    pub(crate) fn is_directory(&self, key: &str) -> bool {
+        let rest = match self.base.as_ref() {
+            "" => Some(key),
+            base => key.strip_prefix(base).and_then(|rest| rest.strip_prefix('/')),
+        };
+        let mut parts = rest.into_iter().flat_map(|rest| rest.split('/'));
+        let mut part = parts.next();
+        if let Some("gc" | "quarantine") = part {
+            let beside = part;
+            part = parts.next();
+            if part.is_none() || beside == Some("gc") && part == Some("batches") {
+                return parts.next().is_none();
+            }
+        }
+        matches!(part, Some("blobs" | "chunks"))
+            && parts.next().is_none_or(|part| part == "b3")
+            && parts.next().is_none_or(is_shard)
+            && parts.next().is_none()
+    }
+
     /// The blob whose index lies at `path`.
     pub(crate) fn blob_at(&self, path: &Path) -> Option<Digest> {
         digest_under(&self.blobs, path)
@@ -126,6 +148,11 @@ pub(crate) fn digest_of(path: &Path) -> Option<Digest> {
     // Upper case parses, but is another key.
     let named = parts.next() == Some(&digest.to_string()) && parts.next() == Some(&name[..4]);
     named.then_some(digest)
+}
+
+/// Whether a directory of this name holds the objects whose digests start so.
+fn is_shard(name: &str) -> bool {
+    name.len() == 4 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The digest and the batch that a copy which is set aside is named after.
@@ -208,6 +235,40 @@ mod tests {
             let expected =
                 layout.part("quarantine").to_string() + &format!("/chunks/b3/41f8/{HELLO}");
             assert_eq!(aside.as_ref(), expected);
+        }
+    }
+
+    #[test]
+    fn only_directories_of_the_format_hold_objects() {
+        for base in ["", "a/b"] {
+            let layout = Layout::new(&Path::from(base));
+            let key = |key: &str| Path::from(base).join("x").to_string().replace('x', key);
+            for inside in [
+                "blobs",
+                "chunks/b3",
+                "blobs/b3/41f8",
+                "gc",
+                "gc/batches",
+                "gc/chunks/b3/41f8",
+                "quarantine",
+                "quarantine/blobs/b3/0000",
+            ] {
+                assert!(layout.is_directory(&key(inside)), "{base} {inside}");
+            }
+            for outside in [
+                "",
+                "x",
+                "blobs/b4",
+                "blobs/b3/41F8",
+                "chunks/b3/41f80",
+                "chunks/b3/backup/41f8",
+                "chunks/b3/41f8/41f8",
+                "gc/batches/x",
+                "gc/quarantine",
+                "quarantine/gc",
+            ] {
+                assert!(!layout.is_directory(&key(outside)), "{base} {outside}");
+            }
         }
     }
 

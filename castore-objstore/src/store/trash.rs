@@ -6,13 +6,13 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use castore_core::{Digest, Error, Result};
 use futures_util::TryStreamExt;
-use object_store::ObjectMeta;
 use object_store::path::Path;
 
 use crate::error::is_corrupt;
 use crate::store::Store;
 use crate::store::chunk::Verified;
 use crate::store::layout::{Kind, aside_of};
+use crate::store::list::Object;
 
 /// How often a reader looks: each further time somebody has to have put the chunk back and set it
 /// aside again since the last one.
@@ -26,6 +26,14 @@ pub struct StoredChunk {
     pub size: u64,
     /// Whether it is only set aside. A run of the collector puts it back if an index lists it.
     pub aside: bool,
+}
+
+/// A copy of an index or a chunk that is set aside.
+#[derive(Debug, Clone)]
+pub(crate) struct Copy {
+    pub(crate) path: Path,
+    /// Its stored size in bytes.
+    pub(crate) size: u64,
 }
 
 /// Why no good object of a chunk was found.
@@ -96,7 +104,7 @@ impl Store {
         for look in 0..LOOKS {
             let copies = self.copies_aside(operation, Kind::Chunk, &digest).await?;
             let mut new = 0;
-            for ObjectMeta { location: copy, .. } in copies {
+            for Copy { path: copy, .. } in copies {
                 if tried.insert(copy.clone()) {
                     new += 1;
                     match self.get_verified(operation, digest, size, copy).await {
@@ -135,7 +143,7 @@ impl Store {
         digest: &Digest,
     ) -> Result<Option<(Path, Bytes)>> {
         let mut not_known = None;
-        for ObjectMeta { location, .. } in self.copies_aside(operation, Kind::Chunk, digest).await?
+        for Copy { path: location, .. } in self.copies_aside(operation, Kind::Chunk, digest).await?
         {
             match self.get_verified(operation, *digest, None, location.clone()).await {
                 Ok(Some(found)) => return Ok(Some((location, found.stored))),
@@ -172,7 +180,7 @@ impl Store {
                 return Ok(Some(StoredChunk { size, aside: false }));
             }
             let copies = self.copies_aside(operation, Kind::Chunk, digest).await?;
-            if let Some(ObjectMeta { size, .. }) = copies.first() {
+            if let Some(Copy { size, .. }) = copies.first() {
                 return Ok(Some(StoredChunk { size: *size, aside: true }));
             }
             // Once more: a copy that was there before we listed them may have been put back.
@@ -211,13 +219,12 @@ impl Store {
         operation: &'static str,
         kind: Kind,
         digest: &Digest,
-    ) -> Result<Vec<ObjectMeta>> {
+    ) -> Result<Vec<Copy>> {
         let shard = self.layout.aside_shard(kind, digest);
-        self.requests
-            .list(operation, &shard)
-            .try_filter_map(|object| async move {
-                let named = aside_of(&object.location).is_some_and(|(of, _)| of == *digest);
-                Ok(named.then_some(object))
+        self.objects(operation, &shard)
+            .try_filter_map(|Object { path, size, .. }| async move {
+                let named = path.filter(|path| aside_of(path).is_some_and(|(of, _)| of == *digest));
+                Ok(named.map(|path| Copy { path, size }))
             })
             .try_collect()
             .await

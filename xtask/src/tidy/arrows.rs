@@ -84,6 +84,7 @@ const RULES: [Rule; 8] = [
             "futures-util",
             "object_store",
             "quick_cache",
+            "nix",
             "rustix",
             "thiserror",
             "tokio",

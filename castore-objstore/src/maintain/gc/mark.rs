@@ -63,7 +63,8 @@ impl Run<'_> {
                 }
                 kept
             });
-            std::future::ready(Ok(wanted.map(|digest| (digest, object.path, object.size))))
+            let path = |digest| (digest, shared.layout.blob(&digest), object.size);
+            std::future::ready(Ok(wanted.map(path)))
         });
         let mut indexes = wanted
             .map_ok(|(digest, path, size)| {
@@ -128,7 +129,7 @@ impl Store {
     /// The chunks of a blob that is to be kept, and has no index in its place.
     async fn other_root(self: &Arc<Store>, digest: Digest) -> Result<Option<Vec<Digest>>> {
         for copy in self.copies_aside(OPERATION, Kind::Blob, &digest).await? {
-            if let Some(chunks) = self.listed_chunks(digest, copy.location, copy.size).await? {
+            if let Some(chunks) = self.listed_chunks(digest, copy.path, copy.size).await? {
                 return Ok(Some(chunks));
             }
         }

@@ -223,7 +223,7 @@ impl Store {
         let clock = self.layout.clock();
         self.requests.put(OPERATION, None, clock.clone(), Default::default()).await?;
         match self.requests.look(OPERATION, None, clock).await? {
-            Some(written) => Ok(written.last_modified.into()),
+            Some(written) => Ok(written.modified),
             None => {
                 let message = "an object that was just written is not there";
                 Err(Error::new(ErrorKind::Unavailable, OPERATION, message))

@@ -1,7 +1,7 @@
 //! Setting things aside, a batch at a time: copied, then deleted from their place.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use castore_core::{Digest, Error, ErrorKind, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -182,7 +182,7 @@ impl Store {
             return Ok(Fate::Gone);
         };
         // (Whole seconds in some answers, and parts of them in others: an earlier time is the same.)
-        if SystemTime::from(meta.last_modified) > modified {
+        if meta.modified > modified {
             return Ok(Fate::Fresh);
         }
         // Nobody shall count on it any more in this process.

@@ -76,7 +76,8 @@ impl Run<'_> {
         let mut batches: BTreeMap<String, Batch> = BTreeMap::new();
         let mut records = self.shared.objects(OPERATION, &self.shared.layout.batches());
         while let Some(record) = records.try_next().await? {
-            let name = record.path.filename().and_then(|name| name.split_once('.'));
+            let name =
+                record.path.as_ref().and_then(Path::filename).and_then(|name| name.split_once('.'));
             let Some((name, what)) = name.filter(|(name, _)| is_batch(name)) else { continue };
             let batch = batches.entry(name.to_owned()).or_default();
             match what {
@@ -108,12 +109,14 @@ impl Run<'_> {
         let copies = shared.objects(OPERATION, &shared.layout.all_aside(kind));
         let mut copies = copies
             .try_filter_map(|object| {
-                let copy = aside_of(&object.path).map(|(digest, name)| {
+                let path = object.path.as_ref();
+                let copy = path.and_then(|path| aside_of(path).map(|named| (path, named)));
+                let copy = copy.map(|(path, (digest, name))| {
                     let batch = batches.0.get(name);
                     let copy = Copy {
                         kind,
                         digest,
-                        path: object.path.clone(),
+                        path: path.clone(),
                         wanted: wanted(&digest),
                         old: batch.is_some_and(|batch| batch.old),
                         unrecorded: batch.is_none().then(|| name.to_owned()),
@@ -198,7 +201,7 @@ impl Store {
         {
             let path = self.layout.object(kind, &digest);
             for copy in self.copies_aside(OPERATION, kind, &digest).await? {
-                self.requests.copy(OPERATION, digest, copy.location, path.clone()).await?;
+                self.requests.copy(OPERATION, digest, copy.path, path.clone()).await?;
             }
         }
         Ok(fate)

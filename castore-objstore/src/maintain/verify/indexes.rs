@@ -68,7 +68,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         let read = |object: Object| {
             let shared = &shared;
             async move {
-                let digest = shared.layout.blob_at(&object.path);
+                let digest = object.digest;
                 let indexed = match &digest {
                     Some(digest) => read_index(shared, digest).await,
                     None => Indexed::Absent,
@@ -82,7 +82,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
                 match digest {
                     Some(digest) => self.take_index(&object, digest, indexed),
                     None => {
-                        self.found(Finding::new(Problem::Stray, object.path, ""));
+                        self.found(Finding::new(Problem::Stray, object.key, ""));
                         Ok(())
                     }
                 }
@@ -95,7 +95,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
 
     fn take_index(&mut self, object: &Object, digest: Digest, indexed: Indexed) -> Result<()> {
         let bad = |problem, error: Error| {
-            let finding = Finding::new(problem, object.path.clone(), told(&error));
+            let finding = Finding::new(problem, object.key.clone(), told(&error));
             finding.of(digest).affecting(vec![digest], 1).because(error)
         };
         let index = match indexed {

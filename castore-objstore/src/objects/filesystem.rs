@@ -1,0 +1,155 @@
+//! How what is written to a directory is made durable: by flushing its filesystem, or file by file.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// The way in which the files of a directory are flushed.
+#[derive(Debug)]
+pub(crate) enum Flushing {
+    /// Not at all.
+    Never,
+    /// Together, with the filesystem that holds the directory. The directory stays open, because only
+    /// failures since it was opened are reported.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "needs syncfs"))]
+    Filesystem(File),
+    /// Each by itself, and then each directory.
+    Files,
+}
+
+impl Flushing {
+    /// The way for the directory `root`.
+    ///
+    /// `syncfs` does nothing on some filesystems (FUSE, for one), and before Linux 5.8 it does not
+    /// report what could not be written. So it is used where it is known to be right, and nowhere else.
+    pub(crate) fn of(root: &Path, durable: bool) -> io::Result<Flushing> {
+        if !durable {
+            return Ok(Flushing::Never);
+        }
+        #[cfg(target_os = "linux")]
+        {
+            let directory = File::open(root)?;
+            let (kind, name) = linux::filesystem(&directory)?;
+            if kind == linux::Kind::Flushes && linux::reports_errors() {
+                tracing::info!(root = %root.display(), filesystem = name, "flushed as a whole (syncfs)");
+                return Ok(Flushing::Filesystem(directory));
+            }
+            tracing::info!(root = %root.display(), filesystem = name, "each file is flushed by itself");
+        }
+        #[cfg(not(target_os = "linux"))]
+        tracing::info!(root = %root.display(), "each file is flushed by itself");
+        Ok(Flushing::Files)
+    }
+
+    pub(crate) fn is_durable(&self) -> bool {
+        !matches!(self, Flushing::Never)
+    }
+}
+
+/// Flushes the filesystem that holds `directory`.
+#[cfg(target_os = "linux")]
+pub(crate) fn flush_filesystem(directory: &File) -> io::Result<()> {
+    rustix::fs::syncfs(directory).map_err(io::Error::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn flush_filesystem(_: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Flushes the names in a directory, where the system can.
+pub(crate) fn flush_directory(path: &Path) -> io::Result<()> {
+    // Elsewhere a directory cannot be opened.
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    let flushed = File::open(path).and_then(|directory| directory.sync_all());
+    match flushed {
+        // It is gone, and so are the names in it; or its filesystem flushes no directories.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
+        flushed => flushed,
+    }
+}
+
+/// How many files this process may have open at once.
+pub(crate) fn open_files() -> Option<u64> {
+    #[cfg(unix)]
+    return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    #[cfg(not(unix))]
+    None
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::fs::File;
+    use std::io;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(super) enum Kind {
+        /// `syncfs` writes everything, and reports what could not be written.
+        Flushes,
+        Unknown,
+    }
+
+    /// Filesystems whose `syncfs` is right: their magic numbers, and names.
+    const FLUSHES: [(u32, &str); 6] = [
+        (0xef53, "ext4"),
+        (0x5846_5342, "xfs"),
+        (0x9123_683e, "btrfs"),
+        (0xf2f5_2010, "f2fs"),
+        // There is nothing to write.
+        (0x0102_1994, "tmpfs"),
+        (0x8584_58f6, "ramfs"),
+    ];
+
+    pub(super) fn filesystem(directory: &File) -> io::Result<(Kind, &'static str)> {
+        let magic = rustix::fs::fstatfs(directory)?.f_type as u32;
+        Ok(kind_of(magic))
+    }
+
+    pub(super) fn kind_of(magic: u32) -> (Kind, &'static str) {
+        match FLUSHES.iter().find(|(known, _)| *known == magic) {
+            Some((_, name)) => (Kind::Flushes, name),
+            None => (Kind::Unknown, "of another kind"),
+        }
+    }
+
+    /// Whether the running kernel reports errors of `syncfs`.
+    pub(super) fn reports_errors() -> bool {
+        let name = rustix::system::uname();
+        name.release().to_str().is_ok_and(is_new_enough)
+    }
+
+    pub(super) fn is_new_enough(release: &str) -> bool {
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5, 8),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::linux::{Kind, is_new_enough, kind_of};
+
+    #[test]
+    fn syncfs_is_trusted_on_known_filesystems_of_new_kernels_only() {
+        assert_eq!(kind_of(0xef53), (Kind::Flushes, "ext4"));
+        for fuse_nfs_and_overlayfs in [0x6573_5546, 0x6969, 0x794c_7630] {
+            assert_eq!(kind_of(fuse_nfs_and_overlayfs).0, Kind::Unknown);
+        }
+        for (release, new) in
+            [("5.8.0", true), ("6.1-rc2", true), ("5.7.19", false), ("4.19.0", false), ("x", false)]
+        {
+            assert_eq!(is_new_enough(release), new, "{release}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Objects that are written and not renamed to their keys yet: that happens when they are flushed, so
+//! that a power cut leaves no torn object under a key.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::objects::filesystem::{Flushing, flush_directory, flush_filesystem};
+
+/// When the objects that wait for a flush are flushed although no writer waits for it, so that a process
+/// that is killed leaves them for the next one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Once they have more bytes than this.
+    pub(crate) bytes: u64,
+    /// After this time.
+    pub(crate) time: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { bytes: 256 << 20, time: Duration::from_secs(5) }
+    }
+}
+
+/// The files of one directory that wait for a flush.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    flushing: Flushing,
+    patience: Patience,
+    waiting: Mutex<Waiting>,
+    /// Held during a flush.
+    flush: Mutex<()>,
+    signal: Arc<Signal>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// By the path that each is renamed to.
+    files: HashMap<PathBuf, Staged>,
+    next: u64,
+    bytes: u64,
+    /// Directories whose names are not durable yet, and files whose bytes may not be.
+    unflushed: BTreeSet<PathBuf>,
+    /// The first failure. The system reports one only once, and then forgets what was lost; so nothing
+    /// that this service has written can be vouched for any more.
+    failed: Option<Arc<io::Error>>,
+}
+
+#[derive(Debug)]
+struct Staged {
+    /// In the order in which the files were written.
+    number: u64,
+    path: PathBuf,
+    size: u64,
+}
+
+/// So many files and directories wait for a flush before they are flushed without anybody waiting.
+const UNFLUSHED: usize = 4096;
+
+impl Staging {
+    pub(crate) fn new(flushing: Flushing, patience: Patience) -> Staging {
+        let (waiting, flush, signal) = Default::default();
+        Staging { flushing, patience, waiting, flush, signal }
+    }
+
+    pub(crate) fn flushing(&self) -> &Flushing {
+        &self.flushing
+    }
+
+    /// The file that is to be renamed to `path`.
+    pub(crate) fn staged(&self, path: &Path) -> Option<PathBuf> {
+        lock(&self.waiting).files.get(path).map(|staged| staged.path.clone())
+    }
+
+    /// Has the file `staged`, of `size` bytes, renamed to `path` by the next flush. Where another one
+    /// waits for that already, `staged` is removed: both hold the object that the key names.
+    pub(crate) fn add(self: &Arc<Self>, path: PathBuf, staged: PathBuf, size: u64) -> io::Result<()> {
+        let mut waiting = lock(&self.waiting);
+        if waiting.failed.is_some() || waiting.files.contains_key(&path) {
+            let answer = waiting.check();
+            drop(waiting);
+            let _ = std::fs::remove_file(staged);
+            return answer;
+        }
+        let number = waiting.next;
+        waiting.next += 1;
+        waiting.bytes += size;
+        waiting.files.insert(path, Staged { number, path: staged, size });
+        let many = waiting.bytes > self.patience.bytes;
+        drop(waiting);
+        self.start_background_flush(many);
+        Ok(())
+    }
+
+    /// An error where an earlier flush has failed.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        lock(&self.waiting).check()
+    }
+
+    /// Forgets the file that is to be renamed to `path`, and removes it; returns whether there was one.
+    pub(crate) fn remove(&self, path: &Path) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let Some(staged) = waiting.files.remove(path) else { return false };
+        waiting.bytes -= staged.size;
+        drop(waiting);
+        let _ = std::fs::remove_file(staged.path);
+        true
+    }
+
+    /// Has a directory, or a file that others have written, flushed by the next flush.
+    pub(crate) fn note(&self, path: &Path) -> io::Result<()> {
+        let mut waiting = lock(&self.waiting);
+        waiting.unflushed.insert(path.to_owned());
+        let many = waiting.unflushed.len() >= UNFLUSHED;
+        drop(waiting);
+        if many { self.flush(false) } else { Ok(()) }
+    }
+
+    /// Makes the bytes of all objects durable that were written before, and renames them to their keys,
+    /// in the order in which they were written. Where `whole`, their names are durable as well.
+    ///
+    /// After a failure the files that wait are removed, and every later flush fails.
+    pub(crate) fn flush(&self, whole: bool) -> io::Result<()> {
+        let _one = lock(&self.flush);
+        let mut waiting = lock(&self.waiting);
+        waiting.check()?;
+        let files = waiting.files.iter().map(|(path, staged)| (staged.number, path.clone()));
+        let mut files: Vec<_> = files.collect();
+        let unflushed = std::mem::take(&mut waiting.unflushed);
+        drop(waiting);
+        files.sort_unstable();
+        let flushed = self.flush_these(&files, &unflushed, whole);
+        flushed.map_err(|error| {
+            let mut waiting = lock(&self.waiting);
+            waiting.failed = Some(Arc::new(error));
+            waiting.discard();
+            waiting.check().err().unwrap_or_else(|| io::ErrorKind::Other.into())
+        })
+    }
+
+    fn flush_these(
+        &self,
+        files: &[(u64, PathBuf)],
+        unflushed: &BTreeSet<PathBuf>,
+        whole: bool,
+    ) -> io::Result<()> {
+        if let Flushing::Filesystem(directory) = &self.flushing {
+            flush_filesystem(directory)?;
+        }
+        for (number, path) in files {
+            let mut waiting = lock(&self.waiting);
+            let staged = waiting.files.get(path).filter(|staged| staged.number == *number);
+            // A file that was deleted meanwhile is not to be there.
+            let Some(Staged { path: staged, size, .. }) = staged else { continue };
+            std::fs::rename(staged, path)?;
+            waiting.bytes -= *size;
+            waiting.files.remove(path);
+        }
+        for path in unflushed {
+            flush_directory(path)?;
+        }
+        match &self.flushing {
+            Flushing::Filesystem(directory) if whole && !files.is_empty() => {
+                flush_filesystem(directory)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts the thread that flushes when the time has passed, unless it runs; has it do so now where
+    /// there are `many` bytes.
+    fn start_background_flush(self: &Arc<Self>, many: bool) {
+        let mut state = lock(&self.signal.state);
+        state.now |= many;
+        if state.runs {
+            if many {
+                self.signal.changed.notify_all();
+            }
+            return;
+        }
+        let (staging, signal) = (Arc::downgrade(self), Arc::clone(&self.signal));
+        let time = self.patience.time;
+        let thread = std::thread::Builder::new().name("castore-flush".to_owned());
+        // Without a thread the files wait for the next flush.
+        state.runs = thread.spawn(move || flush_in_background(&staging, &signal, time)).is_ok();
+    }
+}
+
+/// Flushes from time to time, for as long as files wait and the service is there.
+fn flush_in_background(staging: &Weak<Staging>, signal: &Signal, time: Duration) {
+    loop {
+        let state = lock(&signal.state);
+        let waited = signal
+            .changed
+            .wait_timeout_while(state, time, |state| !state.now && !state.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = waited.0;
+        state.now = false;
+        if state.closed {
+            return;
+        }
+        drop(state);
+        let Some(staging) = staging.upgrade() else { return };
+        // The next writer that closes hears of a failure.
+        let flushed = staging.flush(false);
+        let mut state = lock(&signal.state);
+        if flushed.is_err() || lock(&staging.waiting).files.is_empty() {
+            state.runs = false;
+            return;
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Signal {
+    state: Mutex<SignalState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct SignalState {
+    /// Whether the thread that flushes in the background runs.
+    runs: bool,
+    /// Whether it is to flush at once.
+    now: bool,
+    /// Whether the service is gone.
+    closed: bool,
+}
+
+impl Waiting {
+    fn check(&self) -> io::Result<()> {
+        match &self.failed {
+            Some(error) => Err(io::Error::new(error.kind(), Arc::clone(error))),
+            None => Ok(()),
+        }
+    }
+
+    fn discard(&mut self) {
+        for (_, staged) in self.files.drain() {
+            let _ = std::fs::remove_file(staged.path);
+        }
+        self.bytes = 0;
+    }
+}
+
+/// No index lists the objects that wait still, so they are removed.
+impl Drop for Staging {
+    fn drop(&mut self) {
+        lock(&self.signal.state).closed = true;
+        self.signal.changed.notify_all();
+        lock(&self.waiting).discard();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
