@@ -5,9 +5,12 @@
 //! printed, has to read back, byte for byte; and the same command, run to its end, has to finish the
 //! work, so that a verification finds nothing. In the end a chunk is taken away by hand, which has to
 //! be noticed: otherwise all of this would prove nothing.
+//!
+//! `--faults` runs random schedules under errors, torn writes, power cuts and pauses: `faults.rs`.
 
 mod check;
 mod damage;
+mod faults;
 mod files;
 
 use std::collections::BTreeSet;
@@ -119,6 +122,11 @@ fn is_listed_again(number: usize) -> bool {
 
 fn words(arguments: &str) -> Vec<String> {
     arguments.split(' ').map(str::to_owned).collect()
+}
+
+/// Runs random schedules of operations under faults.
+pub(crate) fn run_faults(root: &Path, arguments: &[&str]) -> Result<ExitCode> {
+    faults::run(root, arguments)
 }
 
 /// Kills each operation, `kills` times together.

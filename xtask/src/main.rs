@@ -24,6 +24,8 @@ Commands:
   bench [ARGS] measure castore beside the obvious implementation and others; ARGS: --help
   codegen      generate the Rust code of castore-proto's messages
   crash [N]    kill castore at so many instants (100), and look whether anything was lost
+  crash --faults [N] [--seed S] [--castore PATH]
+               run so many random schedules (500) under errors, torn writes, power cuts, pauses
   memory [GIB] check the peak memory of putting and reading a blob of that size (4)
   scale [N]    measure operations on stores of so many chunks (1000000): time and memory
   test [ARGS]  run all tests; ARGS go to `cargo test`
@@ -44,6 +46,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
         ["bench", rest @ ..] => bench::run(&root()?, rest),
         ["codegen"] => codegen::run(&root()?).map(|()| ExitCode::SUCCESS),
         ["crash"] => crash::run(&root()?, None),
+        ["crash", "--faults", rest @ ..] => crash::run_faults(&root()?, rest),
         ["crash", kills] => crash::run(&root()?, Some(kills)),
         ["memory"] => memory::run(&root()?, None),
         ["memory", gib] => memory::run(&root()?, Some(gib)),

@@ -39,6 +39,26 @@ pub(super) fn blobs() -> Vec<Blob> {
     (0..FILES).map(blob).collect()
 }
 
+/// A few small files, of one chunk and of many, some of which share a part: for stores with chunks of
+/// a few KiB.
+pub(super) fn small_blobs() -> Vec<Blob> {
+    let mut random = Random::new("castore crash small files");
+    let shared = random.bytes(40_000);
+    let blob = |number: usize| {
+        let own = match number % 3 {
+            0 => 1 + random.below(3_000),
+            _ => 10_000 + random.below(60_000),
+        };
+        let mut data = random.bytes(own);
+        if number % 3 == 2 {
+            data.extend_from_slice(&shared);
+        }
+        let digest = blake3::hash(&data).to_string();
+        Blob { name: format!("file-{number}"), data, digest }
+    };
+    (0..9).map(blob).collect()
+}
+
 /// All files below the directory, and their sizes in bytes; none where there is no directory.
 pub(super) fn sizes(directory: &Path) -> Result<BTreeMap<PathBuf, u64>> {
     let mut sizes = BTreeMap::new();
