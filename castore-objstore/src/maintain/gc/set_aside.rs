@@ -200,6 +200,7 @@ impl Store {
 #[cfg(not(test))]
 fn name() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
+    use std::time::SystemTime;
 
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let random = RandomState::new().build_hasher().finish();
