@@ -15,6 +15,7 @@ use object_store::path::Path;
 use crate::exec::limits::Limits;
 use crate::objects::barrier::Barrier;
 use crate::objects::client::Requests;
+use crate::objects::filesystem::open_files;
 use crate::objects::local::Local;
 use crate::service::ObjectStoreBlobService;
 use crate::store::Store;
@@ -201,7 +202,11 @@ impl Builder {
             .map_err(|error| wrong("the base path is malformed".to_owned()).with_source(error))?;
 
         let processors = available_parallelism().map_or(1, usize::from);
-        let limits = Arc::new(Limits::new(self.memory, self.requests, processors));
+        let requests = match self.target {
+            Target::Directory { .. } => requests_with_files(self.requests, open_files()),
+            Target::Store(_) => self.requests,
+        };
+        let limits = Arc::new(Limits::new(self.memory, requests, processors));
         let directory = match &self.target {
             Target::Directory { path, .. } => Some(path.clone()),
             Target::Store(_) => None,
@@ -253,6 +258,17 @@ impl Builder {
 
 const OPEN: &str = "open the store";
 
+/// How many requests to a directory may be under way, where the process may have so many files open: a
+/// request opens two of them at the most, and some are open for other purposes.
+fn requests_with_files(requests: usize, files: Option<u64>) -> usize {
+    const OTHERS: u64 = 32;
+
+    let most = files.map_or(usize::MAX, |files| {
+        usize::try_from(files.saturating_sub(OTHERS) / 2).unwrap_or(usize::MAX).max(1)
+    });
+    requests.min(most)
+}
+
 fn open_directory(
     path: &std::path::Path,
     create: bool,
@@ -277,11 +293,20 @@ fn open_directory(
         let error = std::io::ErrorKind::NotADirectory.into();
         return Err(failed("it is not a directory", error));
     }
-    let local = Local::open(path).map_err(|error| failed("it cannot be opened", error))?;
-    if !durable {
-        return Ok((local, None));
+    let local = Local::open(path, durable).map_err(|error| failed("it cannot be opened", error))?;
+    let barrier = durable.then(|| Barrier::of(&local));
+    Ok((local, barrier))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::requests_with_files;
+
+    #[test]
+    fn requests_to_a_directory_leave_files_for_others() {
+        assert_eq!(requests_with_files(128, None), 128);
+        assert_eq!(requests_with_files(128, Some(1 << 20)), 128);
+        assert_eq!(requests_with_files(128, Some(128)), 48);
+        assert_eq!(requests_with_files(128, Some(8)), 1);
     }
-    let barrier =
-        Barrier::of_filesystem(path).map_err(|error| failed("it cannot be opened", error))?;
-    Ok((local, Some(barrier)))
 }

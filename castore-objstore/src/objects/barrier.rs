@@ -1,7 +1,8 @@
-//! Making blobs on a local filesystem survive a power cut, with one barrier for all their chunks.
+//! Making blobs in a directory survive a power cut, with one flush for all their chunks.
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -10,17 +11,62 @@ use tokio::sync::Mutex;
 
 use crate::error::task_error;
 use crate::exec::limits::start_off_thread;
+use crate::objects::local::Local;
+
+const FLUSH: &str = "flush the store";
 
 /// A point after which everything written to the store before is durable.
 ///
-/// Flushing the filesystem (`syncfs`) instead of each file lets all the chunks of a blob, and of
-/// all blobs that are being closed meanwhile, share one flush. It also covers the chunks that are
-/// reused, which somebody else may have written and not flushed yet.
+/// All the chunks of a blob, and of all blobs that are being closed meanwhile, share one flush. It also
+/// covers the chunks that are reused, which another process may have written and not flushed yet.
+#[derive(Debug)]
 pub(crate) struct Barrier {
+    whole: Gate,
+    chunks: Gate,
+}
+
+impl Barrier {
+    /// The barrier of a directory.
+    pub(crate) fn of(local: &Local) -> Barrier {
+        let (whole, chunks) = (local.clone(), local.clone());
+        Barrier {
+            whole: Gate::new(move || whole.flush(true)),
+            chunks: Gate::new(move || chunks.flush(false)),
+        }
+    }
+
+    /// A barrier that flushes so.
+    #[cfg(test)]
+    pub(crate) fn new(flush: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Barrier {
+        let flush = Arc::new(flush);
+        let chunks = Arc::clone(&flush);
+        Barrier { whole: Gate::new(move || flush()), chunks: Gate::new(move || chunks()) }
+    }
+
+    /// Returns once a flush has ended well that began after this call: everything that was stored before
+    /// is durable.
+    ///
+    /// A flush whose caller is dropped goes on, and its failure fails every later one.
+    ///
+    /// # Errors
+    /// `Unavailable` where this flush or an earlier one failed.
+    pub(crate) async fn wait(&self) -> Result<()> {
+        self.whole.wait().await
+    }
+
+    /// The same for the chunks of an index: they are durable before an index is that is stored later.
+    pub(crate) async fn wait_for_chunks(&self) -> Result<()> {
+        self.chunks.wait().await
+    }
+}
+
+/// Those who wait for a flush share the next one.
+struct Gate {
     flush: Arc<dyn Fn() -> io::Result<()> + Send + Sync>,
     /// The number of flushes that have begun.
     begun: AtomicU64,
-    progress: Mutex<Progress>,
+    /// Locked during a flush, by the flush.
+    progress: Arc<Mutex<Progress>>,
 }
 
 #[derive(Default)]
@@ -32,28 +78,14 @@ struct Progress {
     failed: Option<Error>,
 }
 
-impl Barrier {
-    /// The barrier of the filesystem that holds the directory `root`.
-    ///
-    /// The directory stays open, because only failures since it was opened are reported.
-    #[cfg(target_os = "linux")]
-    pub(crate) fn of_filesystem(root: &std::path::Path) -> io::Result<Barrier> {
-        let directory = std::fs::File::open(root)?;
-        Ok(Barrier::new(move || rustix::fs::syncfs(&directory).map_err(io::Error::from)))
+impl Gate {
+    fn new(flush: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Gate {
+        Gate { flush: Arc::new(flush), begun: AtomicU64::new(0), progress: Arc::default() }
     }
 
-    pub(crate) fn new(flush: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Barrier {
-        Barrier {
-            flush: Arc::new(flush),
-            begun: AtomicU64::new(0),
-            progress: Mutex::new(Progress::default()),
-        }
-    }
-
-    /// Returns once a flush has ended well that began after this call.
-    pub(crate) async fn wait(&self) -> Result<()> {
+    async fn wait(&self) -> Result<()> {
         let before = self.begun.load(SeqCst);
-        let mut progress = self.progress.lock().await;
+        let mut progress = Arc::clone(&self.progress).lock_owned().await;
         if let Some(error) = &progress.failed {
             return Err(error.clone());
         }
@@ -62,27 +94,31 @@ impl Barrier {
         }
         let number = self.begun.fetch_add(1, SeqCst) + 1;
         let flush = Arc::clone(&self.flush);
-        // Not here, wherever that is: it takes long, and whoever comes meanwhile shares the next one.
-        let flushed = start_off_thread(move || flush()).await;
-        match flushed.map_err(|error| task_error("flush the store", error))? {
-            Ok(()) => {
-                progress.done = number;
-                Ok(())
+        // The flush records its own result: the caller may be dropped meanwhile, and the kernel reports
+        // a failure only once.
+        let flushed = start_off_thread(move || {
+            let flushed = catch_unwind(AssertUnwindSafe(|| flush()));
+            match flushed.unwrap_or_else(|_| Err(io::Error::other("the flush panicked"))) {
+                Ok(()) => {
+                    progress.done = number;
+                    Ok(())
+                }
+                Err(source) => {
+                    let message = "the filesystem could not write everything to disk";
+                    let error = Error::new(ErrorKind::Unavailable, FLUSH, message);
+                    let error = error.with_source(source);
+                    progress.failed = Some(error.clone());
+                    Err(error)
+                }
             }
-            Err(source) => {
-                let message = "the filesystem could not write everything to disk";
-                let error = Error::new(ErrorKind::Unavailable, "flush the store", message);
-                let error = error.with_source(source);
-                progress.failed = Some(error.clone());
-                Err(error)
-            }
-        }
+        });
+        flushed.await.map_err(|error| task_error(FLUSH, error))?
     }
 }
 
-impl fmt::Debug for Barrier {
+impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Barrier").field("begun", &self.begun).finish_non_exhaustive()
+        f.debug_struct("Gate").field("begun", &self.begun).finish_non_exhaustive()
     }
 }
 
@@ -135,5 +171,38 @@ mod tests {
         let first = barrier.wait().await.unwrap_err();
         works.store(true, SeqCst);
         assert_eq!(barrier.wait().await.unwrap_err().to_string(), first.to_string());
+    }
+
+    #[tokio::test]
+    async fn a_flush_that_fails_after_its_waiter_was_dropped_is_not_forgotten() {
+        let (begun, begins) = mpsc::channel::<()>();
+        let (go, goes) = mpsc::channel::<()>();
+        let goes = std::sync::Mutex::new(goes);
+        let first = AtomicBool::new(true);
+        let barrier = Arc::new(Barrier::new(move || {
+            if !first.swap(false, SeqCst) {
+                return Ok(());
+            }
+            begun.send(()).unwrap();
+            goes.lock().unwrap().recv().unwrap();
+            Err(io::Error::other("lost"))
+        }));
+        let waiter = Arc::clone(&barrier);
+        let waiter = tokio::spawn(async move { waiter.wait().await });
+        let begins = tokio::task::spawn_blocking(move || begins.recv());
+        begins.await.unwrap().unwrap();
+        waiter.abort();
+        assert!(waiter.await.unwrap_err().is_cancelled());
+        go.send(()).unwrap();
+        let error = barrier.wait().await.expect_err("the flush before has failed");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn a_flush_that_panics_is_a_failure() {
+        let barrier = Barrier::new(|| panic!("no"));
+        for _ in 0..2 {
+            assert_eq!(barrier.wait().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        }
     }
 }

@@ -15,7 +15,7 @@ use object_store::{GetResultPayload, ObjectStore};
 
 use crate::error::{chain, corrupt, store_error};
 use crate::exec::limits::{Limits, Task, driven, off_thread, straight};
-use crate::objects::local::{Local, LocalError};
+use crate::objects::local::{Local, LocalError, Put};
 use crate::objects::meta::{Entry, Meta, Version};
 use crate::objects::remote::Remote;
 use crate::objects::stats::Counters;
@@ -65,6 +65,15 @@ impl Requests {
         match self.backend {
             Backend::Local(_) => self.limits.begin(operation, work),
             Backend::Remote(_) => Task::spawn(operation, straight(work)),
+        }
+    }
+
+    /// The directory that requests go to.
+    #[cfg(test)]
+    pub(crate) fn directory(&self) -> Option<&Local> {
+        match &self.backend {
+            Backend::Local(local) => Some(local),
+            Backend::Remote(_) => None,
         }
     }
 
@@ -215,7 +224,11 @@ impl Requests {
                 this.counters.requests_put.add(1);
                 match &this.backend {
                     Backend::Local(local) => {
-                        let put = move |local: &Local| local.put(&path, &object);
+                        // The key of a chunk or an index says what it holds. Of other objects the time
+                        // matters, and they are written again under the same key.
+                        let durable = request.digest.is_some();
+                        let how = if durable { Put::Durable } else { Put::AtOnce };
+                        let put = move |local: &Local| local.put(&path, &object, how);
                         this.locally(local, request, put).await?;
                         Ok(())
                     }

@@ -1,7 +1,8 @@
 //! Requests to a directory: blocking methods, called on threads that may wait for the disk.
 //!
 //! A key is the path of its file below the root. A file has another name while it is written: the name
-//! of its object, `#` and a number.
+//! of its object, `#` and a number. It gets its own when its bytes are durable: at the next flush of the
+//! filesystem (`staging.rs`), or at once, where each file is flushed by itself.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -11,7 +12,9 @@ use std::time::SystemTime;
 
 use object_store::path::Path;
 
+use crate::objects::filesystem::Flushing;
 use crate::objects::meta::Meta;
+use crate::objects::staging::{Patience, Staging};
 use crate::objects::walk::{Enters, Walk};
 
 type Result<T> = std::result::Result<T, LocalError>;
@@ -40,13 +43,48 @@ impl LocalError {
 #[derive(Debug, Clone)]
 pub(crate) struct Local {
     root: Arc<FilePath>,
+    /// The filesystem that holds the root.
+    device: Option<u64>,
+    staging: Arc<Staging>,
+}
+
+/// When an object gets its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// When it is durable. An object that waits for that under the same key already is the same one.
+    Durable,
+    /// At once: its time matters.
+    AtOnce,
 }
 
 impl Local {
     /// The store in the directory `root`, which must exist.
-    pub(crate) fn open(root: &FilePath) -> io::Result<Local> {
+    pub(crate) fn open(root: &FilePath, durable: bool) -> io::Result<Local> {
+        Local::with(root, Flushing::of(root, durable)?, Patience::default())
+    }
+
+    fn with(root: &FilePath, flushing: Flushing, patience: Patience) -> io::Result<Local> {
         // The process may change its working directory later.
-        Ok(Local { root: std::fs::canonicalize(root)?.into() })
+        let root = std::fs::canonicalize(root)?;
+        let device = device(&std::fs::metadata(&root)?);
+        let staging = Arc::new(Staging::new(flushing, patience));
+        Ok(Local { root: root.into(), device, staging })
+    }
+
+    /// Makes everything durable that was written before, and gives the objects that waited their keys.
+    /// Where `whole`, the keys are durable as well; else they are before the key of any later object is.
+    pub(crate) fn flush(&self, whole: bool) -> io::Result<()> {
+        self.staging.flush(whole)
+    }
+
+    /// Whether a file has to be flushed by itself: the flush of the filesystem, if there is one, does not
+    /// reach it.
+    fn flushes_alone(&self, metadata: &Metadata) -> bool {
+        match self.staging.flushing() {
+            Flushing::Never => false,
+            Flushing::Files => true,
+            Flushing::Filesystem(_) => device(metadata) != self.device,
+        }
     }
 
     fn path(&self, key: &Path) -> PathBuf {
@@ -59,11 +97,33 @@ impl Local {
     /// size is 0, like that of an object which holds nothing that could be read.
     pub(crate) fn head(&self, key: &Path) -> Result<Meta> {
         let path = self.path(key);
-        let metadata =
-            std::fs::metadata(&path).map_err(|error| self.failed("look at", &path, error))?;
+        let metadata = self.at(&path, |path| std::fs::metadata(path));
+        let metadata = metadata.map_err(|error| self.failed("look at", &path, error))?;
         let modified = metadata.modified().map_err(failed("look at", &path))?;
         let size = if metadata.is_file() { metadata.len() } else { 0 };
+        if metadata.is_file() && self.flushes_alone(&metadata) {
+            // A writer may rely on it now, and the process that has written it may have been killed
+            // before it flushed it.
+            let noted = self.staging.note(&path).and_then(|()| self.note_directory(&path));
+            noted.map_err(failed("flush", &path))?;
+        }
         Ok(Meta { path: key.clone(), size, modified, tag: tag_of(&metadata) })
+    }
+
+    /// Does something with the file of an object, under the name that it has now.
+    fn at<T>(&self, path: &FilePath, act: impl Fn(&FilePath) -> io::Result<T>) -> io::Result<T> {
+        if let Some(staged) = self.staging.staged(path) {
+            match act(&staged) {
+                // It was renamed meanwhile, or deleted.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                answer => return answer,
+            }
+        }
+        act(path)
+    }
+
+    fn note_directory(&self, path: &FilePath) -> io::Result<()> {
+        path.parent().map_or(Ok(()), |directory| self.staging.note(directory))
     }
 
     /// Opens an object; returns its size in bytes as well.
@@ -77,7 +137,8 @@ impl Local {
             &mut options,
             rustix::fs::OFlags::NONBLOCK.bits() as i32,
         );
-        let opened = options.open(&path).and_then(|file| Ok((file.metadata()?, file)));
+        let opened = self.at(&path, |path| options.open(path));
+        let opened = opened.and_then(|file| Ok((file.metadata()?, file)));
         match opened {
             Ok((metadata, file)) if metadata.is_file() => Ok((file, metadata.len())),
             Ok(_) => Err(LocalError::NotAFile { path }),
@@ -90,32 +151,70 @@ impl Local {
     }
 
     /// Makes or replaces an object in an instant.
-    pub(crate) fn put(&self, key: &Path, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn put(&self, key: &Path, bytes: &[u8], how: Put) -> Result<()> {
         let path = self.path(key);
+        self.staging.check().map_err(failed("write", &path))?;
         let (mut file, staged) = self.create_beside(&path)?;
-        let written = file.write_all(bytes).map_err(failed("write", &path));
-        let written = written.and_then(|()| close(file).map_err(failed("write", &path)));
-        let written = written.and_then(|()| replace(&staged, &path));
-        if written.is_err() {
+        let is_durable = self.staging.flushing().is_durable();
+        let written = file.metadata().and_then(|metadata| {
+            file.write_all(bytes)?;
+            let alone = self.flushes_alone(&metadata);
+            let at_once = alone || how == Put::AtOnce || !is_durable;
+            if alone || at_once && is_durable && !bytes.is_empty() {
+                file.sync_data()?;
+            }
+            // Some filesystems report only now what they could not write.
+            close(file)?;
+            Ok((alone, at_once))
+        });
+        let done = written.map_err(failed("write", &path)).and_then(|(alone, at_once)| {
+            if path.is_dir() {
+                let error = io::ErrorKind::IsADirectory.into();
+                return Err(failed(IN_PLACE_OF_DIRECTORY, &path)(error));
+            }
+            if !at_once {
+                let added = self.staging.add(path.clone(), staged.clone(), bytes.len() as u64);
+                return added.map_err(failed("write", &path));
+            }
+            replace(&staged, &path)?;
+            match alone {
+                true => self.note_directory(&path).map_err(failed("flush", &path)),
+                false => Ok(()),
+            }
+        });
+        if done.is_err() {
             // If that fails as well, a leftover remains, as of a process that was killed.
             let _ = std::fs::remove_file(&staged);
         }
-        written
+        done
     }
 
     /// Deletes an object.
     pub(crate) fn delete(&self, key: &Path) -> Result<()> {
         let path = self.path(key);
-        std::fs::remove_file(&path).map_err(|error| self.failed("delete", &path, error))
+        let waited = self.staging.remove(&path);
+        let removed = std::fs::remove_file(&path);
+        if waited && removed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Ok(());
+        }
+        removed.map_err(|error| self.failed("delete", &path, error))
     }
 
     /// Copies an object, whose copy has its time. The copy is a link where the filesystem has links.
     pub(crate) fn copy(&self, from: &Path, to: &Path) -> Result<()> {
         let (from, to) = (self.path(from), self.path(to));
+        if self.staging.staged(&from).is_some() {
+            self.flush(false).map_err(failed("flush", &from))?;
+        }
         let metadata =
             std::fs::metadata(&from).map_err(|error| self.failed("copy", &from, error))?;
         if !metadata.is_file() {
             return Err(LocalError::NotAFile { path: from });
+        }
+        let alone = self.flushes_alone(&metadata);
+        if alone {
+            let flushed = File::open(&from).and_then(|file| file.sync_data());
+            flushed.map_err(failed("flush", &from))?;
         }
         // A link to a symbolic link would be a copy of the link.
         let is_link = std::fs::symlink_metadata(&from).is_ok_and(|metadata| metadata.is_symlink());
@@ -134,7 +233,11 @@ impl Local {
         let copied = replace(&staged, &to);
         // Where both names are links to the same file already, renaming one to the other keeps both.
         let _ = std::fs::remove_file(&staged);
-        copied
+        copied?;
+        match alone || std::fs::metadata(&to).is_ok_and(|metadata| self.flushes_alone(&metadata)) {
+            true => self.note_directory(&to).map_err(failed("flush", &to)),
+            false => Ok(()),
+        }
     }
 
     fn copy_bytes(
@@ -209,6 +312,9 @@ impl Local {
         for part in parts.into_iter().flatten() {
             directory.push(part);
             match std::fs::create_dir(&directory) {
+                Ok(()) if matches!(self.staging.flushing(), Flushing::Files) => {
+                    self.note_directory(&directory)?;
+                }
                 Ok(()) => {}
                 Err(_) if directory.is_dir() => {}
                 Err(error) => return Err(error),
@@ -241,10 +347,23 @@ impl Local {
     }
 }
 
+const IN_PLACE_OF_DIRECTORY: &str = "put a file in the place of the directory";
+
+/// The filesystem that holds a file, where the system tells.
+#[cfg(unix)]
+fn device(metadata: &Metadata) -> Option<u64> {
+    Some(std::os::unix::fs::MetadataExt::dev(metadata))
+}
+
+#[cfg(not(unix))]
+fn device(_: &Metadata) -> Option<u64> {
+    None
+}
+
 /// Renames a file that is complete to `path`.
 fn replace(staged: &FilePath, path: &FilePath) -> Result<()> {
     std::fs::rename(staged, path).map_err(|error| match path.is_dir() {
-        true => failed("put a file in the place of the directory", path)(error),
+        true => failed(IN_PLACE_OF_DIRECTORY, path)(error),
         false => failed("write", path)(error),
     })
 }
@@ -291,6 +410,7 @@ pub(crate) fn tag_of(_: &Metadata) -> Option<String> {
 #[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::time::Duration;
 
     use bytes::Bytes;
     use object_store::ObjectStoreExt;
@@ -306,7 +426,7 @@ mod tests {
 
     fn place() -> Place {
         let directory = tempfile::tempdir().unwrap();
-        Place { local: Local::open(directory.path()).unwrap(), directory }
+        Place { local: Local::open(directory.path(), false).unwrap(), directory }
     }
 
     impl Place {
@@ -327,7 +447,7 @@ mod tests {
         }
 
         fn put(&self, key: &str, bytes: &str) -> Result<()> {
-            self.local.put(&Path::from(key), bytes.as_bytes())
+            self.local.put(&Path::from(key), bytes.as_bytes(), Put::Durable)
         }
 
         fn copy(&self, from: &str, to: &str) -> Result<()> {
@@ -346,7 +466,7 @@ mod tests {
         let theirs = LocalFileSystem::new_with_prefix(place.directory.path()).unwrap();
         for base in ["a b", "100%", "ü", "a~b"] {
             let key = Path::parse(format!("{base}/file")).unwrap();
-            place.local.put(&key, b"1").unwrap();
+            place.local.put(&key, b"1", Put::Durable).unwrap();
             assert_eq!(theirs.get(&key).await.unwrap().bytes().await.unwrap(), "1", "{base}");
             theirs.put(&key, "22".into()).await.unwrap();
             assert_eq!(place.local.head(&key).unwrap().size, 2, "{base}");
@@ -443,5 +563,128 @@ mod tests {
         assert_eq!(place.read("b/copy"), "1");
         assert_eq!(place.local.head(&Path::from("b/copy")).unwrap().modified, original.modified);
         assert_eq!(place.names("b"), ["copy"]);
+    }
+
+    fn filesystem(directory: &FilePath) -> Flushing {
+        Flushing::Filesystem(File::open(directory).unwrap())
+    }
+
+    fn place_with(flushing: impl FnOnce(&FilePath) -> Flushing, patience: Patience) -> Place {
+        let directory = tempfile::tempdir().unwrap();
+        let local = Local::with(directory.path(), flushing(directory.path()), patience);
+        Place { local: local.unwrap(), directory }
+    }
+
+    /// Never, as far as a test is concerned.
+    const PATIENT: Patience = Patience { bytes: u64::MAX, time: Duration::from_secs(3600) };
+
+    #[test]
+    fn an_object_gets_its_key_when_it_is_flushed_and_is_there_before() {
+        let place = place_with(filesystem, PATIENT);
+        place.put("a/one", "1").unwrap();
+        place.put("a/two", "22").unwrap();
+        place.put("a/one", "1").unwrap();
+        let mut names = place.names("a");
+        names.sort();
+        assert_eq!(names, ["one#1", "two#1"]);
+        assert_eq!((place.read("a/one"), place.read("a/two")), ("1".into(), "22".into()));
+        place.copy("a/two", "a/three").unwrap();
+        place.put("a/four", "4444").unwrap();
+        place.local.delete(&Path::from("a/four")).unwrap();
+        assert!(place.local.head(&Path::from("a/four")).unwrap_err().is_absent());
+        place.local.flush(true).unwrap();
+        let mut names = place.names("a");
+        names.sort();
+        assert_eq!(names, ["one", "three", "two"]);
+        assert_eq!((place.read("a/one"), place.read("a/three")), ("1".into(), "22".into()));
+    }
+
+    #[test]
+    fn an_object_whose_time_matters_has_its_key_at_once() {
+        let place = place_with(filesystem, PATIENT);
+        place.local.put(&Path::from("gc/clock"), b"", Put::AtOnce).unwrap();
+        assert_eq!(place.names("gc"), ["clock"]);
+    }
+
+    #[test]
+    fn objects_that_were_not_flushed_go_with_the_service() {
+        let place = place_with(filesystem, PATIENT);
+        place.put("a/one", "1").unwrap();
+        let Place { directory, local } = place;
+        drop(local);
+        assert_eq!(std::fs::read_dir(directory.path().join("a")).unwrap().count(), 0);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn after_a_failed_flush_nothing_gets_its_key_and_everything_fails() {
+        use std::os::unix::fs::OpenOptionsExt;
+
+        // A descriptor that stands for a place only cannot be flushed.
+        let failing = |path: &FilePath| {
+            let flags = rustix::fs::OFlags::PATH.bits() as i32;
+            let directory = OpenOptions::new().read(true).custom_flags(flags).open(path);
+            Flushing::Filesystem(directory.unwrap())
+        };
+        let place = place_with(failing, PATIENT);
+        place.put("a/one", "1").unwrap();
+        let error = place.local.flush(false).unwrap_err().to_string();
+        assert!(place.names("a").is_empty(), "{:?}", place.names("a"));
+        assert!(place.local.head(&Path::from("a/one")).unwrap_err().is_absent());
+        place.put("a/two", "2").expect_err("nothing can be vouched for");
+        assert!(place.names("a").is_empty(), "{:?}", place.names("a"));
+        assert_eq!(place.local.flush(true).unwrap_err().to_string(), error);
+    }
+
+    /// Waits until `name` is in the directory `a`.
+    fn wait_for(place: &Place, name: &str) {
+        let begun = std::time::Instant::now();
+        while !place.names("a").iter().any(|other| other == name) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", place.names("a"));
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn many_bytes_get_their_keys_without_a_writer_that_waits() {
+        let place = place_with(filesystem, Patience { bytes: 5, ..PATIENT });
+        place.put("a/one", "11").unwrap();
+        place.put("a/two", "2222").unwrap();
+        wait_for(&place, "one");
+        wait_for(&place, "two");
+    }
+
+    #[test]
+    fn after_a_while_an_object_gets_its_key_without_a_writer_that_waits() {
+        let patience = Patience { time: Duration::from_millis(1), ..PATIENT };
+        let place = place_with(filesystem, patience);
+        for name in ["one", "two"] {
+            place.put(&format!("a/{name}"), "1").unwrap();
+            wait_for(&place, name);
+        }
+    }
+
+    #[test]
+    fn on_other_filesystems_and_other_disks_each_file_is_flushed_by_itself() {
+        let each = place_with(|_| Flushing::Files, PATIENT);
+        let mut other = place_with(filesystem, PATIENT);
+        // The root is elsewhere, and all that is below it on another disk.
+        other.local.device = Some(u64::MAX);
+        for place in [each, other] {
+            place.put("a/b/one", "1").unwrap();
+            assert_eq!(place.names("a/b"), ["one"]);
+            let unflushed = place.local.staging.unflushed();
+            let root = std::fs::canonicalize(place.directory.path()).unwrap();
+            assert!(unflushed.contains(&root.join("a/b")), "{unflushed:?}");
+            place.local.flush(true).unwrap();
+            // A writer that relies on it has it flushed, as the process that wrote it may not have.
+            place.local.head(&Path::from("a/b/one")).unwrap();
+            let unflushed = place.local.staging.unflushed();
+            assert_eq!(unflushed, [root.join("a/b"), root.join("a/b/one")]);
+            place.copy("a/b/one", "c/two").unwrap();
+            assert!(place.local.staging.unflushed().contains(&root.join("c")));
+            place.local.flush(true).unwrap();
+            assert!(place.local.staging.unflushed().is_empty());
+        }
     }
 }

@@ -77,7 +77,12 @@ impl Staging {
 
     /// Has the file `staged`, of `size` bytes, renamed to `path` by the next flush. Where another one
     /// waits for that already, `staged` is removed: both hold the object that the key names.
-    pub(crate) fn add(self: &Arc<Self>, path: PathBuf, staged: PathBuf, size: u64) -> io::Result<()> {
+    pub(crate) fn add(
+        self: &Arc<Self>,
+        path: PathBuf,
+        staged: PathBuf,
+        size: u64,
+    ) -> io::Result<()> {
         let mut waiting = lock(&self.waiting);
         if waiting.failed.is_some() || waiting.files.contains_key(&path) {
             let answer = waiting.check();
@@ -117,6 +122,11 @@ impl Staging {
         let many = waiting.unflushed.len() >= UNFLUSHED;
         drop(waiting);
         if many { self.flush(false) } else { Ok(()) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn unflushed(&self) -> Vec<PathBuf> {
+        lock(&self.waiting).unflushed.iter().cloned().collect()
     }
 
     /// Makes the bytes of all objects durable that were written before, and renames them to their keys,

@@ -27,7 +27,7 @@ impl Store {
     /// seen to be.
     pub(crate) async fn write_index(&self, index: &BlobIndex, seen: Option<Moment>) -> Result<()> {
         let (digest, object) = (index.digest(), castore_proto::encode(index));
-        self.flush().await?;
+        self.flush_chunks().await?;
         if let Some(seen) = seen {
             self.check_again(index, seen).await?;
         }
@@ -108,6 +108,15 @@ impl Store {
         match off_thread(INDEX, move || object.read()).await? {
             Ok(found) if found == *expected => Ok(There::Good),
             Ok(_) | Err(_) => Ok(There::Bad),
+        }
+    }
+
+    /// Returns once all chunks that were stored so far survive a power cut, if an index does that is
+    /// stored later.
+    async fn flush_chunks(&self) -> Result<()> {
+        match &self.barrier {
+            Some(barrier) => barrier.wait_for_chunks().await,
+            None => Ok(()),
         }
     }
 

@@ -7,15 +7,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use castore_core::{Digest, Result};
+use castore_core::Result;
 
 use crate::exec::limits::off_thread;
+use crate::objects::walk::is_staging;
 use crate::store::Store;
+use crate::store::layout::Layout;
 
 /// A younger file may be on its way still.
 const AGE: Duration = Duration::from_secs(3600);
 
-/// What a store keeps under its base path.
+/// The directories that a store keeps under its base path.
 const PARTS: [&str; 4] = ["blobs", "chunks", "gc", "quarantine"];
 
 /// A file that a crash has left.
@@ -30,12 +32,19 @@ impl Store {
     /// The leftovers in the store that are older than an hour; none where it is not a local one.
     pub(crate) async fn leftovers(&self, operation: &'static str) -> Result<Vec<Leftover>> {
         let Some(root) = self.directory.clone() else { return Ok(Vec::new()) };
-        let parts = PARTS.map(|part| root.join(self.layout.part(part).as_ref()));
+        let layout = self.layout.clone();
         off_thread(operation, move || {
             let mut found = Vec::new();
-            for part in parts {
-                // What cannot be looked at is found out by the listing, and here it does not matter.
-                let _ = walk(&part, &mut found);
+            let marker = layout.marker();
+            if let Some(base) = root.join(marker.as_ref()).parent() {
+                let name = marker.filename().unwrap_or_default();
+                // A directory that cannot be looked at fails the listing of the store, which comes first.
+                let _ =
+                    look(base, &mut found, |file| file.strip_prefix(name).is_some_and(is_number));
+            }
+            for part in PARTS {
+                let key = layout.part(part).to_string();
+                let _ = walk(&layout, &root.join(&key), &key, &mut found);
             }
             found
         })
@@ -50,15 +59,32 @@ impl Store {
     }
 }
 
-fn walk(directory: &Path, found: &mut Vec<Leftover>) -> io::Result<()> {
+/// Looks for leftovers in `directory`, whose key is `key`, and in the directories below that hold
+/// objects, those on another disk among them.
+fn walk(layout: &Layout, directory: &Path, key: &str, found: &mut Vec<Leftover>) -> io::Result<()> {
+    look(directory, found, is_staging)?;
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        // Of the entry itself: links are not followed.
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            let _ = walk(&entry.path(), found);
-        } else if kind.is_file()
-            && entry.file_name().to_str().is_some_and(is_staging)
+        let Some(key) = entry.file_name().to_str().map(|name| format!("{key}/{name}")) else {
+            continue;
+        };
+        if layout.is_directory(&key) && entry.path().is_dir() {
+            let _ = walk(layout, &entry.path(), &key, found);
+        }
+    }
+    Ok(())
+}
+
+/// Looks for old files in `directory` that have such a name.
+fn look(
+    directory: &Path,
+    found: &mut Vec<Leftover>,
+    is_leftover: impl Fn(&str) -> bool,
+) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(&is_leftover)
+            && entry.file_type()?.is_file()
             && let Ok(metadata) = entry.metadata()
             && metadata.modified().is_ok_and(is_old)
         {
@@ -72,21 +98,32 @@ fn is_old(modified: SystemTime) -> bool {
     SystemTime::now().duration_since(modified).is_ok_and(|age| age > AGE)
 }
 
-/// Whether a file is named as one of ours is while it is being written.
-fn is_staging(name: &str) -> bool {
-    let Some((object, number)) = name.split_once('#') else { return false };
-    let numbered = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    numbered && object.parse::<Digest>().is_ok()
+/// Whether this is what follows the name of an object while the object is written.
+fn is_number(rest: &str) -> bool {
+    rest.strip_prefix('#').is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use castore_core::Digest;
+
     use super::*;
+    use crate::ObjectStoreBlobService;
 
     #[test]
     fn only_our_own_unfinished_files_are_leftovers() {
         let digest = Digest::of(b"x");
-        assert!(is_staging(&format!("{digest}#1")));
+        for ours in [
+            format!("{digest}#1"),
+            format!("{digest}.65f0-07ab#12"),
+            "65f0-07ab.begun#1".to_owned(),
+            "65f0-07ab.done#3".to_owned(),
+            "clock#1".to_owned(),
+        ] {
+            assert!(is_staging(&ours), "{ours}");
+        }
         for other in [
             format!("{digest}"),
             format!("{digest}#"),
@@ -96,6 +133,35 @@ mod tests {
         ] {
             assert!(!is_staging(&other), "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn leftovers_are_found_wherever_objects_are_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let service = ObjectStoreBlobService::local(directory.path()).base_path("a/b");
+        let service = service.build().unwrap();
+        let digest = Digest::of(b"x");
+        let mut expected = vec![
+            "a/b/castore-format#1".to_owned(),
+            format!("a/b/chunks/b3/{digest:.4}/{digest}#1"),
+            "a/b/gc/batches/65f0-07ab.begun#1".to_owned(),
+            format!("a/b/gc/blobs/b3/{digest:.4}/{digest}.65f0-07ab#1"),
+            "a/b/gc/clock#2".to_owned(),
+            format!("a/b/quarantine/blobs/b3/{digest:.4}/{digest}#1"),
+        ];
+        let others = ["a/b/notes#1".to_owned(), format!("a/b/chunks/backup/{digest}#1")];
+        for key in expected.iter().chain(&others) {
+            let path = directory.path().join(key);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let file = std::fs::File::create(path).unwrap();
+            file.set_modified(SystemTime::now() - 2 * AGE).unwrap();
+        }
+        let found = service.shared.leftovers("test").await.unwrap();
+        let mut found: Vec<_> =
+            found.iter().map(|leftover| service.shared.leftover_key(leftover)).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
     }
 
     #[test]

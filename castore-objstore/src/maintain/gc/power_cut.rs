@@ -31,10 +31,11 @@ async fn a_chunk_is_deleted_when_its_copy_was_flushed() {
     let flushes = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&flushes);
     let look = root.clone();
+    let local = service.shared.requests.directory().unwrap().clone();
     let flush = move || {
         let found = (files(&look.join("chunks")), files(&look.join("gc/chunks")));
         seen.lock().unwrap().push(found);
-        Ok(())
+        local.flush(true)
     };
     Arc::get_mut(&mut service.shared).unwrap().barrier = Some(Barrier::new(flush));
     let flushes = || std::mem::take(&mut *flushes.lock().unwrap());

@@ -200,6 +200,7 @@ impl Store {
 #[cfg(not(test))]
 fn name() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
+    use std::time::SystemTime;
 
     let now = std::time::SystemTime::now()
         .duration_since(std::time::SystemTime::UNIX_EPOCH)
