@@ -57,6 +57,7 @@ mod exec;
 mod maintain;
 mod objects;
 mod read;
+mod redact;
 mod service;
 mod store;
 mod url;
@@ -71,6 +72,7 @@ pub use maintain::{
     VerifyLevel, VerifyOptions, VerifyReport,
 };
 pub use objects::stats::Stats;
+pub use redact::redact_url;
 pub use service::ObjectStoreBlobService;
 pub use store::trash::StoredChunk;
 pub use url::{local_path, parse_url, parse_url_opts};
