@@ -1,6 +1,8 @@
 //! Building a service: which store, and how it is used.
 
+use std::fmt;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -17,6 +19,7 @@ use crate::objects::barrier::Barrier;
 use crate::objects::client::Requests;
 use crate::objects::filesystem::open_files;
 use crate::objects::local::Local;
+use crate::objects::retry::{Backend, Patience};
 use crate::service::ObjectStoreBlobService;
 use crate::store::Store;
 use crate::store::codec::Codec;
@@ -37,8 +40,23 @@ pub const DEFAULT_ZSTD_LEVEL: i32 = 3;
 /// The default of [`Builder::grace`], and of [`GcOptions::grace`](crate::GcOptions::grace): a day.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 3600);
 
-/// The smallest memory that a service works with, in bytes: 1 MiB.
-const MIN_MEMORY: usize = 1024 * 1024;
+/// The default of [`Builder::retry_timeout`] for a store that a URL names: 5 minutes.
+pub const DEFAULT_RETRY_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The memory that a service works with, in bytes: from 1 MiB to what an address can reach.
+const MEMORY: RangeInclusive<usize> = 1024 * 1024..=isize::MAX as usize;
+
+/// More requests at once than this are no use anywhere, and a mistake.
+const MAX_REQUESTS: usize = 65_536;
+
+/// More threads than this do not cut faster, and a mistake.
+const MAX_CUTTING_THREADS: usize = 256;
+
+/// Grace periods shorter than a second would be over before a writer has ended.
+const GRACE: RangeInclusive<Duration> = Duration::from_secs(1)..=MAX_TIME;
+
+/// A hundred years. Clocks can be asked for the time after that, and not for any time.
+const MAX_TIME: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// Says how an [`ObjectStoreBlobService`] is to be built.
 ///
@@ -57,18 +75,42 @@ pub struct Builder {
     check_reused: bool,
     cutting_threads: Option<NonZeroUsize>,
     grace: Duration,
+    retry_timeout: Option<Duration>,
     rules: Safeguards,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Target {
-    Store(Arc<dyn ObjectStore>),
+    Store(Arc<dyn ObjectStore>, Backend),
     Directory { path: PathBuf, create: bool },
+}
+
+impl fmt::Debug for Target {
+    /// A store's own `Debug` may show keys and tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Store(store, _) => {
+                f.debug_tuple("Store").field(&format_args!("{store}")).finish()
+            }
+            Target::Directory { path, create } => {
+                f.debug_struct("Directory").field("path", path).field("create", create).finish()
+            }
+        }
+    }
 }
 
 impl Builder {
     pub(crate) fn of_store(store: Arc<dyn ObjectStore>) -> Builder {
-        Builder::new(Target::Store(store))
+        Builder::new(Target::Store(store, Backend::default()))
+    }
+
+    /// A store that does not try requests again by itself: the service does.
+    #[cfg_attr(
+        not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http")),
+        allow(dead_code)
+    )]
+    pub(crate) fn of_backend(store: Arc<dyn ObjectStore>, backend: Backend) -> Builder {
+        Builder::new(Target::Store(store, backend)).retry_timeout(DEFAULT_RETRY_TIMEOUT)
     }
 
     pub(crate) fn of_directory(path: PathBuf) -> Builder {
@@ -87,6 +129,7 @@ impl Builder {
             check_reused: false,
             cutting_threads: None,
             grace: DEFAULT_GRACE,
+            retry_timeout: None,
             rules: Safeguards::ALL,
         }
     }
@@ -163,6 +206,23 @@ impl Builder {
         self
     }
 
+    /// How long a request is tried again that the store does not answer, or answers with an error of
+    /// its own or with "too many requests": 5 minutes for a store that a URL names. Zero means not at
+    /// all.
+    ///
+    /// The time counts from the request's first failure since the store last answered any request of
+    /// this service; a store that never answered is waited for no longer than 12 s. Meanwhile the
+    /// request gives its share of [`requests`](Builder::requests) back, and of a store that answers
+    /// "too many requests" fewer are asked at once. A request that the store has taken counts as
+    /// failed when it does not get on for a minute, however slow the line is.
+    ///
+    /// A store of the caller's own ([`ObjectStoreBlobService::builder`]) tries again as it sees fit,
+    /// and this service does so only when this is set. For a local directory it has no meaning.
+    pub fn retry_timeout(mut self, timeout: Duration) -> Builder {
+        self.retry_timeout = Some(timeout);
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn rules(mut self, rules: Safeguards) -> Builder {
         self.rules = rules;
@@ -182,44 +242,68 @@ impl Builder {
         self
     }
 
+    /// # Errors
+    /// `InvalidInput` for a setting outside of its bounds.
+    fn check(&self) -> Result<()> {
+        let problem = if !(-7..=22).contains(&self.zstd_level) {
+            format!("zstd level {} is not in -7..=22", self.zstd_level)
+        } else if self.memory < *MEMORY.start() {
+            format!("{} bytes of memory are less than 1 MiB", self.memory)
+        } else if self.memory > *MEMORY.end() {
+            format!("{} bytes of memory are more than there can be", self.memory)
+        } else if self.requests == 0 {
+            "no request would ever be allowed".to_owned()
+        } else if self.requests > MAX_REQUESTS {
+            format!("{} requests at once are more than {MAX_REQUESTS}", self.requests)
+        } else if self.cutting_threads.is_some_and(|threads| threads.get() > MAX_CUTTING_THREADS) {
+            format!("more than {MAX_CUTTING_THREADS} threads to cut a blob")
+        } else if self.grace < *GRACE.start() {
+            "a grace period of less than 1 s would be over before any blob is written".to_owned()
+        } else if self.grace > *GRACE.end() {
+            "a grace period of more than 100 years".to_owned()
+        } else if self.retry_timeout.is_some_and(|timeout| timeout > MAX_TIME) {
+            "requests tried again for more than 100 years".to_owned()
+        } else {
+            return Ok(());
+        };
+        Err(wrong(problem))
+    }
+
     /// The service. Makes no request.
     ///
     /// # Errors
     /// `InvalidInput` for a setting outside of its bounds; `StoreNotFound` where the directory of
     /// a local store is not there, `PermissionDenied` or `Unavailable` where it cannot be opened.
     pub fn build(self) -> Result<ObjectStoreBlobService> {
-        let wrong = |message: String| Error::new(ErrorKind::InvalidInput, OPEN, message);
-        if !(-7..=22).contains(&self.zstd_level) {
-            return Err(wrong(format!("zstd level {} is not in -7..=22", self.zstd_level)));
-        }
-        if self.memory < MIN_MEMORY {
-            return Err(wrong(format!("{} bytes of memory are less than 1 MiB", self.memory)));
-        }
-        if self.requests == 0 {
-            return Err(wrong("no request would ever be allowed".to_owned()));
-        }
+        self.check()?;
         let base = Path::parse(&self.base_path)
             .map_err(|error| wrong("the base path is malformed".to_owned()).with_source(error))?;
 
         let processors = available_parallelism().map_or(1, usize::from);
         let requests = match self.target {
             Target::Directory { .. } => requests_with_files(self.requests, open_files()),
-            Target::Store(_) => self.requests,
+            Target::Store(..) => self.requests,
         };
         let limits = Arc::new(Limits::new(self.memory, requests, processors));
         let directory = match &self.target {
             Target::Directory { path, .. } => Some(path.clone()),
-            Target::Store(_) => None,
+            Target::Store(..) => None,
+        };
+        let patience = match &self.target {
+            Target::Directory { .. } => None,
+            Target::Store(_, backend) => {
+                self.retry_timeout.map(|timeout| Patience::new(timeout, *backend))
+            }
         };
         let (requests, barrier) = match self.target {
             Target::Directory { path, create } => {
                 let (local, barrier) = open_directory(&path, create, self.durable.unwrap_or(true))?;
                 (Requests::local(local, Arc::clone(&limits)), barrier)
             }
-            Target::Store(store) if self.durable.is_none() => {
-                (Requests::remote(store, Arc::clone(&limits)), None)
+            Target::Store(store, _) if self.durable.is_none() => {
+                (Requests::remote(store, Arc::clone(&limits), patience), None)
             }
-            Target::Store(_) => {
+            Target::Store(..) => {
                 return Err(wrong("durability is a setting of local stores only".to_owned()));
             }
         };
@@ -267,6 +351,10 @@ fn requests_with_files(requests: usize, files: Option<u64>) -> usize {
         usize::try_from(files.saturating_sub(OTHERS) / 2).unwrap_or(usize::MAX).max(1)
     });
     requests.min(most)
+}
+
+fn wrong(message: String) -> Error {
+    Error::new(ErrorKind::InvalidInput, OPEN, message)
 }
 
 fn open_directory(

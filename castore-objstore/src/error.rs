@@ -1,9 +1,143 @@
 //! What an error of the object store, or bad stored data, means to our caller.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
 use castore_core::{Digest, Error, ErrorKind};
+
+use crate::redact::redact_error;
+
+/// An error of a request that this crate finds itself, and hands on as one of the object store.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    #[error("the store did not get on for {0:?}")]
+    Stalled(Duration),
+    #[error("the store sent {got} bytes of an object of {size}")]
+    Length { got: u64, size: u64 },
+    /// A delete failed, and its time is over.
+    #[error(
+        "the store did not say whether it has deleted the object, and it is too late to ask again"
+    )]
+    TooLate,
+    /// The client of the store panicked, with this message.
+    #[error("the client panicked: {0}")]
+    Panicked(String),
+}
+
+impl Broken {
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Broken {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        Broken::Panicked(message.unwrap_or("no message").to_owned())
+    }
+
+    /// The error of this crate that `error` hands on.
+    pub(crate) fn of(error: &object_store::Error) -> Option<&Broken> {
+        chain(error).find_map(|error| error.downcast_ref())
+    }
+}
+
+impl From<Broken> for object_store::Error {
+    fn from(error: Broken) -> object_store::Error {
+        object_store::Error::Generic { store: "store", source: Box::new(error) }
+    }
+}
+
+/// A failure that may be over at the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The store was not reached, or had an error of its own.
+    Away,
+    /// The store refuses because there are too many requests.
+    Refused,
+    /// Something else happens at the same place, such as the making of a directory.
+    Conflict,
+}
+
+/// Whether, and why, a request that failed with `error` may be tried again. `status` is the last
+/// that the HTTP client noted, where it is ours.
+pub(crate) fn trouble(error: &object_store::Error, status: Option<u16>) -> Option<Trouble> {
+    if let Some(broken) = Broken::of(error) {
+        let again = matches!(broken, Broken::Stalled(_) | Broken::Length { .. });
+        return again.then_some(Trouble::Away);
+    }
+    if is_transport(error) {
+        return Some(Trouble::Away);
+    }
+    match status.or_else(|| answered_status(error)) {
+        Some(429 | 503) => Some(Trouble::Refused),
+        // Not implemented, not supported, no space left: not for minutes, but for good.
+        Some(501 | 505 | 507) => None,
+        Some(408 | 500..=599) => Some(Trouble::Away),
+        Some(404 | 405 | 409 | 423) => Some(Trouble::Conflict),
+        // S3 answers a copy with "200" before it knows, and a client that is too slow with "400".
+        Some(200..=299 | 400) if names(error, &["SlowDown", "ServiceUnavailable"]) => {
+            Some(Trouble::Refused)
+        }
+        Some(200..=299 | 400) if names(error, &["InternalError", "RequestTimeout<"]) => {
+            Some(Trouble::Away)
+        }
+        Some(_) => None,
+        None => network_error(io_error(error)?.kind()),
+    }
+}
+
+/// Whether an object is merely not there, as opposed to what it would be in.
+pub(crate) fn absent(error: &object_store::Error) -> bool {
+    // S3 names the missing thing in the body of its answer, which object_store keeps as a text.
+    matches!(error, object_store::Error::NotFound { .. })
+        && !names(error, &["NoSuchBucket", "ContainerNotFound"])
+}
+
+/// Whether the answer of a store holds one of these `codes`.
+fn names(error: &object_store::Error, codes: &[&str]) -> bool {
+    chain(error).any(|error| {
+        let text = error.to_string();
+        codes.iter().any(|code| text.contains(code))
+    })
+}
+
+/// Whether the HTTP client failed, rather than the store that it asks.
+fn is_transport(error: &object_store::Error) -> bool {
+    #[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http"))]
+    if let Some(error) =
+        chain(error).find_map(|error| error.downcast_ref::<object_store::client::HttpError>())
+    {
+        // A "failed answer" is one that the store gave, and this crate's client turned into an error.
+        return !chain(error).any(|error| error.is::<FailedAnswer>());
+    }
+    let _ = error;
+    false
+}
+
+/// A store says in its answer that a request failed in part, with a status that object_store takes
+/// for success.
+#[derive(Debug, thiserror::Error)]
+#[error("the store says that it did not do all of it: status {0}")]
+pub(crate) struct FailedAnswer(pub(crate) u16);
+
+fn network_error(kind: io::ErrorKind) -> Option<Trouble> {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
+        NetworkDown, NetworkUnreachable, NotConnected, TimedOut, UnexpectedEof,
+    };
+    matches!(
+        kind,
+        BrokenPipe
+            | ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | HostUnreachable
+            | NetworkDown
+            | NetworkUnreachable
+            | NotConnected
+            | TimedOut
+            | UnexpectedEof
+    )
+    .then_some(Trouble::Away)
+}
 
 /// Turns an error of the object store into ours, whole: it becomes the source.
 pub(crate) fn store_error(
@@ -26,7 +160,7 @@ pub(crate) fn store_error(
         Store::InvalidPath { .. } | Store::UnknownConfigurationKey { .. } => {
             (ErrorKind::InvalidInput, "the store was addressed wrongly")
         }
-        _ => match io_kind(&error) {
+        _ => match io_error(&error).map(io::Error::kind) {
             Some(io::ErrorKind::PermissionDenied) => {
                 (ErrorKind::PermissionDenied, "permission denied")
             }
@@ -36,14 +170,37 @@ pub(crate) fn store_error(
             Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 (ErrorKind::Unavailable, "no space is left in the store")
             }
-            _ => match status(&error) {
+            _ => match answered_status(&error) {
                 Some(404) => (ErrorKind::StoreNotFound, "the store or bucket does not exist"),
                 Some(401 | 403) => (ErrorKind::PermissionDenied, "the store refused it"),
-                _ => (ErrorKind::Unavailable, "the store failed"),
+                _ => (ErrorKind::Unavailable, io_error(&error).and_then(lack).unwrap_or(FAILED)),
             },
         },
     };
-    about(Error::new(kind, operation, message).with_source(error), digest)
+    let message = match Broken::of(&error) {
+        Some(broken) => broken.to_string(),
+        None => message.to_owned(),
+    };
+    about(Error::new(kind, operation, message).with_source(redact_error(error)), digest)
+}
+
+const FAILED: &str = "the store failed";
+
+/// The message for an error that is about this machine, and says nothing about the store.
+fn lack(error: &io::Error) -> Option<&'static str> {
+    const FILES: &str = "too many files are open (ulimit -n), and it is not known what is there";
+    const MEMORY: &str = "the system has no memory left, and it is not known what is there";
+    const BUSY: &str = "the system is out of resources for now, and it is not known what is there";
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => return Some(MEMORY),
+        io::ErrorKind::WouldBlock => return Some(BUSY),
+        _ => {}
+    }
+    // ENFILE and EMFILE, which have the same numbers on every Unix, and no kind.
+    match error.raw_os_error()? {
+        23 | 24 if cfg!(unix) => Some(FILES),
+        _ => None,
+    }
 }
 
 /// Stored data that is missing or wrong.
@@ -91,8 +248,8 @@ pub(crate) fn chain<'a>(
 }
 
 /// The HTTP status that a request was answered with. `object_store` sorts out those of single
-/// objects, but of a list it only keeps the text.
-fn status(error: &(dyn StdError + 'static)) -> Option<u16> {
+/// objects, but keeps most others as a text only.
+pub(crate) fn answered_status(error: &(dyn StdError + 'static)) -> Option<u16> {
     chain(error).find_map(|error| {
         let text = error.to_string();
         let (_, rest) = text.split_once("status code: ")?;
@@ -100,15 +257,15 @@ fn status(error: &(dyn StdError + 'static)) -> Option<u16> {
     })
 }
 
-/// The kind of the innermost I/O error in `error`, where there is one.
-fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+/// The innermost I/O error in `error`, where there is one.
+fn io_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
     let mut innermost =
         chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).last()?;
     // An I/O error around another error passes that one over when asked for its source.
     while let Some(inner) = innermost.get_ref().and_then(|inner| inner.downcast_ref()) {
         innermost = inner;
     }
-    Some(innermost.kind())
+    Some(innermost)
 }
 
 #[cfg(test)]
@@ -155,5 +312,48 @@ mod tests {
         assert_eq!(error.digest(), Some(Digest::EMPTY));
         let source = error.source().unwrap().downcast_ref::<object_store::Error>().unwrap();
         assert!(source.to_string().contains("boom"));
+    }
+
+    #[test]
+    fn too_few_files_or_memory_are_told_from_failures_of_the_store() {
+        for (error, named) in [
+            (io::Error::from_raw_os_error(24), "too many files are open"),
+            (io::Error::from_raw_os_error(23), "too many files are open"),
+            (io::ErrorKind::OutOfMemory.into(), "no memory"),
+            (io::ErrorKind::WouldBlock.into(), "out of resources"),
+        ] {
+            let error = store_error("test", None, generic(io::Error::other(error)));
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(error.to_string().contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_what_may_be_over_soon_is_tried_again() {
+        let text = |text: &str| generic(io::Error::other(text.to_owned()));
+        let answered =
+            |status| text(&format!("Server returned non-2xx status code: {status}: <x>"));
+        for (error, noted, expected) in [
+            (generic(io::ErrorKind::ConnectionReset.into()), None, Some(Trouble::Away)),
+            (generic(io::ErrorKind::ConnectionRefused.into()), None, Some(Trouble::Away)),
+            (generic(io::ErrorKind::StorageFull.into()), None, None),
+            (generic(io::ErrorKind::PermissionDenied.into()), None, None),
+            (answered("500 x"), None, Some(Trouble::Away)),
+            (answered("503 x"), None, Some(Trouble::Refused)),
+            (answered("403 x"), None, None),
+            (answered("507 x"), None, None),
+            (answered("409 x"), None, Some(Trouble::Conflict)),
+            (text("in other words"), Some(429), Some(Trouble::Refused)),
+            (text("in other words"), Some(502), Some(Trouble::Away)),
+            (text("in other words"), None, None),
+            (text("<Code>InternalError</Code>"), Some(200), Some(Trouble::Away)),
+            (text("<Code>RequestTimeout</Code>"), Some(400), Some(Trouble::Away)),
+            (text("<Code>RequestTimeTooSkewed</Code>"), Some(403), None),
+            (Broken::Length { got: 1, size: 2 }.into(), Some(200), Some(Trouble::Away)),
+            (Broken::Stalled(Duration::ZERO).into(), None, Some(Trouble::Away)),
+            (Broken::TooLate.into(), None, None),
+        ] {
+            assert_eq!(trouble(&error, noted), expected, "{error} {noted:?}");
+        }
     }
 }

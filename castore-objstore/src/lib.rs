@@ -63,7 +63,10 @@ mod store;
 mod url;
 mod write;
 
-pub use builder::{Builder, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_ZSTD_LEVEL};
+pub use builder::{
+    Builder, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_RETRY_TIMEOUT,
+    DEFAULT_ZSTD_LEVEL,
+};
 pub use castore_chunker::ChunkParams;
 pub use maintain::{
     Amount, BlobCopy, Checkpoint, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate,

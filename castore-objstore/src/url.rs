@@ -11,12 +11,14 @@ use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
 use crate::builder::Builder;
+use crate::redact::redact_url;
 use crate::service::ObjectStoreBlobService;
 
 const OPEN: &str = "open the store";
 
 /// Our own options, for every kind of store: what a wrong one is answered with.
-const OPTIONS: &str = "chunk-size, zstd-level, memory, requests, durable, create, grace";
+const OPTIONS: &str =
+    "chunk-size, zstd-level, memory, requests, durable, create, grace, retry-timeout";
 
 /// The builder of the service that `url` names; see [`parse_url_opts`].
 ///
@@ -51,12 +53,19 @@ pub fn parse_url(url: &str) -> Result<Builder> {
 /// | `durable` | [`Builder::durable`], for directories | `false` |
 /// | `create` | [`Builder::create`], for directories | `true` |
 /// | `grace` | [`Builder::grace`] | `24h` |
+/// | `retry-timeout` | [`Builder::retry_timeout`] | `5m` |
+///
+/// Requests are tried again by the service, not by `object_store`, and none is ended because the line
+/// is slow. `timeout`, `read_timeout` and `connect_timeout` (`AWS_TIMEOUT`, ...) are `object_store`'s
+/// own, and are as it documents them where they are set: a read timeout ends an upload that takes
+/// longer.
 ///
 /// Makes no request, and does not look for a directory: [`Builder::build`] does.
 ///
 /// # Errors
-/// `InvalidInput` for a URL or an option that is unknown or malformed, and for a URL with a
-/// password; `Unsupported` for a store that this build leaves out.
+/// `InvalidInput` for a URL or an option that is unknown or malformed, and for a URL with a part
+/// that the store would not use: a user, a password, a port of a bucket, a query, a fragment;
+/// `Unsupported` for a store that this build leaves out. No error shows a secret of the URL.
 pub fn parse_url_opts<K, V>(url: &str, options: impl IntoIterator<Item = (K, V)>) -> Result<Builder>
 where
     K: AsRef<str>,
@@ -101,28 +110,26 @@ pub fn local_path(url: &str) -> Result<Option<PathBuf>> {
     let path = Url::parse(url).ok().and_then(|url| url.to_file_path().ok());
     match path {
         Some(path) => Ok(Some(path)),
-        None => Err(wrong(format!("{url:?} is not a path of this machine"))),
+        None => Err(wrong(format!("{:?} is not a path of this machine", redact_url(url)))),
     }
 }
 
 fn remote(text: &str, options: &[(String, String)]) -> Result<Builder> {
+    let shown = redact_url(text);
     let url = Url::parse(text)
-        .map_err(|error| wrong(format!("{text:?} is not a URL")).with_source(error))?;
-    if url.password().is_some() {
-        let message = "a password does not belong into a URL; use the environment or an option";
-        return Err(wrong(message.to_owned()));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong(format!("{text:?} has a query or a fragment")));
-    }
-    let (scheme, base) = ObjectStoreScheme::parse(&url).map_err(|error| {
+        .map_err(|error| wrong(format!("{shown:?} is not a URL")).with_source(error))?;
+    let (scheme, base) = ObjectStoreScheme::parse(&url).map_err(|_| {
         let known = "memory:, file:, s3:, gs:, az:, http: and https:";
-        wrong(format!("{text:?} is not a store; there are {known}")).with_source(error)
+        wrong(format!("{shown:?} is not a store; there are {known}"))
     })?;
-    let store: Arc<dyn ObjectStore> = match scheme {
+    if let Some(part) = unused_part(&url, &scheme) {
+        return Err(wrong(format!("{shown:?} has {part}")));
+    }
+    let (store, backend) = match scheme {
         ObjectStoreScheme::Memory => {
             no_others(options, "a store in memory")?;
-            Arc::new(InMemory::new())
+            let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+            return Ok(ObjectStoreBlobService::builder(store).base_path(base));
         }
         #[cfg(feature = "aws")]
         ObjectStoreScheme::AmazonS3 => cloud::s3(&url, options)?,
@@ -137,7 +144,31 @@ fn remote(text: &str, options: &[(String, String)]) -> Result<Builder> {
             return Err(Error::new(ErrorKind::Unsupported, OPEN, message));
         }
     };
-    Ok(ObjectStoreBlobService::builder(store).base_path(base))
+    Ok(Builder::of_backend(store, backend).base_path(base))
+}
+
+/// The part of `url` that its store would not use, and why it is none to be left out silently.
+fn unused_part(url: &Url, scheme: &ObjectStoreScheme) -> Option<&'static str> {
+    if url.password().is_some() {
+        return Some(
+            "a password, which does not belong into a URL: use the environment or an option",
+        );
+    }
+    // In "abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/" the container is in the user's place.
+    let names_container = matches!(url.scheme(), "az" | "abfs" | "abfss");
+    if !url.username().is_empty() && !names_container {
+        return Some("a user, which no store has a use for: use the environment or an option");
+    }
+    if url.query().is_some() {
+        return Some("a query, which no store has a use for: use the environment or an option");
+    }
+    if url.fragment().is_some() {
+        return Some("a fragment, which no store has a use for");
+    }
+    if url.port().is_some() && *scheme != ObjectStoreScheme::Http {
+        return Some("a port, but names a bucket: the option endpoint is for the server's address");
+    }
+    None
 }
 
 fn is_own(key: &str) -> bool {
@@ -182,6 +213,9 @@ fn set(builder: Builder, key: &str, value: &str) -> Result<Builder> {
         }
         "durable" => builder.durable(flag()?),
         "create" => builder.create(flag()?),
+        "retry-timeout" => {
+            builder.retry_timeout(parse_time(value).ok_or_else(|| bad("a time such as 5m"))?)
+        }
         "grace" => builder.grace(parse_time(value).ok_or_else(|| bad("a time such as 24h"))?),
         _ => return Err(unknown(key, "a store")),
     })
@@ -216,6 +250,8 @@ fn parse_time(text: &str) -> Option<Duration> {
     number.checked_mul(seconds).map(Duration::from_secs)
 }
 
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http"))]
+mod client;
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http"))]
 mod cloud;
 

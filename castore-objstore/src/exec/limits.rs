@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::task_error;
 use crate::exec::pool::{Outcome, Processors, may_block};
+use crate::exec::request_limit::{RequestLimit, RequestPermit};
 
 /// Up to so many bytes are digested wherever they are, on an async thread too. That takes 100 to 200
 /// microseconds, and having it done elsewhere would cost a good part of that.
@@ -30,8 +31,7 @@ const UNIT: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Limits {
-    requests: Arc<Semaphore>,
-    requests_at_once: usize,
+    requests: Arc<RequestLimit>,
     processors: Processors,
     writing: Memory,
     storing: Memory,
@@ -83,8 +83,7 @@ impl Limits {
         let writing_units = (units * 5 / 8).max(1);
         let storing_units = (units - writing_units).max(1);
         Limits {
-            requests: Arc::new(Semaphore::new(requests)),
-            requests_at_once: requests,
+            requests: Arc::new(RequestLimit::new(requests)),
             processors: Processors::new(processors, requests),
             writing: Memory::new(writing_units),
             storing: Memory::new(storing_units),
@@ -140,12 +139,12 @@ impl Limits {
 
     /// How many requests may be under way at once.
     pub(crate) fn requests_at_once(&self) -> usize {
-        self.requests_at_once
+        self.requests.ceiling()
     }
 
     /// Waits until one more request may be under way.
-    pub(crate) async fn request(&self) -> Permit {
-        acquire(&self.requests, 1).await
+    pub(crate) async fn request(&self) -> RequestPermit {
+        self.requests.acquire().await
     }
 
     /// Runs `work` off the async threads, as many at once as there are processors.

@@ -1,23 +1,23 @@
 //! The requests to the object store: limited, counted, and with errors of ours.
 
-use std::fs::File;
 use std::future::Future;
-use std::io::{Read, Seek, SeekFrom};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use castore_core::{Digest, Error, ErrorKind, Result};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{GetResultPayload, ObjectStore};
 
-use crate::error::{chain, corrupt, store_error};
+use crate::error::{absent, corrupt, store_error};
 use crate::exec::limits::{Limits, Task, driven, off_thread, straight};
+pub(crate) use crate::objects::fetched::Fetched;
 use crate::objects::local::{Local, LocalError, Put};
 use crate::objects::meta::{Entry, Meta, Version};
-use crate::objects::remote::Remote;
+use crate::objects::remote::{Got, Remote};
+use crate::objects::retry::Patience;
 use crate::objects::stats::Counters;
 use crate::objects::walk::Enters;
 
@@ -35,17 +35,14 @@ enum Backend {
     Remote(Remote),
 }
 
-/// An object that was asked for, all there or an open file.
-pub(crate) enum Fetched {
-    Bytes(Bytes),
-    /// So many bytes (the second number) from this offset on (the first).
-    File(File, u64, u64),
-}
-
 impl Requests {
-    /// Requests to a store of object_store's.
-    pub(crate) fn remote(store: Arc<dyn ObjectStore>, limits: Arc<Limits>) -> Requests {
-        let remote = Remote::new(store, Arc::clone(&limits));
+    /// Requests to a store of object_store's; they are tried again where there is `patience`.
+    pub(crate) fn remote(
+        store: Arc<dyn ObjectStore>,
+        limits: Arc<Limits>,
+        patience: Option<Patience>,
+    ) -> Requests {
+        let remote = Remote::new(store, Arc::clone(&limits), patience);
         Requests { backend: Backend::Remote(remote), limits, counters: Arc::default() }
     }
 
@@ -183,27 +180,11 @@ impl Requests {
                     }
                     Backend::Remote(remote) => remote,
                 };
-                let take = |answer: object_store::Result<object_store::GetResult>| async {
-                    let Some(result) = unless_absent(request, answer)? else {
-                        return Ok(None);
-                    };
-                    let size = result.meta.size;
-                    if size > max_size {
-                        return Err(too_large(size));
-                    }
-                    // A file that is open is no request any more.
-                    Ok(Some(match result.payload {
-                        GetResultPayload::File(file, _) => {
-                            Fetched::File(file, result.range.start, size)
-                        }
-                        GetResultPayload::Stream(stream) => Fetched::Bytes(
-                            collect(stream, size)
-                                .await
-                                .map_err(|error| error.into_error(operation, digest, size))?,
-                        ),
-                    }))
-                };
-                remote.get(&path, take).await
+                match unless_absent(request, remote.get(&path, max_size).await)? {
+                    None => Ok(None),
+                    Some(Got::TooLarge(size)) => Err(too_large(size)),
+                    Some(Got::Object(object)) => Ok(Some(object)),
+                }
             }),
         )
         .await
@@ -252,23 +233,26 @@ impl Requests {
         Ok(())
     }
 
-    /// Deletes an object, if `allowed` still says so at the moment when the request may be sent.
-    /// Returns whether it did.
+    /// Deletes an object, if `allowed` still says so at the moment when the request may be sent, and
+    /// before each further attempt. Returns whether it did.
     pub(crate) async fn delete_if(
         &self,
         operation: &'static str,
         digest: impl Into<Option<Digest>>,
         path: Path,
-        allowed: impl FnOnce() -> bool + Send + 'static,
+        mut allowed: impl FnMut() -> bool + Send + 'static,
     ) -> Result<bool> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
         driven(
             operation,
             request.guard(path.clone(), async move {
                 let counters = Arc::clone(&this.counters);
-                let allowed = move || {
+                // A request counts once, however often it is tried.
+                let mut sent = false;
+                let mut allowed = move || {
                     let allowed = allowed();
-                    counters.requests_delete.add(u64::from(allowed));
+                    counters.requests_delete.add(u64::from(allowed && !sent));
+                    sent |= allowed;
                     allowed
                 };
                 let deleted = match &this.backend {
@@ -397,80 +381,10 @@ impl Request {
     }
 }
 
-impl Fetched {
-    /// The size of the object in bytes.
-    pub(crate) fn size(&self) -> u64 {
-        match self {
-            Fetched::Bytes(bytes) => bytes.len() as u64,
-            Fetched::File(_, _, size) => *size,
-        }
-    }
-
-    /// The bytes of the object. Blocks where it is a file: call it off the async threads.
-    pub(crate) fn read(self) -> std::io::Result<Bytes> {
-        match self {
-            Fetched::Bytes(bytes) => Ok(bytes),
-            Fetched::File(mut file, start, size) => {
-                let mut bytes = Vec::with_capacity(size as usize);
-                file.seek(SeekFrom::Start(start))?;
-                file.take(size).read_to_end(&mut bytes)?;
-                Ok(bytes.into())
-            }
-        }
-    }
-}
-
 /// A file of the store that was opened but cannot be read.
 pub(crate) fn unreadable(operation: &'static str, digest: Digest, error: std::io::Error) -> Error {
     let error = object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(error) };
     store_error(operation, Some(digest), error)
-}
-
-enum CollectError {
-    Store(object_store::Error),
-    Length(u64),
-}
-
-impl CollectError {
-    fn into_error(self, operation: &'static str, digest: Digest, size: u64) -> Error {
-        match self {
-            CollectError::Store(error) => store_error(operation, Some(digest), error),
-            CollectError::Length(got) => {
-                let message = format!("the store sent {got} bytes of an object of {size}");
-                Error::new(ErrorKind::Unavailable, operation, message).with_digest(digest)
-            }
-        }
-    }
-}
-
-/// Exactly `size` bytes of `stream`; without a copy where they come in one piece.
-async fn collect(
-    mut stream: BoxStream<'static, object_store::Result<Bytes>>,
-    size: u64,
-) -> std::result::Result<Bytes, CollectError> {
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    let mut length = 0;
-    while let Some(piece) = stream.next().await {
-        let piece = piece.map_err(CollectError::Store)?;
-        length += piece.len() as u64;
-        if length > size {
-            return Err(CollectError::Length(length));
-        }
-        if first.is_empty() {
-            first = piece;
-            continue;
-        }
-        if all.is_empty() {
-            all.reserve(size as usize);
-            all.extend_from_slice(&first);
-        }
-        all.extend_from_slice(&piece);
-    }
-    if length < size {
-        return Err(CollectError::Length(length));
-    }
-    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
 /// The error of a request to a directory.
@@ -494,14 +408,4 @@ fn unless_absent<T>(request: Request, answer: object_store::Result<T>) -> Result
         Err(error) if absent(&error) => Ok(None),
         Err(error) => Err(request.error(error)),
     }
-}
-
-/// Whether an object is merely not there, as opposed to what it would be in.
-fn absent(error: &object_store::Error) -> bool {
-    let object_store::Error::NotFound { source, .. } = error else { return false };
-    // S3 names the missing thing in the body of its answer, which object_store keeps as a text.
-    !chain(source.as_ref()).any(|error| {
-        let text = error.to_string();
-        text.contains("NoSuchBucket") || text.contains("ContainerNotFound")
-    })
 }

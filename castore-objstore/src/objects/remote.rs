@@ -2,71 +2,319 @@
 //! a store of the caller's own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use object_store::path::Path;
 use object_store::{
-    GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload, Result as StoreResult,
+    Error as StoreError, GetResult, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutPayload, Result as StoreResult,
 };
 
+use crate::error::{Broken, Trouble, answered_status, trouble};
 use crate::exec::limits::Limits;
+use crate::exec::request_limit::RequestPermit;
+use crate::objects::answer::noting;
+use crate::objects::fetched::Fetched;
+use crate::objects::line::{ANSWER_TIME, Line, Load};
+use crate::objects::remote_list::list;
+use crate::objects::retry::{Backend, Patience, Trial};
+
+/// A store may take this long for a copy of its own, before it counts as stalled.
+const COPY_TIME: Duration = Duration::from_secs(600);
+
+/// The room that a GET takes on the line before its answer says how large the object is: a chunk of
+/// the default size that does not compress.
+const USUAL_OBJECT: u64 = 256 * 1024;
 
 /// A store behind `object_store`, and how many requests to it may be under way.
 ///
-/// Every method waits for its share of the requests; a request lasts until its bytes are here.
-#[derive(Debug, Clone)]
+/// Every method waits for its share of the requests; a request lasts until its bytes are here. A
+/// request that is tried again gives its share back while it waits.
+#[derive(Clone)]
 pub(crate) struct Remote {
-    store: Arc<dyn ObjectStore>,
+    pub(super) store: Arc<dyn ObjectStore>,
     limits: Arc<Limits>,
+    /// How requests are tried again, where this service does it and not the store.
+    pub(super) patience: Option<Arc<Patience>>,
+}
+
+/// An object that was asked for.
+pub(crate) enum Got {
+    Object(Fetched),
+    /// An object of so many bytes, which is more than was wanted.
+    TooLarge(u64),
+}
+
+impl std::fmt::Debug for Remote {
+    /// A store's own `Debug` may show keys and tokens.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Remote { store, limits, patience } = self;
+        f.debug_struct("Remote")
+            .field("store", &format_args!("{store}"))
+            .field("limits", limits)
+            .field("patience", patience)
+            .finish()
+    }
 }
 
 impl Remote {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, limits: Arc<Limits>) -> Remote {
-        Remote { store, limits }
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        limits: Arc<Limits>,
+        patience: Option<Patience>,
+    ) -> Remote {
+        Remote { store, limits, patience: patience.map(Arc::new) }
     }
 
     pub(crate) async fn head(&self, path: &Path) -> StoreResult<ObjectMeta> {
-        let _permit = self.limits.request().await;
-        self.store.head(path).await
+        let head = |_| within(self.limit(ANSWER_TIME), self.store.head(path));
+        let answer = self.persist(None, |_| false, head).await;
+        if let (Err(StoreError::NotFound { .. }), Some(patience)) = (&answer, &self.patience) {
+            self.find_bucket(patience, path).await?;
+        }
+        answer
     }
 
-    /// Starts to fetch an object, and hands the answer to `take` while the request counts.
-    pub(crate) async fn get<T, F: Future<Output = T>>(
+    /// Fetches an object, unless it has more than `max_size` bytes.
+    pub(crate) async fn get(&self, path: &Path, max_size: u64) -> StoreResult<Got> {
+        let line = self.patience.as_ref().map(|patience| (&patience.down, USUAL_OBJECT));
+        let limit = self.limit(ANSWER_TIME);
+        let get = |load: Option<Load>| async move {
+            let result = match within(limit, self.store.get(path)).await {
+                Ok(result) => result,
+                Err(error) => return Err(stalled(load, error)),
+            };
+            if result.meta.size > max_size {
+                return Ok(Got::TooLarge(result.meta.size));
+            }
+            self.take(result, load, limit).await.map(Got::Object)
+        };
+        self.persist(line, |_| false, get).await
+    }
+
+    async fn take(
         &self,
-        path: &Path,
-        take: impl FnOnce(StoreResult<GetResult>) -> F,
-    ) -> T {
-        let _permit = self.limits.request().await;
-        take(self.store.get(path).await).await
+        result: GetResult,
+        mut load: Option<Load>,
+        limit: Option<Duration>,
+    ) -> StoreResult<Fetched> {
+        let size = result.meta.size;
+        let stream = match result.payload {
+            // A file that is open is no request any more.
+            GetResultPayload::File(file, _) => {
+                return Ok(Fetched::File(file, result.range.start, size));
+            }
+            GetResultPayload::Stream(stream) => stream,
+        };
+        if let Some(load) = &mut load {
+            load.resize(size);
+        }
+        match collect(stream, size, limit).await {
+            Ok(bytes) => {
+                if let Some(load) = load {
+                    load.arrived();
+                }
+                Ok(Fetched::Bytes(bytes))
+            }
+            Err(error) => Err(stalled(load, error)),
+        }
     }
 
     pub(crate) async fn put(&self, path: &Path, object: Bytes) -> StoreResult<()> {
-        let _permit = self.limits.request().await;
-        self.store.put(path, PutPayload::from_bytes(object)).await.map(drop)
+        let bytes = object.len() as u64;
+        let line = self.patience.as_ref().map(|patience| (&patience.up, bytes));
+        let put = |load: Option<Load>| {
+            let payload = PutPayload::from_bytes(object.clone());
+            async move {
+                let limit = load.as_ref().map(Load::allowance);
+                match within(limit, self.store.put(path, payload)).await {
+                    Ok(_) => {
+                        if let Some(load) = load {
+                            load.arrived();
+                        }
+                        Ok(())
+                    }
+                    Err(error) => Err(stalled(load, error)),
+                }
+            }
+        };
+        let conflicts = |backend: Backend| backend.makes_directories;
+        self.persist(line, conflicts, put).await
     }
 
-    /// Deletes an object if `allowed` says so when the request may be sent; returns whether it did.
+    /// Deletes an object if `allowed` says so when the request may be sent, and before each further
+    /// attempt; returns whether it did.
     pub(crate) async fn delete_if(
         &self,
         path: &Path,
-        allowed: impl FnOnce() -> bool,
+        mut allowed: impl FnMut() -> bool,
     ) -> StoreResult<bool> {
-        let _permit = self.limits.request().await;
-        if !allowed() {
-            return Ok(false);
-        }
-        self.store.delete(path).await.map(|()| true)
+        let limit = self.limit(ANSWER_TIME);
+        let mut tried = false;
+        let delete = |_| {
+            let (allowed, again) = (allowed(), tried);
+            tried |= allowed;
+            async move {
+                match (allowed, again) {
+                    (true, _) => within(limit, self.store.delete(path)).await.map(|()| true),
+                    (false, false) => Ok(false),
+                    // The first attempt may have taken effect.
+                    (false, true) => Err(Broken::TooLate.into()),
+                }
+            }
+        };
+        self.persist(None, |_| false, delete).await
     }
 
     pub(crate) async fn copy(&self, from: &Path, to: &Path) -> StoreResult<()> {
-        let _permit = self.limits.request().await;
-        self.store.copy(from, to).await
+        let copy = |_| within(self.limit(COPY_TIME), self.store.copy(from, to));
+        self.persist(None, |backend| backend.makes_directories, copy).await
     }
 
     /// Lists what lies under `prefix`. A listing is not one of the requests that are limited: its
     /// caller may take the objects slowly.
     pub(crate) fn list(&self, prefix: &Path) -> BoxStream<'static, StoreResult<ObjectMeta>> {
-        self.store.list(Some(prefix))
+        match self.patience {
+            Some(_) => list(self.clone(), prefix.clone()),
+            None => self.store.list(Some(prefix)),
+        }
     }
+
+    /// The time that a request may take, where requests are tried again.
+    fn limit(&self, time: Duration) -> Option<Duration> {
+        self.patience.as_ref().map(|_| time)
+    }
+
+    /// Makes attempts until one is answered, or the store's time is over. `line` is the direction in
+    /// which bytes go, and how many; `conflicts` says for which stores a conflict is tried again.
+    async fn persist<T, F: Future<Output = StoreResult<T>>>(
+        &self,
+        line: Option<(&Arc<Line>, u64)>,
+        conflicts: impl Fn(Backend) -> bool,
+        mut attempt: impl FnMut(Option<Load>) -> F,
+    ) -> StoreResult<T> {
+        let Some(patience) = &self.patience else {
+            let _permit = self.limits.request().await;
+            return attempt(None).await;
+        };
+        let mut trial = Trial::default();
+        loop {
+            // Whatever has room on the line waits for a share of the requests, and never the other
+            // way round: a HEAD need not wait for a slow line.
+            let load = match line {
+                Some((line, bytes)) => Some(line.load(bytes).await),
+                None => None,
+            };
+            let permit = self.limits.request().await;
+            let (answer, status) = noting(attempt(load)).await;
+            let error = match answer {
+                Ok(answer) => {
+                    permit.answered();
+                    patience.answered();
+                    // What is answered with more than "not found" is in a bucket.
+                    let _ = patience.bucket.set(());
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let trouble = trouble(&error, status)
+                .filter(|trouble| *trouble != Trouble::Conflict || conflicts(patience.backend));
+            let Some(trouble) = trouble else {
+                permit.answered();
+                patience.answered();
+                return Err(error);
+            };
+            let Some(wait) = patience.failed(&mut trial, trouble) else { return Err(error) };
+            give_back(permit, trouble);
+            tracing::debug!(%error, ?wait, "a request failed and is tried again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Makes sure, once, that an object that is absent is not absent with its bucket.
+    ///
+    /// The answer to a HEAD has no body that would tell. A listing of what lies under the absent
+    /// object's key has one, and holds nothing otherwise.
+    async fn find_bucket(&self, patience: &Patience, absent: &Path) -> StoreResult<()> {
+        if !patience.backend.has_bucket {
+            return Ok(());
+        }
+        let ask = || async {
+            match self.list(absent).next().await {
+                None | Some(Ok(_)) => Ok(()),
+                Some(Err(error)) if answered_status(&error) == Some(404) => {
+                    Err(StoreError::Generic { store: "bucket", source: Box::new(error) })
+                }
+                Some(Err(error)) if trouble(&error, None).is_some() => Err(error),
+                // The store answers and refuses to list: then it may not be asked.
+                Some(Err(_)) => Ok(()),
+            }
+        };
+        patience.bucket.get_or_try_init(ask).await.copied()
+    }
+}
+
+fn give_back(permit: RequestPermit, trouble: Trouble) {
+    if trouble == Trouble::Refused {
+        permit.refused();
+    }
+}
+
+/// `request`, or an error that says that it stalls where it takes longer than `limit`.
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    request: impl Future<Output = StoreResult<T>>,
+) -> StoreResult<T> {
+    match limit {
+        None => request.await,
+        Some(limit) => match tokio::time::timeout(limit, request).await {
+            Ok(result) => result,
+            Err(_) => Err(Broken::Stalled(limit).into()),
+        },
+    }
+}
+
+/// `error`, having told the line if it says that the request stalled.
+fn stalled(load: Option<Load>, error: StoreError) -> StoreError {
+    if let Some(load) = load
+        && matches!(Broken::of(&error), Some(Broken::Stalled(_)))
+    {
+        load.stalled();
+    }
+    error
+}
+
+/// Exactly `size` bytes of `stream`; without a copy where they come in one piece. Each piece is to
+/// come within `limit`.
+async fn collect(
+    mut stream: BoxStream<'static, StoreResult<Bytes>>,
+    size: u64,
+    limit: Option<Duration>,
+) -> StoreResult<Bytes> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    let mut length = 0;
+    let wrong = |got| StoreError::from(Broken::Length { got, size });
+    while let Some(piece) = within(limit, stream.next().map(Option::transpose)).await? {
+        length += piece.len() as u64;
+        if length > size {
+            return Err(wrong(length));
+        }
+        if first.is_empty() {
+            first = piece;
+            continue;
+        }
+        if all.is_empty() {
+            all.reserve(size as usize);
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&piece);
+    }
+    if length < size {
+        return Err(wrong(length));
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
 }

@@ -4,6 +4,7 @@
 pub(crate) mod clock;
 pub(crate) mod data;
 pub(crate) mod fixtures;
+pub(crate) mod http;
 pub(crate) mod probe;
 pub(crate) mod service;
 pub(crate) mod stored;

@@ -16,6 +16,7 @@ use object_store::{
     PutResult, RenameOptions, Result,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -70,6 +71,11 @@ struct State {
     bodies_read: usize,
     latency: Duration,
     body_piece: Option<usize>,
+    /// With more requests than this at once, the others are refused.
+    at_most: Option<usize>,
+    refused: usize,
+    /// Bytes per second that all PUTs share, and when the line has carried those so far.
+    uplink: Option<(u32, Option<Instant>)>,
     faults: Vec<Fault>,
     failing_keys: Vec<(Kind, String, fn() -> Error)>,
 }
@@ -97,6 +103,41 @@ impl Probe {
     pub(crate) fn with_latency(self, latency: Duration) -> Probe {
         self.state().latency = latency;
         self
+    }
+
+    /// From now on only `requests` are served at once, and any others are refused.
+    pub(crate) fn with_at_most(self, requests: usize) -> Probe {
+        self.state().at_most = Some(requests);
+        self
+    }
+
+    /// From now on all PUTs share a line that carries so many bytes per second of tokio's time.
+    pub(crate) fn with_uplink(self, bytes_per_second: u32) -> Probe {
+        self.state().uplink = Some((bytes_per_second, None));
+        self
+    }
+
+    /// How many requests were refused because there were too many.
+    pub(crate) fn refused(&self) -> usize {
+        self.state().refused
+    }
+
+    /// Waits until the line has carried `bytes`, evenly shared with the other PUTs.
+    async fn carry(&self, mut bytes: usize) {
+        const PIECE: usize = 16 * 1024;
+        while bytes > 0 {
+            let piece = bytes.min(PIECE);
+            bytes -= piece;
+            let carried = {
+                let mut state = self.state();
+                let Some((rate, carried)) = &mut state.uplink else { return };
+                let begin = carried.unwrap_or_else(Instant::now).max(Instant::now());
+                let end = begin + Duration::from_secs_f64(piece as f64 / f64::from(*rate));
+                *carried = Some(end);
+                end
+            };
+            tokio::time::sleep_until(carried).await;
+        }
     }
 
     /// From now on bodies come in pieces of `bytes`.
@@ -202,7 +243,7 @@ impl Probe {
 
     /// Counts a request, lets it wait, and says what is to happen to it.
     async fn begin(&self, kind: Kind, key: &Path, put_bytes: usize) -> Result<Begun> {
-        let (latency, effects) = {
+        let (latency, effects, refused) = {
             let mut state = self.state();
             state.requests.push((kind, key.clone()));
             state.in_flight += 1;
@@ -214,9 +255,14 @@ impl Probe {
             let failing = state.failing_keys.iter();
             let failing = failing.filter(|(k, text, _)| *k == kind && key.as_ref().contains(text));
             effects.extend(failing.map(|(_, _, error)| Effect::Fail(*error)));
-            (state.latency, effects)
+            let refused = state.at_most.is_some_and(|most| state.in_flight > most);
+            state.refused += usize::from(refused);
+            (state.latency, effects, refused)
         };
         let in_flight = InFlight { state: Arc::clone(&self.state), put_bytes };
+        if refused {
+            return Err(too_many());
+        }
         let mut held = self.held.subscribe();
         held.wait_for(|held| *held != Some(kind)).await.expect("the sender is ours");
         if !latency.is_zero() {
@@ -310,6 +356,7 @@ impl ObjectStore for Probe {
         opts: PutOptions,
     ) -> Result<PutResult> {
         let _begun = self.begin(Kind::Put, location, payload.content_length()).await?;
+        self.carry(payload.content_length()).await;
         self.inner.put_opts(location, payload, opts).await
     }
 
@@ -409,6 +456,19 @@ impl fmt::Display for Probe {
 /// A failure of no particular kind.
 pub(crate) fn broken() -> Error {
     Error::Generic { store: "Probe", source: "it is broken".into() }
+}
+
+/// A connection that was reset.
+pub(crate) fn reset() -> Error {
+    let source = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    Error::Generic { store: "Probe", source: Box::new(source) }
+}
+
+/// What object_store makes of S3's answer to more requests than it takes.
+pub(crate) fn too_many() -> Error {
+    let text =
+        "Server returned non-2xx status code: 503 Service Unavailable: <Code>SlowDown</Code>";
+    Error::Generic { store: "Probe", source: text.into() }
 }
 
 pub(crate) fn denied() -> Error {

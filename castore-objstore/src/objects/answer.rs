@@ -1,0 +1,30 @@
+//! The status of a store's answer, from the HTTP client to the request that it answers.
+//!
+//! `object_store` keeps a status in the text of its errors only. The client that its stores are built
+//! with notes each status where the request is made, in the same task.
+
+use std::cell::Cell;
+use std::future::Future;
+
+tokio::task_local! {
+    static STATUS: Cell<Option<u16>>;
+}
+
+/// Notes the status of an answer for the request that this task makes.
+#[cfg_attr(
+    not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http")),
+    allow(dead_code)
+)]
+pub(crate) fn note(status: u16) {
+    // Requests that nothing asked about, such as those of another library, have no room for it.
+    let _ = STATUS.try_with(|noted| noted.set(Some(status)));
+}
+
+/// The result of `request`, and the last status that was noted meanwhile.
+pub(crate) async fn noting<T>(request: impl Future<Output = T>) -> (T, Option<u16>) {
+    let noting = async {
+        let result = request.await;
+        (result, STATUS.with(Cell::get))
+    };
+    STATUS.scope(Cell::new(None), noting).await
+}

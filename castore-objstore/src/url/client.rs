@@ -1,0 +1,80 @@
+//! The HTTP client of the stores that a URL names: `object_store`'s own, watched.
+
+use async_trait::async_trait;
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+    ReqwestConnector,
+};
+
+use crate::error::FailedAnswer;
+use crate::objects::answer::note;
+
+/// Makes clients that note the status of each answer, for the one who makes the request.
+#[derive(Debug)]
+pub(super) struct Watched;
+
+impl HttpConnector for Watched {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = ReqwestConnector::default().connect(options)?;
+        Ok(HttpClient::new(WatchedClient(client)))
+    }
+}
+
+#[derive(Debug)]
+struct WatchedClient(HttpClient);
+
+#[async_trait]
+impl HttpService for WatchedClient {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let lists = request.method().as_str() == "PROPFIND";
+        let response = self.0.execute(request).await?;
+        let status = response.status().as_u16();
+        note(status);
+        // "207 Multi-Status" is success to `object_store`. But only of a listing: a COPY or DELETE that
+        // is answered so has failed in part, and of one object there is no other part.
+        if status == 207 && !lists {
+            return Err(HttpError::new(HttpErrorKind::Unknown, FailedAnswer(status)));
+        }
+        Ok(response)
+    }
+}
+
+#[cfg(all(test, feature = "http"))]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use object_store::ObjectStoreExt;
+    use object_store::path::Path;
+
+    use crate::error::trouble;
+    use crate::url::cloud;
+
+    /// One connection is answered with `status` each time.
+    fn serve(status: &'static str) -> url::Url {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            while connection.read(&mut request).is_ok_and(|length| length > 0) {
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                connection.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        format!("http://{address}/").parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_copy_or_delete_that_fails_in_part_is_not_done() {
+        let (store, _) = cloud::http(&serve("207 Multi-Status"), &[]).unwrap();
+        let (from, to) = (Path::from("a"), Path::from("b"));
+        let error = store.copy(&from, &to).await.unwrap_err();
+        assert_eq!(trouble(&error, None), None, "{error}");
+        store.delete(&from).await.unwrap_err();
+        let (store, _) = cloud::http(&serve("201 Created"), &[]).unwrap();
+        store.copy(&from, &to).await.unwrap();
+        store.delete(&from).await.unwrap();
+    }
+}
