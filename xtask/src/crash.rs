@@ -10,6 +10,7 @@
 
 mod check;
 mod damage;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod faults;
 mod files;
 
@@ -125,8 +126,15 @@ fn words(arguments: &str) -> Vec<String> {
 }
 
 /// Runs random schedules of operations under faults.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) fn run_faults(root: &Path, arguments: &[&str]) -> Result<ExitCode> {
     faults::run(root, arguments)
+}
+
+/// The shim traps Linux's system calls, and reads the registers of one processor.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) fn run_faults(_: &Path, _: &[&str]) -> Result<ExitCode> {
+    bail!("faults are injected on Linux on x86_64 only")
 }
 
 /// Kills each operation, `kills` times together.

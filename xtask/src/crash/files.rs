@@ -41,6 +41,7 @@ pub(super) fn blobs() -> Vec<Blob> {
 
 /// A few small files, of one chunk and of many, some of which share a part: for stores with chunks of
 /// a few KiB.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(super) fn small_blobs() -> Vec<Blob> {
     let mut random = Random::new("castore crash small files");
     let shared = random.bytes(40_000);
