@@ -4,3 +4,4 @@ pub(crate) mod clock;
 pub(crate) mod in_order;
 pub(crate) mod limits;
 pub(crate) mod pool;
+pub(crate) mod reading;

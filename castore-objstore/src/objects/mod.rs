@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod filesystem;
 pub(crate) mod local;
 pub(crate) mod meta;
+pub(crate) mod pieces;
 pub(crate) mod remote;
 pub(crate) mod staging;
 pub(crate) mod stats;

@@ -1,6 +1,7 @@
 //! Requests to a store that is reached through `object_store`: any of the clouds, WebDAV, memory, or
 //! a store of the caller's own.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,6 +40,11 @@ impl Remote {
     ) -> T {
         let _permit = self.limits.request().await;
         take(self.store.get(path).await).await
+    }
+
+    pub(crate) async fn get_range(&self, path: &Path, range: Range<u64>) -> StoreResult<Bytes> {
+        let _permit = self.limits.request().await;
+        self.store.get_range(path, range).await
     }
 
     pub(crate) async fn put(&self, path: &Path, object: Bytes) -> StoreResult<()> {
