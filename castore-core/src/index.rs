@@ -90,34 +90,13 @@ impl BlobIndex {
         let expected = chunks.size_hint().0.min(MAX_CHUNKS);
         let mut digests = Vec::with_capacity(expected);
         let mut ends = Vec::with_capacity(expected);
-        let mut end = 0;
-        for (number, chunk) in chunks.enumerate() {
-            if number == MAX_CHUNKS {
-                return Err(IndexError::TooManyChunks);
-            }
-            if chunk.size == 0 {
-                return Err(IndexError::EmptyChunk(number));
-            }
-            if chunk.size > MAX_CHUNK_SIZE {
-                return Err(IndexError::LargeChunk(number, chunk.size));
-            }
-            // At most 2^24 chunks of at most 2^24 bytes: this cannot overflow.
-            end += chunk.size;
+        let mut check = IndexCheck::new(digest);
+        for chunk in chunks {
+            check.add(chunk)?;
             digests.push(chunk.digest);
-            ends.push(end);
+            ends.push(check.size());
         }
-        match digests.as_slice() {
-            [] if digest != Digest::EMPTY => return Err(IndexError::NoChunks),
-            [] => {}
-            _ if digest == Digest::EMPTY => return Err(IndexError::ChunksOfEmpty),
-            [only] if *only != digest => return Err(IndexError::OtherBlob(*only)),
-            [_] => {}
-            several => {
-                if let Some(number) = several.iter().position(|chunk| *chunk == digest) {
-                    return Err(IndexError::ListsItself(number));
-                }
-            }
-        }
+        check.finish()?;
         Ok(BlobIndex { digest, digests, ends })
     }
 
@@ -187,6 +166,76 @@ impl BlobIndex {
 
     fn start(&self, number: usize) -> u64 {
         if number == 0 { 0 } else { self.ends[number - 1] }
+    }
+}
+
+/// Checks a list of chunks by the rules of [`BlobIndex`], one chunk at a time and without keeping
+/// them: for lists that are too long to be held.
+#[derive(Debug, Clone)]
+pub struct IndexCheck {
+    digest: Digest,
+    chunks: usize,
+    size: u64,
+    /// The digest of the first chunk.
+    first: Option<Digest>,
+    /// The position of the first chunk that has the digest of the blob.
+    itself: Option<usize>,
+}
+
+impl IndexCheck {
+    /// For the chunks of the blob `digest`.
+    pub fn new(digest: Digest) -> IndexCheck {
+        IndexCheck { digest, chunks: 0, size: 0, first: None, itself: None }
+    }
+
+    /// Takes the next chunk of the list.
+    ///
+    /// # Errors
+    /// Where no list may have such a chunk there. The check has ended then.
+    pub fn add(&mut self, chunk: ChunkMeta) -> Result<(), IndexError> {
+        let number = self.chunks;
+        if number == MAX_CHUNKS {
+            return Err(IndexError::TooManyChunks);
+        }
+        if chunk.size == 0 {
+            return Err(IndexError::EmptyChunk(number));
+        }
+        if chunk.size > MAX_CHUNK_SIZE {
+            return Err(IndexError::LargeChunk(number, chunk.size));
+        }
+        // At most 2^24 chunks of at most 2^24 bytes: this cannot overflow.
+        self.size += chunk.size;
+        self.chunks += 1;
+        self.first.get_or_insert(chunk.digest);
+        if chunk.digest == self.digest {
+            self.itself.get_or_insert(number);
+        }
+        Ok(())
+    }
+
+    /// How many chunks were taken.
+    pub fn chunks(&self) -> usize {
+        self.chunks
+    }
+
+    /// The size in bytes of the chunks that were taken.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Ends the list.
+    ///
+    /// # Errors
+    /// Where the list as a whole breaks a rule.
+    pub fn finish(&self) -> Result<(), IndexError> {
+        match (self.chunks, self.first, self.itself) {
+            (0, ..) if self.digest != Digest::EMPTY => Err(IndexError::NoChunks),
+            (0, ..) => Ok(()),
+            _ if self.digest == Digest::EMPTY => Err(IndexError::ChunksOfEmpty),
+            (1, Some(only), None) => Err(IndexError::OtherBlob(only)),
+            (1, ..) | (_, _, None) => Ok(()),
+            (_, _, Some(number)) => Err(IndexError::ListsItself(number)),
+        }
     }
 }
 

@@ -47,7 +47,9 @@ mod writer;
 
 pub use digest::{Digest, ParseDigestError};
 pub use error::{Error, ErrorKind, Result};
-pub use index::{BlobIndex, ChunkMeta, IndexError, Location, MAX_CHUNK_SIZE, MAX_CHUNKS};
+pub use index::{
+    BlobIndex, ChunkMeta, IndexCheck, IndexError, Location, MAX_CHUNK_SIZE, MAX_CHUNKS,
+};
 pub use memory::MemoryBlobService;
 pub use reader::{BlobReader, BlobSource};
 pub use service::BlobService;

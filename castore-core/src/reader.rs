@@ -25,16 +25,35 @@ pub trait BlobSource: Send + Sync + 'static {
     /// of the range, or after its first error. Every byte has been verified before it is yielded,
     /// and where the range is the whole blob, the blob's digest before the stream ends.
     fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>>;
+
+    /// The bytes from `start` to the end of the blob, for a reader that has jumped there and wants
+    /// `wanted` bytes now.
+    ///
+    /// It is like [`read_range`](Self::read_range) of `start..size()`, and verifies as much. But the
+    /// reader may well jump again after these bytes: a source that reads ahead should fetch no more
+    /// than them at first, and should read ahead only when the stream is polled after they were
+    /// yielded. The caller keeps `start <= size()`; `wanted` may be more than there is.
+    fn read_on(&self, start: u64, wanted: u64) -> BoxStream<'static, Result<Bytes>> {
+        let _ = wanted;
+        self.read_range(start..self.size())
+    }
 }
 
 /// A reader of one blob: `AsyncRead`, `AsyncSeek`, and [`read_range`](BlobReader::read_range).
 ///
-/// Reading goes on ahead of the caller, in the way of the backend. A seek within the piece that
-/// was read last fetches nothing. Seeking before the start or past the end is `InvalidInput` and
-/// leaves the position where it was; seeking to the end is fine.
+/// Reading goes on ahead of the caller, in the way of the backend. After a seek it starts with the
+/// bytes that are asked for, and goes ahead when reads continue from there. A seek within the piece
+/// that was read last fetches nothing. Seeking before the start or past the end is `InvalidInput`
+/// and leaves the position where it was; seeking to the end is fine.
 ///
 /// A blob read from start to end without a seek is verified as a whole: the last bytes come only
 /// if all of it has the blob's digest.
+///
+/// Errors stay. After a read has failed, each further read fails with the same error and hands out
+/// no byte. A seek that succeeds clears an error, unless that is
+/// [`Corrupt`](ErrorKind::Corrupt): other parts of a damaged blob can be had with
+/// [`read_range`](BlobReader::read_range), or with another reader. Reads are cancel safe: a future
+/// of a read that is dropped has taken no byte.
 pub struct BlobReader {
     source: Arc<dyn BlobSource>,
     position: u64,
@@ -44,6 +63,10 @@ pub struct BlobReader {
     /// The rest of the blob from the end of `piece` on, once it was asked for. Nothing ever locks
     /// it: it is there to make the reader `Sync`, so that ranges can be read from many tasks.
     rest: Option<Mutex<BoxStream<'static, Result<Bytes>>>>,
+    /// Whether a seek has moved the position: then the next one may do so soon, too.
+    has_jumped: bool,
+    /// The error that a read has failed with.
+    error: Option<Error>,
 }
 
 impl BlobReader {
@@ -55,6 +78,8 @@ impl BlobReader {
             piece: Bytes::new(),
             piece_start: 0,
             rest: None,
+            has_jumped: false,
+            error: None,
         }
     }
 
@@ -82,6 +107,16 @@ impl BlobReader {
             return stream::empty().boxed();
         }
         whole(self.source.read_range(range), end - start).boxed()
+    }
+
+    /// The rest of the blob from the position on, of which `wanted` bytes are wanted now.
+    fn read_rest(&self, wanted: usize) -> BoxStream<'static, Result<Bytes>> {
+        let (position, size) = (self.position, self.size());
+        let rest = match self.has_jumped {
+            true => self.source.read_on(position, wanted as u64),
+            false => self.source.read_range(position..size),
+        };
+        whole(rest, size - position).boxed()
     }
 
     fn piece_end(&self) -> u64 {
@@ -128,6 +163,9 @@ impl AsyncRead for BlobReader {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        if let Some(error) = &this.error {
+            return Poll::Ready(Err(error.clone().into()));
+        }
         while this.buffered().is_empty() {
             // The stream's own end, not the count of bytes, is the end of a blob: what verifies
             // the whole of it may still have something to say after the last byte.
@@ -135,7 +173,7 @@ impl AsyncRead for BlobReader {
                 if this.position == this.size() {
                     return Poll::Ready(Ok(()));
                 }
-                this.rest = Some(Mutex::new(this.read_range(this.position..this.size())));
+                this.rest = Some(Mutex::new(this.read_rest(buf.remaining())));
                 this.piece = Bytes::new();
                 this.piece_start = this.position;
             }
@@ -148,6 +186,7 @@ impl AsyncRead for BlobReader {
                 }
                 Some(Err(error)) => {
                     this.rest = None;
+                    this.error = Some(error.clone());
                     return Poll::Ready(Err(error.into()));
                 }
                 None => {
@@ -174,7 +213,11 @@ impl AsyncSeek for BlobReader {
             SeekFrom::Current(offset) => this.position.checked_add_signed(offset),
         };
         match target.filter(|target| *target <= size) {
-            Some(target) => this.position = target,
+            Some(target) => {
+                this.has_jumped |= target != this.position;
+                this.position = target;
+                this.error.take_if(|error| error.kind() != ErrorKind::Corrupt);
+            }
             None => {
                 let message = format!("{to:?} is outside of a blob of {size} bytes");
                 return Err(Error::new(ErrorKind::InvalidInput, "seek", message).into());
@@ -211,8 +254,12 @@ mod tests {
     struct Pieces {
         data: Vec<u8>,
         asked: Arc<Mutex<Vec<Range<u64>>>>,
+        /// The bytes that were wanted of each range that was read on after a seek.
+        wanted: Arc<Mutex<Vec<u64>>>,
         /// What the backend gets wrong: bytes too many (or too few) at the end of each range.
         excess: i64,
+        /// The error that comes instead of the piece with this byte of the blob.
+        fails: Option<(u64, ErrorKind)>,
     }
 
     impl BlobSource for Pieces {
@@ -225,11 +272,23 @@ mod tests {
             let end = range.end.checked_add_signed(self.excess).unwrap() as usize;
             let mut data = self.data.clone();
             data.resize(data.len().max(end), 0);
+            let fails = self.fails;
             let pieces: Vec<_> = data[range.start as usize..end]
                 .chunks(10)
-                .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+                .zip((range.start..).step_by(10))
+                .map(|(piece, start)| match fails {
+                    Some((at, kind)) if (start..start + piece.len() as u64).contains(&at) => {
+                        Err(Error::new(kind, "read", format!("byte {at} is bad")))
+                    }
+                    _ => Ok(Bytes::copy_from_slice(piece)),
+                })
                 .collect();
             stream::iter(pieces).boxed()
+        }
+
+        fn read_on(&self, start: u64, wanted: u64) -> BoxStream<'static, Result<Bytes>> {
+            self.wanted.lock().unwrap().push(wanted);
+            self.read_range(start..self.size())
         }
     }
 
@@ -314,6 +373,49 @@ mod tests {
             let error = reader.read_range(range).try_collect::<Vec<_>>().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
         }
+    }
+
+    #[tokio::test]
+    async fn an_error_stays_until_a_seek_and_damage_stays_for_ever() {
+        for kind in [ErrorKind::Unavailable, ErrorKind::Corrupt] {
+            let (mut pieces, _) = hundred();
+            pieces.fails = Some((55, kind));
+            let mut reader = BlobReader::new(pieces.clone());
+            let mut read = Vec::new();
+            let first = reader.read_to_end(&mut read).await.unwrap_err();
+            assert_eq!(read, pieces.data[..50]);
+            for _ in 0..3 {
+                let error = reader.read(&mut [0; 8]).await.unwrap_err();
+                assert_eq!((error.kind(), error.to_string()), (first.kind(), first.to_string()));
+            }
+            // A seek that fails moves nothing, and clears nothing.
+            reader.seek(SeekFrom::Start(101)).await.unwrap_err();
+            assert_eq!(reader.read(&mut [0; 8]).await.unwrap_err().to_string(), first.to_string());
+
+            reader.seek(SeekFrom::Start(60)).await.unwrap();
+            let mut rest = Vec::new();
+            match (reader.read_to_end(&mut rest).await, kind) {
+                (Ok(_), ErrorKind::Unavailable) => assert_eq!(rest, pieces.data[60..]),
+                (Err(error), ErrorKind::Corrupt) => {
+                    assert_eq!(error.to_string(), first.to_string());
+                    assert!(rest.is_empty());
+                }
+                (result, _) => panic!("{kind:?}: {result:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn only_after_a_seek_the_source_is_told_how_much_is_wanted() {
+        let (pieces, mut reader) = hundred();
+        reader.seek(SeekFrom::Start(0)).await.unwrap();
+        reader.read_exact(&mut [0; 30]).await.unwrap();
+        assert!(pieces.wanted.lock().unwrap().is_empty());
+        reader.seek(SeekFrom::Start(50)).await.unwrap();
+        reader.read_exact(&mut [0; 30]).await.unwrap();
+        reader.seek(SeekFrom::Start(0)).await.unwrap();
+        reader.read_exact(&mut [0; 3]).await.unwrap();
+        assert_eq!(*pieces.wanted.lock().unwrap(), [30, 3]);
     }
 
     #[tokio::test]

@@ -4,28 +4,48 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use futures_util::lock::Mutex;
 use tokio::io::AsyncWrite;
 
 use crate::{Digest, Error, ErrorKind, Result};
 
 /// What a backend implements to let one blob be written.
 ///
-/// [`BlobWriter`] keeps the protocol: calls come one after another, none after a failed one, and
-/// each future is polled to its end or dropped together with the sink. A sink that is dropped
-/// without a successful `close` publishes nothing.
+/// [`BlobWriter`] keeps the protocol, and a sink may rely on it:
+///
+/// - Calls come one after another. A call starts only when the future of the last one has ended or
+///   was dropped.
+/// - `write` comes any number of times, then `close` at most once. After `close` was called, or a
+///   `write` has failed or its future was dropped, the only call that may follow is `abort`.
+/// - The future of `write` or `close` may be dropped at any point where it waits: then `abort`
+///   follows, or the sink is dropped.
+/// - `abort` is called at most once, as the last call: also after a failure, and after the future
+///   of `close` was dropped. It is not called after `close` has succeeded. Its future may be dropped
+///   together with the sink.
+///
+/// A sink that is dropped without a successful `close` publishes nothing more from then on. The
+/// sink of a failed writer is kept until the writer is aborted or dropped, so it should let go of
+/// memory and other shares when it fails.
 #[async_trait]
 pub trait BlobSink: Send + 'static {
     /// Takes the next bytes of the blob. Waiting here is how a slow store slows a writer down.
     async fn write(&mut self, data: Bytes) -> Result<()>;
 
     /// Publishes the blob; returns once it is there to stay.
+    ///
+    /// Work that goes on in tasks has to be reachable from the sink, not only from this future:
+    /// after this future was dropped, `abort` still has to end it.
     async fn close(&mut self) -> Result<Digest>;
 
-    /// Gives the blob up, and returns once nothing is under way any more.
+    /// Gives the blob up, and returns once no task of the blob runs any more: after that, nothing
+    /// that belongs to the blob is stored or published. Where a dropped `close` had not begun to
+    /// write its commit record, the blob is not published; where it had, the blob is absent or
+    /// whole.
     async fn abort(&mut self) {}
 
     /// How many bytes the sink likes to be given at once; small writes are gathered up to that.
@@ -34,24 +54,30 @@ pub trait BlobSink: Send + 'static {
     }
 }
 
-type Sink = Box<dyn BlobSink>;
-type Step<T> = Pin<Box<dyn Future<Output = (Sink, Result<T>)> + Send>>;
+/// The sink, and a step that holds its lock while it runs. A step that is dropped gives the lock back,
+/// so that `abort` reaches the sink while a write or a close is pending. Nothing ever waits for it.
+type Sink = Arc<Mutex<Box<dyn BlobSink>>>;
+type Step<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 enum State {
-    Open(Sink),
-    Writing(Step<()>),
-    Closing(Step<Digest>),
+    Open,
+    Writing(Step<Result<()>>),
+    Closing(Step<Result<Digest>>),
     Closed(Digest),
     Failed(Error),
 }
 
 /// A writer of one blob: `AsyncWrite`, then [`close`](BlobWriter::close), which names it.
 ///
-/// Nothing is published before `close` returns. Dropping the writer, [`abort`](BlobWriter::abort)
+/// Nothing is published before `close` is called. Dropping the writer, [`abort`](BlobWriter::abort)
 /// and any failure give the blob up. After a failure every further call returns the same error;
 /// writing after `close` is `InvalidInput`. `shutdown` is `close`.
 pub struct BlobWriter {
     state: State,
+    /// `None` once it was closed or aborted.
+    sink: Option<Sink>,
+    /// The abort that was begun and has not ended.
+    aborting: Option<Step<()>>,
     /// Small writes, gathered; at most `capacity` bytes.
     gathered: BytesMut,
     capacity: usize,
@@ -61,7 +87,13 @@ impl BlobWriter {
     /// A writer into `sink`.
     pub fn new(sink: impl BlobSink) -> BlobWriter {
         let capacity = sink.preferred_write_size().max(1);
-        BlobWriter { state: State::Open(Box::new(sink)), gathered: BytesMut::new(), capacity }
+        BlobWriter {
+            state: State::Open,
+            sink: Some(Arc::new(Mutex::new(Box::new(sink)))),
+            aborting: None,
+            gathered: BytesMut::new(),
+            capacity,
+        }
     }
 
     /// How many bytes the sink behind it likes to be given at once: a good size for what is read
@@ -97,43 +129,49 @@ impl BlobWriter {
         poll_fn(|cx| self.poll_close(cx)).await
     }
 
-    /// Gives the blob up; returns once nothing is under way any more. Later calls fail.
+    /// Gives the blob up; returns once nothing is under way any more, and nothing of the blob is
+    /// stored or published after that. Later calls fail: with `InvalidInput`, or with the error that
+    /// the writer had failed with.
+    ///
+    /// A write that is pending is cancelled, and so is a [`close`](BlobWriter::close) that was dropped
+    /// before it was ready. The blob is absent then, unless the close was about to write, or had
+    /// written, what makes it present: then the blob is absent or whole. A writer that was closed
+    /// stays closed.
+    ///
+    /// Cancel safe: dropped and called again, it goes on where it was.
     pub async fn abort(&mut self) {
-        // Whatever fails now does not matter any more.
-        let _ = poll_fn(|cx| self.poll_settle(cx)).await;
-        let aborted = Error::new(ErrorKind::InvalidInput, "write", "the writer was aborted");
-        if matches!(self.state, State::Open(_)) {
-            self.gathered = BytesMut::new();
-            if let State::Open(mut sink) = self.replace(State::Failed(aborted)) {
-                sink.abort().await;
-            }
+        if !matches!(self.state, State::Failed(_) | State::Closed(_)) {
+            // This drops what is pending, and so frees the sink.
+            let message = "the writer was aborted";
+            self.state = State::Failed(Error::new(ErrorKind::InvalidInput, "write", message));
+        }
+        self.gathered = BytesMut::new();
+        if let Some(sink) = self.sink.take() {
+            self.aborting = Some(Box::pin(async move { sink.lock().await.abort().await }));
+        }
+        if let Some(step) = &mut self.aborting {
+            step.as_mut().await;
+            self.aborting = None;
         }
     }
 
-    fn replace(&mut self, state: State) -> State {
-        std::mem::replace(&mut self.state, state)
-    }
-
-    /// Gives the open sink to `step`. The state is `Failed` where there is no open sink.
+    /// Starts to give `data` to the sink, where that is open and idle.
     fn start_write(&mut self, data: Bytes) {
-        let lost = Error::new(ErrorKind::Other, "write", "the writer has panicked");
-        self.state = match self.replace(State::Failed(lost)) {
-            State::Open(mut sink) if !data.is_empty() => State::Writing(Box::pin(async move {
-                let result = sink.write(data).await;
-                (sink, result)
-            })),
-            other => other,
-        };
+        if let (State::Open, Some(sink), false) = (&self.state, &self.sink, data.is_empty()) {
+            let sink = Arc::clone(sink);
+            let write = async move { sink.lock().await.write(data).await };
+            self.state = State::Writing(Box::pin(write));
+        }
     }
 
     /// Ready once the sink is open and idle; an error where it will not be again.
     fn poll_settle(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         match &mut self.state {
-            State::Open(_) => Poll::Ready(Ok(())),
+            State::Open => Poll::Ready(Ok(())),
             State::Writing(step) => {
-                let (sink, result) = ready!(step.as_mut().poll(cx));
+                let result = ready!(step.as_mut().poll(cx));
                 self.state = match &result {
-                    Ok(()) => State::Open(sink),
+                    Ok(()) => State::Open,
                     Err(error) => State::Failed(error.clone()),
                 };
                 Poll::Ready(result)
@@ -164,20 +202,19 @@ impl BlobWriter {
                 State::Closed(digest) => return Poll::Ready(Ok(*digest)),
                 State::Failed(error) => return Poll::Ready(Err(error.clone())),
                 State::Closing(step) => {
-                    let (_, result) = ready!(step.as_mut().poll(cx));
-                    self.state = match result {
-                        Ok(digest) => State::Closed(digest),
+                    self.state = match ready!(step.as_mut().poll(cx)) {
+                        Ok(digest) => {
+                            self.sink = None;
+                            State::Closed(digest)
+                        }
                         Err(error) => State::Failed(error),
                     };
                 }
-                State::Open(_) | State::Writing(_) => {
+                State::Open | State::Writing(_) => {
                     ready!(self.poll_hand_over(cx))?;
-                    let lost = Error::new(ErrorKind::Other, "close", "the writer has panicked");
-                    if let State::Open(mut sink) = self.replace(State::Failed(lost)) {
-                        self.state = State::Closing(Box::pin(async move {
-                            let result = sink.close().await;
-                            (sink, result)
-                        }));
+                    if let Some(sink) = self.sink.clone() {
+                        let close = async move { sink.lock().await.close().await };
+                        self.state = State::Closing(Box::pin(close));
                     }
                 }
             }
@@ -226,7 +263,7 @@ impl AsyncWrite for BlobWriter {
 impl fmt::Debug for BlobWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::Open(_) => "open",
+            State::Open => "open",
             State::Writing(_) => "writing",
             State::Closing(_) => "closing",
             State::Closed(_) => "closed",
@@ -238,7 +275,7 @@ impl fmt::Debug for BlobWriter {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use tokio::io::AsyncWriteExt;
 
@@ -251,6 +288,8 @@ mod tests {
         /// The number of the write that fails, from 1; 0 fails none.
         fail_write: usize,
         fail_close: bool,
+        /// Whether a close waits for ever.
+        hang_close: bool,
         yields: bool,
     }
 
@@ -286,6 +325,9 @@ mod tests {
         async fn close(&mut self) -> Result<Digest> {
             tokio::task::yield_now().await;
             self.call("close");
+            if self.hang_close {
+                std::future::pending::<()>().await;
+            }
             if self.fail_close {
                 return Err(broken("close"));
             }
@@ -294,6 +336,10 @@ mod tests {
 
         async fn abort(&mut self) {
             self.call("abort");
+            if self.yields {
+                tokio::task::yield_now().await;
+                self.call("aborted");
+            }
         }
 
         fn preferred_write_size(&self) -> usize {
@@ -397,9 +443,69 @@ mod tests {
         let mut writer = BlobWriter::new(recorder.clone());
         writer.write_all(&[0; 250]).await.unwrap();
         writer.abort().await;
-        assert_eq!(recorder.calls().last().unwrap(), "abort");
+        writer.abort().await;
+        assert_eq!(recorder.calls().last().unwrap(), "aborted");
+        assert_eq!(recorder.calls().iter().filter(|call| *call == "abort").count(), 1);
         assert_eq!(writer.close().await.unwrap_err().kind(), ErrorKind::InvalidInput);
         assert!(writer.write_all(b"abc").await.is_err());
         assert!(!recorder.calls().contains(&"close".to_owned()));
+    }
+
+    /// Polls `future` once, and drops it.
+    async fn is_pending_once<T>(future: impl Future<Output = T>) -> bool {
+        tokio::select! {
+            biased;
+            _ = future => false,
+            () = std::future::ready(()) => true,
+        }
+    }
+
+    #[tokio::test]
+    async fn abort_cancels_a_close_that_was_dropped() {
+        // Dropped before the sink has begun to close, and after that.
+        for polls in 1..4 {
+            let recorder = Recorder { hang_close: true, ..Recorder::default() };
+            let mut writer = BlobWriter::new(recorder.clone());
+            writer.write_all(b"abc").await.unwrap();
+            for _ in 0..polls {
+                assert!(is_pending_once(writer.close()).await);
+            }
+            writer.abort().await;
+            assert_eq!(recorder.calls().last().unwrap(), "abort");
+            let calls = recorder.calls();
+            assert_eq!(writer.close().await.unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert_eq!(recorder.calls(), calls, "close does not reach the sink any more");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_abort_that_was_dropped_goes_on() {
+        let recorder = Recorder { yields: true, ..Recorder::default() };
+        let mut writer = BlobWriter::new(recorder.clone());
+        writer.write_all(&[0; 250]).await.unwrap();
+        assert!(is_pending_once(writer.abort()).await);
+        assert!(writer.close().await.is_err());
+        writer.abort().await;
+        assert_eq!(recorder.calls()[recorder.calls().len() - 2..], ["abort", "aborted"]);
+    }
+
+    #[tokio::test]
+    async fn abort_after_a_failure_ends_what_is_left_and_keeps_the_error() {
+        let recorder = Recorder { fail_close: true, ..Recorder::default() };
+        let mut writer = BlobWriter::new(recorder.clone());
+        assert!(writer.close().await.is_err());
+        writer.abort().await;
+        assert_eq!(recorder.calls(), ["close", "abort"]);
+        assert_eq!(writer.close().await.unwrap_err().to_string(), broken("close").to_string());
+    }
+
+    #[tokio::test]
+    async fn abort_after_close_does_nothing() {
+        let recorder = Recorder::default();
+        let mut writer = BlobWriter::new(recorder.clone());
+        writer.close().await.unwrap();
+        writer.abort().await;
+        assert_eq!(writer.close().await.unwrap(), Digest::EMPTY);
+        assert_eq!(recorder.calls(), ["close"]);
     }
 }

@@ -24,6 +24,7 @@ use crate::service::ObjectStoreBlobService;
 use crate::store::Store;
 use crate::store::codec::Codec;
 use crate::store::layout::Layout;
+use crate::store::pages::Indexes;
 use crate::store::presence::Known;
 use crate::store::safeguards::Safeguards;
 
@@ -167,7 +168,9 @@ impl Builder {
     /// half for writing and one half for reading.
     ///
     /// Beyond it, each open writer holds what is not a chunk yet, each open reader the chunk that it is
-    /// at, and each processor what it compresses to or from.
+    /// at and the index of its blob, and each processor what it compresses to or from. Readers of
+    /// one blob share its index. An index of more than 640 KiB (of a blob of 4 GiB with usual chunks) is
+    /// not held, but read in pages, of which the service keeps a sixteenth of its memory.
     pub fn memory(mut self, bytes: usize) -> Builder {
         self.memory = bytes;
         self
@@ -285,6 +288,7 @@ impl Builder {
             Target::Store(..) => self.requests,
         };
         let limits = Arc::new(Limits::new(self.memory, requests, processors));
+        let indexes = Indexes::new(limits.reading_bytes() / 8);
         let directory = match &self.target {
             Target::Directory { path, .. } => Some(path.clone()),
             Target::Store(..) => None,
@@ -326,6 +330,7 @@ impl Builder {
             layout: Layout::new(&base),
             codec: Arc::new(Codec::new(self.zstd_level)),
             known: Known::new(),
+            indexes,
             directory,
             barrier,
             check_reused: self.check_reused,

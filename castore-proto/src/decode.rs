@@ -8,7 +8,7 @@ use crate::frame::Fields;
 use crate::generated::Entry;
 
 /// The number of the field that holds an entry.
-const ENTRY_FIELD: u32 = 2;
+pub(crate) const ENTRY_FIELD: u32 = 2;
 
 /// The index of the blob `digest`, of which a store holds the encoding `bytes`.
 ///
@@ -22,7 +22,8 @@ const ENTRY_FIELD: u32 = 2;
 /// Where the bytes are not such a message, or the chunks listed break a rule of [`BlobIndex`].
 /// The first entry that is wrong ends the decoding.
 pub fn decode(digest: &Digest, bytes: &[u8]) -> Result<Option<BlobIndex>, DecodeError> {
-    let mut chunks = Chunks { fields: Fields::new(bytes), number: 0, entry: Entry::default() };
+    let fields = Fields::new(bytes);
+    let mut chunks = Chunks { fields, number: 0, entry: EntryDecoder::default() };
     let mut failure = None;
     let valid = std::iter::from_fn(|| {
         chunks.next().unwrap_or_else(|error| {
@@ -44,8 +45,7 @@ struct Chunks<'a> {
     fields: Fields<'a>,
     /// How many entries came before.
     number: usize,
-    /// Kept only for its allocation.
-    entry: Entry,
+    entry: EntryDecoder,
 }
 
 impl Chunks<'_> {
@@ -55,6 +55,20 @@ impl Chunks<'_> {
         let Some(bytes) = field else { return Ok(None) };
         let number = self.number;
         self.number += 1;
+        self.entry.decode(bytes, number).map(Some)
+    }
+}
+
+/// Decodes one entry at a time.
+#[derive(Debug, Default)]
+pub(crate) struct EntryDecoder {
+    /// Kept only for its allocation.
+    entry: Entry,
+}
+
+impl EntryDecoder {
+    /// The chunk that the entry at position `number` lists.
+    pub(crate) fn decode(&mut self, bytes: &[u8], number: usize) -> Result<ChunkMeta, DecodeError> {
         self.entry.clear();
         self.entry
             .merge(bytes)
@@ -64,12 +78,12 @@ impl Chunks<'_> {
                 number,
                 length: self.entry.digest.len(),
             })?;
-        Ok(Some(ChunkMeta { digest: Digest::from_bytes(digest), size: self.entry.size }))
+        Ok(ChunkMeta { digest: Digest::from_bytes(digest), size: self.entry.size })
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
     use proptest::test_runner::RngSeed;
 
@@ -104,7 +118,7 @@ mod tests {
     }
 
     /// A field, mostly one of ours, sometimes with a wrong length or of another type.
-    fn field() -> impl Strategy<Value = Vec<u8>> {
+    pub(crate) fn field() -> impl Strategy<Value = Vec<u8>> {
         let entry = (any::<[u8; 32]>(), 1..300u64).prop_map(|(digest, size)| {
             let entry = Entry { digest: digest.to_vec(), size };
             [vec![0x12], entry.encode_length_delimited_to_vec()].concat()

@@ -6,7 +6,7 @@
 use crate::error::FramingError;
 
 /// How deep groups may nest: what prost allows within an entry.
-const MAX_NESTING: usize = 100;
+pub(crate) const MAX_NESTING: usize = 100;
 
 /// The fields of a message, in order, as far as they matter here.
 #[derive(Debug)]
@@ -18,6 +18,11 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Fields<'a> {
         Fields { bytes, offset: 0 }
+    }
+
+    /// How many bytes were taken.
+    pub(crate) fn offset(&self) -> usize {
+        self.offset
     }
 
     /// The bytes of the next field `wanted`, or `None` where there is none left.
@@ -73,7 +78,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A field number and a wire type (0 to 7).
-    fn key(&mut self) -> Result<(u32, u8), FramingError> {
+    pub(crate) fn key(&mut self) -> Result<(u32, u8), FramingError> {
         let key = u32::try_from(self.varint()?).map_err(|_| FramingError::FieldNumber)?;
         match key >> 3 {
             0 => Err(FramingError::FieldNumber),
@@ -81,12 +86,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn delimited(&mut self) -> Result<&'a [u8], FramingError> {
+    pub(crate) fn delimited(&mut self) -> Result<&'a [u8], FramingError> {
         let length = usize::try_from(self.varint()?).map_err(|_| FramingError::Truncated)?;
         self.take(length)
     }
 
-    fn varint(&mut self) -> Result<u64, FramingError> {
+    pub(crate) fn varint(&mut self) -> Result<u64, FramingError> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.take(1)?[0];

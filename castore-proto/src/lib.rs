@@ -5,6 +5,8 @@
 //!   [`DecodeError`] that says what is wrong and where. It never panics, and the memory that it
 //!   takes is bounded by the index that it returns and by one entry of the input, not by what the
 //!   input claims;
+//! - [`Decoder`] takes the same bytes piece by piece, and gives the chunks one by one: for an index
+//!   that is too large to be held;
 //! - [`MAX_INDEX_SIZE`] bounds what a reader has to fetch.
 //!
 //! FORMAT.md in the repository specifies the bytes.
@@ -33,11 +35,13 @@
 #![forbid(unsafe_code)]
 
 mod decode;
+mod decoder;
 mod encode;
 mod error;
 mod frame;
 mod generated;
 
 pub use decode::decode;
+pub use decoder::{Decoder, ListedChunk};
 pub use encode::{MAX_INDEX_SIZE, encode};
 pub use error::{DecodeError, EntryError, FramingError};

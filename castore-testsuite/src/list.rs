@@ -79,6 +79,7 @@ macro_rules! __cases_of {
                 dropped_close_leaves_the_service_usable,
                 dropped_close_can_be_called_again,
                 dropped_close_leaves_its_twin_alone,
+                abort_ends_a_dropped_close,
                 dropped_abort_leaves_the_service_usable,
                 dropped_read_loses_no_byte,
                 dropped_range_leaves_the_reader_usable,

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::task_error;
 use crate::exec::pool::{Outcome, Processors, may_block};
+use crate::exec::reading::ReadingMemory;
 use crate::exec::request_limit::{RequestLimit, RequestPermit};
 
 /// Up to so many bytes are digested wherever they are, on an async thread too. That takes 100 to 200
@@ -35,8 +36,7 @@ pub(crate) struct Limits {
     processors: Processors,
     writing: Memory,
     storing: Memory,
-    reading: Arc<Semaphore>,
-    reading_bytes: u64,
+    reading: ReadingMemory,
 }
 
 /// Memory that is waited for.
@@ -64,6 +64,10 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
+    pub(crate) fn of(permit: OwnedSemaphorePermit) -> Permit {
+        Permit { permit: Some(permit) }
+    }
+
     /// Gives back what is beyond `bytes`.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         if let Some(permit) = &mut self.permit {
@@ -87,8 +91,7 @@ impl Limits {
             processors: Processors::new(processors, requests),
             writing: Memory::new(writing_units),
             storing: Memory::new(storing_units),
-            reading: Arc::new(Semaphore::new(units)),
-            reading_bytes: (units * UNIT) as u64,
+            reading: ReadingMemory::new(units * UNIT),
         }
     }
 
@@ -125,16 +128,14 @@ impl Limits {
         }
     }
 
-    /// `bytes` for reading, where they are free now.
-    pub(crate) fn try_reading(&self, bytes: u64) -> Option<Permit> {
-        let units = u32::try_from(bytes.div_ceil(UNIT as u64)).ok()?;
-        let permit = Arc::clone(&self.reading).try_acquire_many_owned(units).ok()?;
-        Some(Permit { permit: Some(permit) })
+    /// The memory for reading. Nothing waits for it.
+    pub(crate) fn reading(&self) -> &ReadingMemory {
+        &self.reading
     }
 
     /// All the memory for reading, in bytes.
     pub(crate) fn reading_bytes(&self) -> u64 {
-        self.reading_bytes
+        self.reading.bytes()
     }
 
     /// How many requests may be under way at once.

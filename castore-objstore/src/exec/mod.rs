@@ -4,4 +4,5 @@ pub(crate) mod clock;
 pub(crate) mod in_order;
 pub(crate) mod limits;
 pub(crate) mod pool;
+pub(crate) mod reading;
 pub(crate) mod request_limit;

@@ -23,14 +23,14 @@ use crate::objects::walk::Enters;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Requests {
-    backend: Backend,
+    pub(super) backend: Backend,
     limits: Arc<Limits>,
     pub(crate) counters: Arc<Counters>,
 }
 
 /// The place that requests go to.
 #[derive(Debug, Clone)]
-enum Backend {
+pub(super) enum Backend {
     Local(Local),
     Remote(Remote),
 }
@@ -75,7 +75,7 @@ impl Requests {
     }
 
     /// Makes a request to a directory: on this thread where it may wait for the disk.
-    async fn locally<T: Send + 'static>(
+    pub(super) async fn locally<T: Send + 'static>(
         &self,
         local: &Local,
         request: Request,
@@ -157,11 +157,7 @@ impl Requests {
             operation,
             request.guard(path.clone(), async move {
                 this.counters.requests_get.add(1);
-                let too_large = |size| {
-                    let message =
-                        format!("the object has {size} bytes, more than {max_size} cannot be");
-                    corrupt(operation, digest, message)
-                };
+                let too_large = |size| too_large(operation, digest, size, max_size);
                 let remote = match &this.backend {
                     Backend::Local(local) => {
                         let get = move |local: &Local| {
@@ -344,22 +340,26 @@ impl Requests {
 
 /// The subject of a request, for its errors.
 #[derive(Debug, Clone, Copy)]
-struct Request {
-    operation: &'static str,
+pub(super) struct Request {
+    pub(super) operation: &'static str,
     digest: Option<Digest>,
 }
 
 impl Request {
-    fn new(operation: &'static str, digest: impl Into<Option<Digest>>) -> Request {
+    pub(super) fn new(operation: &'static str, digest: impl Into<Option<Digest>>) -> Request {
         Request { operation, digest: digest.into() }
     }
 
-    fn error(self, error: object_store::Error) -> Error {
+    pub(super) fn error(self, error: object_store::Error) -> Error {
         store_error(self.operation, self.digest, error)
     }
 
     /// Makes a panic of a library below an error that names the object.
-    async fn guard<T>(self, path: Path, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn guard<T>(
+        self,
+        path: Path,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         match AssertUnwindSafe(work).catch_unwind().await {
             Ok(answer) => answer,
             Err(panic) => Err(self.panicked(path.as_ref(), panic.as_ref())),
@@ -387,6 +387,17 @@ pub(crate) fn unreadable(operation: &'static str, digest: Digest, error: std::io
     store_error(operation, Some(digest), error)
 }
 
+/// An object that is too large to be what its key says.
+pub(super) fn too_large(
+    operation: &'static str,
+    digest: Digest,
+    size: u64,
+    max_size: u64,
+) -> Error {
+    let message = format!("the object has {size} bytes, more than {max_size} cannot be");
+    corrupt(operation, digest, message)
+}
+
 /// The error of a request to a directory.
 fn local_error(request: Request, error: LocalError) -> Error {
     match error {
@@ -402,7 +413,10 @@ fn local_error(request: Request, error: LocalError) -> Error {
 }
 
 /// The store's answer about an object, `None` where that is merely absent.
-fn unless_absent<T>(request: Request, answer: object_store::Result<T>) -> Result<Option<T>> {
+pub(super) fn unless_absent<T>(
+    request: Request,
+    answer: object_store::Result<T>,
+) -> Result<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(error) if absent(&error) => Ok(None),

@@ -1,6 +1,7 @@
 //! Requests to a store that is reached through `object_store`: any of the clouds, WebDAV, memory, or
 //! a store of the caller's own.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ const COPY_TIME: Duration = Duration::from_secs(600);
 
 /// The room that a GET takes on the line before its answer says how large the object is: a chunk of
 /// the default size that does not compress.
-const USUAL_OBJECT: u64 = 256 * 1024;
+pub(super) const USUAL_OBJECT: u64 = 256 * 1024;
 
 /// A store behind `object_store`, and how many requests to it may be under way.
 ///
@@ -123,6 +124,13 @@ impl Remote {
         }
     }
 
+    /// The bytes `range` of an object.
+    pub(crate) async fn get_range(&self, path: &Path, range: Range<u64>) -> StoreResult<Bytes> {
+        let limit = self.limit(ANSWER_TIME);
+        let get = |_| within(limit, self.store.get_range(path, range.clone()));
+        self.persist(None, |_| false, get).await
+    }
+
     pub(crate) async fn put(&self, path: &Path, object: Bytes) -> StoreResult<()> {
         let bytes = object.len() as u64;
         let line = self.patience.as_ref().map(|patience| (&patience.up, bytes));
@@ -184,13 +192,13 @@ impl Remote {
     }
 
     /// The time that a request may take, where requests are tried again.
-    fn limit(&self, time: Duration) -> Option<Duration> {
+    pub(super) fn limit(&self, time: Duration) -> Option<Duration> {
         self.patience.as_ref().map(|_| time)
     }
 
     /// Makes attempts until one is answered, or the store's time is over. `line` is the direction in
     /// which bytes go, and how many; `conflicts` says for which stores a conflict is tried again.
-    async fn persist<T, F: Future<Output = StoreResult<T>>>(
+    pub(super) async fn persist<T, F: Future<Output = StoreResult<T>>>(
         &self,
         line: Option<(&Arc<Line>, u64)>,
         conflicts: impl Fn(Backend) -> bool,
@@ -278,7 +286,7 @@ pub(super) async fn within<T>(
 }
 
 /// `error`, having told the line if it says that the request stalled.
-fn stalled(load: Option<Load>, error: StoreError) -> StoreError {
+pub(super) fn stalled(load: Option<Load>, error: StoreError) -> StoreError {
     if let Some(load) = load
         && matches!(Broken::of(&error), Some(Broken::Stalled(_)))
     {

@@ -1,5 +1,6 @@
 //! Reading a blob as a stream.
 
+mod cursor;
 mod open;
 mod read_ahead;
 

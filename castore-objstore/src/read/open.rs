@@ -15,6 +15,7 @@ use crate::store::chunk::READ_CHUNK as CHUNK;
 use crate::store::codec::max_stored_size;
 use crate::store::index::{Listed, READ_INDEX};
 use crate::store::layout::Kind;
+use crate::store::pages::Index;
 
 /// The chunks of a blob. Needs the blob's chunk itself only where nothing else tells its size.
 pub(crate) async fn chunks(shared: &Arc<Store>, digest: &Digest) -> Result<Option<BlobIndex>> {
@@ -37,20 +38,20 @@ pub(crate) async fn chunks(shared: &Arc<Store>, digest: &Digest) -> Result<Optio
 pub(crate) async fn open(shared: &Arc<Store>, digest: &Digest) -> Result<Option<BlobReader>> {
     let reader = |index, only| {
         let shared = Arc::clone(shared);
-        Some(BlobReader::new(Source { shared, index: Arc::new(index), only }))
+        BlobReader::new(Source { shared, index, only })
     };
     if *digest == Digest::EMPTY {
-        return Ok(reader(BlobIndex::empty(), None));
+        return Ok(Some(reader(Index::Whole(Arc::new(BlobIndex::empty())), None)));
     }
     let found = find(Arc::clone(shared), *digest);
     let found = shared.requests.begin(READ_INDEX, found).await?;
-    Ok(found.and_then(|(index, only)| reader(index, only)))
+    Ok(found.map(|(index, only)| reader(index, only)))
 }
 
 /// The index of a blob, and its bytes where they are one chunk.
-async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(BlobIndex, Option<Bytes>)>> {
+async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(Index, Option<Bytes>)>> {
     let digest = &digest;
-    let listed = pin!(shared.fetch_index(digest));
+    let listed = pin!(shared.open_index(digest));
     let chunk = pin!(shared.fetch_chunk_object(digest, max_stored_size(MAX_CHUNK_SIZE)));
     // The index decides: without it the chunk is no blob, and a blob of several chunks has no chunk
     // of its own digest.
@@ -58,23 +59,23 @@ async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(BlobIndex, O
         Either::Left((listed, chunk)) => (listed?, Either::Left(chunk)),
         Either::Right((chunk, listed)) => (listed.await?, Either::Right(chunk)),
     };
-    let size = match listed {
-        Listed::Absent => return Ok(None),
-        Listed::Chunks(index) if index.len() > 1 => return Ok(Some((index, None))),
-        Listed::Chunks(index) => Some(index.size()),
-        Listed::OneChunk => None,
+    let Some(listed) = listed else { return Ok(None) };
+    let size = match shared.indexes.share(listed) {
+        Some(index) if index.len() > 1 => return Ok(Some((index, None))),
+        Some(index) => Some(index.size()),
+        None => None,
     };
     let chunk = match chunk {
         Either::Left(chunk) => chunk.await,
         Either::Right(chunk) => chunk,
     };
     let (index, only) = shared.one_chunk(digest, size, chunk).await?;
-    Ok(Some((index, Some(only))))
+    Ok(Some((Index::Whole(Arc::new(index)), Some(only))))
 }
 
 /// A reader of the blob of which this is the index.
 pub(crate) fn reader_of(shared: &Arc<Store>, index: Arc<BlobIndex>) -> BlobReader {
-    BlobReader::new(Source { shared: Arc::clone(shared), index, only: None })
+    BlobReader::new(Source { shared: Arc::clone(shared), index: Index::Whole(index), only: None })
 }
 
 impl Store {

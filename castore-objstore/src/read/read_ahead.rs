@@ -2,37 +2,101 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use castore_core::{BlobIndex, BlobSource, Digest, Result};
+use castore_core::{BlobSource, Digest, Result};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
+use super::cursor::Cursor;
 use crate::error::{corrupt, task_error};
 use crate::exec::limits::{DIGESTED_AT_ONCE, Permit, Task, start_off_thread};
+use crate::exec::reading::{Ahead, IDLE_AFTER};
 use crate::store::Store;
 use crate::store::chunk::READ_CHUNK as CHUNK;
+use crate::store::pages::{Index, PlacedChunk};
 
 /// The operation named by a whole-blob digest mismatch: each chunk is valid, but they belong to
 /// another blob.
 pub(crate) const BLOB: &str = "read blob";
 
-/// How many bytes of chunks a read fetches at once at first.
+/// How many bytes of chunks a read from the start of a blob, and a read of a range, fetch at once at
+/// first.
 ///
-/// Who reads a few bytes and stops has then not fetched much more, and who reads on is at full
-/// speed after a few round trips.
+/// A reader that stops after a few bytes has then not fetched much more, and one that reads on is at
+/// full speed after a few round trips.
 const FIRST_WINDOW: u64 = 4 * 1024 * 1024;
 
-/// By so many times the bytes of each chunk that arrives there are more: four times as many with each
-/// round trip.
+/// The window grows by so many times the size of each chunk that arrives: to four times as many bytes
+/// with each round trip.
 const GROWTH: u64 = 3;
+
+/// A chunk counts as so many bytes at least, in the window and in the memory for reading: what a task
+/// takes besides its chunk.
+const MIN_COST: u64 = 4 * 1024;
+
+/// A window has room for so many chunks, or for as many as there may be requests, where these are more:
+/// an index may list chunks of a byte each.
+const MIN_CHUNKS: usize = 8;
 
 pub(super) struct Source {
     pub(super) shared: Arc<Store>,
-    pub(super) index: Arc<BlobIndex>,
+    pub(super) index: Index,
     /// The bytes of a blob of one chunk.
     pub(super) only: Option<Bytes>,
+}
+
+impl Source {
+    /// The bytes of a range. Reading ahead starts with `window` bytes where that is given, and else
+    /// with those up to `wanted`, and only when they were taken.
+    fn read(
+        &self,
+        range: Range<u64>,
+        wanted: u64,
+        window: u64,
+    ) -> BoxStream<'static, Result<Bytes>> {
+        if let Some(only) = &self.only {
+            let bytes = only.slice(range.start as usize..range.end as usize);
+            return stream::iter((!bytes.is_empty()).then_some(Ok(bytes))).boxed();
+        }
+        if range.is_empty() {
+            return stream::empty().boxed();
+        }
+        let limits = &self.shared.limits;
+        let whole = range == (0..self.index.size());
+        let queue = limits.reading().register(Queue::default());
+        let window = Window {
+            cursor: Cursor::new(Arc::clone(&self.shared), self.index.clone()),
+            index: self.index.clone(),
+            queue: Arc::clone(&queue),
+            taken: range.start,
+            range,
+            wanted,
+            located: false,
+            max_bytes: window,
+            max_chunks: limits.requests_at_once().max(MIN_CHUNKS),
+            whole: whole.then(WholeDigest::default),
+            shared: Arc::clone(&self.shared),
+        };
+        let chunks = stream::unfold(Some(window), |window| async {
+            let mut window = window?;
+            match window.next().await {
+                Ok(Some(bytes)) => Some((Ok(bytes), Some(window))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        let mut chunks = chunks.boxed();
+        stream::poll_fn(move |context| {
+            lock(&queue).last_polled = Instant::now();
+            chunks.poll_next_unpin(context)
+        })
+        .boxed()
+    }
 }
 
 impl BlobSource for Source {
@@ -41,101 +105,173 @@ impl BlobSource for Source {
     }
 
     fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
-        if let Some(only) = &self.only {
-            let bytes = only.slice(range.start as usize..range.end as usize);
-            return stream::iter([Ok(bytes)]).boxed();
-        }
-        let numbers = self.index.covering(range.clone());
-        let whole = range == (0..self.index.size());
-        let window = Window {
-            shared: Arc::clone(&self.shared),
-            index: Arc::clone(&self.index),
-            range,
-            next: numbers.start,
-            end: numbers.end,
-            fetching: VecDeque::new(),
-            fetching_bytes: 0,
-            max_bytes: FIRST_WINDOW,
-            whole: whole.then(WholeDigest::default),
-        };
-        stream::unfold(Some(window), |window| async {
-            let mut window = window?;
-            match window.next().await {
-                Ok(Some(bytes)) => Some((Ok(bytes), Some(window))),
-                Ok(None) => None,
-                Err(error) => Some((Err(error), None)),
-            }
-        })
-        .boxed()
+        let wanted = range.start;
+        self.read(range, wanted, FIRST_WINDOW)
+    }
+
+    fn read_on(&self, start: u64, wanted: u64) -> BoxStream<'static, Result<Bytes>> {
+        let size = self.index.size();
+        self.read(start..size, start.saturating_add(wanted).min(size), 0)
     }
 }
 
 /// The chunks of a range, in order, with some of them on their way.
 struct Window {
     shared: Arc<Store>,
-    index: Arc<BlobIndex>,
+    index: Index,
+    cursor: Cursor,
+    queue: Arc<Mutex<Queue>>,
     range: Range<u64>,
-    /// The next chunk to ask for, and the first one after the range, by their positions.
-    next: usize,
-    end: usize,
-    fetching: VecDeque<Fetching>,
-    fetching_bytes: u64,
+    /// Up to here bytes were handed out, or are about to be.
+    taken: u64,
+    /// Up to here the reader wants bytes now; reading ahead goes on when it has taken them.
+    wanted: u64,
+    /// Whether the first chunk of the range was found.
+    located: bool,
     max_bytes: u64,
+    max_chunks: usize,
     whole: Option<WholeDigest>,
+}
+
+/// The chunks that are on their way to a reader, or wait for it.
+struct Queue {
+    chunks: VecDeque<Fetching>,
+    /// What they cost, in bytes.
+    bytes: u64,
+    /// The position in the index of the next chunk to ask for.
+    next: usize,
+    last_polled: Instant,
 }
 
 struct Fetching {
     number: usize,
-    size: u64,
+    /// The bytes of the blob that the chunk holds.
+    held: Range<u64>,
+    cost: u64,
     task: Task<Bytes>,
+    arrived: Arc<AtomicBool>,
     /// None for the chunk that the reader is at: that one must come, however little memory is left.
     _permit: Option<Permit>,
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue { chunks: VecDeque::new(), bytes: 0, next: 0, last_polled: Instant::now() }
+    }
+}
+
+impl Queue {
+    fn push(&mut self, fetching: Fetching) {
+        self.bytes += fetching.cost;
+        self.next = fetching.number + 1;
+        self.chunks.push_back(fetching);
+    }
+
+    fn pop(&mut self) -> Option<Fetching> {
+        let first = self.chunks.pop_front()?;
+        self.bytes -= first.cost;
+        Some(first)
+    }
+}
+
+impl Ahead for Queue {
+    /// Drops the chunks that have arrived, from the last one on. The reader asks for them again.
+    fn give_up_if_idle(&mut self) {
+        if self.last_polled.elapsed() < IDLE_AFTER {
+            return;
+        }
+        while let Some(last) = self.chunks.back()
+            && last.arrived.load(Relaxed)
+        {
+            self.bytes -= last.cost;
+            self.next = last.number;
+            self.chunks.pop_back();
+        }
+    }
 }
 
 impl Window {
     /// The bytes of the next chunk that are in the range.
     async fn next(&mut self) -> Result<Option<Bytes>> {
-        self.fill();
-        let Some(fetching) = self.fetching.pop_front() else { return Ok(None) };
-        let bytes = fetching.task.await?;
-        self.fetching_bytes -= fetching.size;
-        let more = self.max_bytes + GROWTH * fetching.size;
-        self.max_bytes = more.min(self.shared.limits.reading_bytes());
-        self.fill();
+        if !self.located {
+            let first = self.cursor.locate(self.range.start).await?;
+            lock(&self.queue).next = first;
+            self.located = true;
+        }
+        let reads_on = self.taken >= self.wanted;
+        if reads_on && self.max_bytes == 0 {
+            self.max_bytes = GROWTH * (self.taken - self.range.start);
+        }
+        let fetching = loop {
+            self.fill();
+            let (first, next) = {
+                let mut queue = lock(&self.queue);
+                (queue.pop(), queue.next)
+            };
+            match first {
+                Some(first) => break first,
+                None if self.taken >= self.range.end || next >= self.index.len() => {
+                    return Ok(None);
+                }
+                None => self.cursor.load(next).await?,
+            }
+        };
+        let Fetching { number, held, cost, task, .. } = fetching;
+        let bytes = task.await?;
+        if reads_on {
+            let more = self.max_bytes + GROWTH * cost;
+            self.max_bytes = more.min(self.shared.limits.reading_bytes());
+            self.fill();
+        }
 
         if let Some(whole) = &mut self.whole {
             whole.update(bytes.clone()).await?;
             // The last bytes wait until the whole has proved right.
-            if fetching.number + 1 == self.index.len() {
+            if number + 1 == self.index.len() {
                 whole.verify(self.index.digest()).await?;
             }
         }
-        let held = self.index.chunk_range(fetching.number).unwrap_or_default();
-        let start = self.range.start.max(held.start) - held.start;
-        let end = self.range.end.min(held.end) - held.start;
-        Ok(Some(bytes.slice(start as usize..end as usize)))
+        let start = self.range.start.max(held.start);
+        let end = self.range.end.min(held.end);
+        self.taken = end;
+        Ok(Some(bytes.slice((start - held.start) as usize..(end - held.start) as usize)))
     }
 
     /// Asks for further chunks, as many as the window and the memory hold.
     fn fill(&mut self) {
-        while self.next < self.end
-            && let Some(chunk) = self.index.get(self.next)
+        let mut queue = lock(&self.queue);
+        while queue.chunks.len() < self.max_chunks
+            && let Some(PlacedChunk { meta, start }) = self.cursor.chunk(queue.next)
+            && start < self.range.end
         {
-            let permit = self.shared.limits.try_reading(chunk.size);
-            let first = self.fetching.is_empty();
-            let fits = permit.is_some() && self.fetching_bytes + chunk.size <= self.max_bytes;
-            if !first && !fits {
+            let cost = meta.size.max(MIN_COST);
+            let is_first = queue.chunks.is_empty();
+            let is_wanted = start < self.wanted || queue.bytes + cost <= self.max_bytes;
+            if !is_first && !is_wanted {
                 return;
             }
-            let shared = Arc::clone(&self.shared);
-            let fetch = async move { shared.fetch_chunk(chunk).await };
+            let permit = self.shared.limits.reading().try_take(cost);
+            if !is_first && permit.is_none() {
+                return;
+            }
+            let arrived = Arc::new(AtomicBool::new(false));
+            let fetch = {
+                let (shared, arrived) = (Arc::clone(&self.shared), Arc::clone(&arrived));
+                async move {
+                    let chunk = shared.fetch_chunk(meta).await;
+                    arrived.store(true, Relaxed);
+                    chunk
+                }
+            };
             let task = self.shared.requests.begin(CHUNK, fetch);
-            let (number, size) = (self.next, chunk.size);
-            self.fetching.push_back(Fetching { number, size, task, _permit: permit });
-            self.fetching_bytes += size;
-            self.next += 1;
+            let (number, held) = (queue.next, start..start + meta.size);
+            queue.push(Fetching { number, held, cost, task, arrived, _permit: permit });
         }
     }
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The digest of a whole blob, taken while its chunks are handed out.

@@ -6,6 +6,7 @@ pub(crate) mod index;
 pub(crate) mod layout;
 pub(crate) mod list;
 mod marker;
+pub(crate) mod pages;
 pub(crate) mod presence;
 pub(crate) mod quarantine;
 pub(crate) mod recheck;
@@ -23,6 +24,7 @@ use castore_chunker::ChunkParams;
 
 use self::codec::Codec;
 use self::layout::Layout;
+use self::pages::Indexes;
 use self::presence::Known;
 use self::safeguards::Safeguards;
 use crate::exec::limits::Limits;
@@ -37,6 +39,7 @@ pub(crate) struct Store {
     pub(crate) layout: Layout,
     pub(crate) codec: Arc<Codec>,
     pub(crate) known: Known,
+    pub(crate) indexes: Indexes,
     /// The root of a local store, which the base path is relative to.
     pub(crate) directory: Option<PathBuf>,
     pub(crate) barrier: Option<Barrier>,

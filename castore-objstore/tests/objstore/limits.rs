@@ -4,9 +4,9 @@
 use castore_core::{BlobService, Digest};
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::support::clock::{FOR_EVER, LATENCY, not_stuck};
+use crate::support::clock::{FOR_EVER, LATENCY, not_stuck, round_trips, settle};
 use crate::support::data::{KIB, MIB, random};
 use crate::support::probe::{Kind, Part, Probe};
 use crate::support::service::{builder, put, read, service};
@@ -180,4 +180,33 @@ async fn one_writer_uses_many_requests() {
     assert!(probe.peak_in_flight() >= 16, "{} requests at once", probe.peak_in_flight());
     assert!(probe.peak_in_flight() <= castore_objstore::DEFAULT_REQUESTS);
     assert!(probe.count(Kind::Put, Part::Chunks) >= 32);
+}
+
+/// A reader that was read from for a long time, and then is not, has read ahead as far as it may. It
+/// holds nothing back from another one, and loses nothing by that.
+#[tokio::test(start_paused = true)]
+async fn an_idle_reader_gives_up_what_it_has_read_ahead() {
+    let probe = Probe::new().with_latency(LATENCY);
+    let data = random("idle reader", 32 * MIB);
+    let digest = put(&service(&probe), &data).await;
+    let new = || builder(&probe).memory(16 * MIB).build().unwrap();
+    let alone = {
+        let service = new();
+        let start = Instant::now();
+        assert_eq!(read(&service, &digest).await, data);
+        round_trips(start)
+    };
+
+    let service = new();
+    let mut idle = service.open_read(&digest).await.unwrap().unwrap();
+    let mut first = vec![0; 20 * MIB];
+    idle.read_exact(&mut first).await.unwrap();
+    settle().await;
+    let start = Instant::now();
+    assert_eq!(read(&service, &digest).await, data);
+    assert_eq!(round_trips(start), alone);
+
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    assert_eq!([first, rest].concat(), data);
 }

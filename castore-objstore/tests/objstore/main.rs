@@ -12,6 +12,7 @@ mod deduplication;
 mod failures;
 mod gc;
 mod interoperability;
+mod large_indexes;
 mod latency;
 mod limits;
 mod mend;

@@ -10,9 +10,12 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
+use crate::support::clock::{LATENCY, round_trips};
 use crate::support::data::{MIB, random, tiny};
-use crate::support::service::{collect_until_error, put};
+use crate::support::probe::{Kind, Part, Probe};
+use crate::support::service::{collect_until_error, put, service};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -138,4 +141,63 @@ fn any_order_on_disk() {
     let directory = tempfile::tempdir().unwrap();
     let local = ObjectStoreBlobService::local(directory.path()).chunk_params(tiny());
     any_order(|| local.clone().build().unwrap(), 20_000, 100);
+}
+
+#[tokio::test]
+async fn a_hundred_seeks_of_4_kib_fetch_the_chunks_that_they_touch() {
+    let probe = Probe::new();
+    let data = random("seeks", 32 * MIB);
+    let digest = put(&service(&probe), &data).await;
+    let service = service(&probe);
+    let index = service.chunks(&digest).await.unwrap().unwrap();
+    let mut reader = service.open_read(&digest).await.unwrap().unwrap();
+    probe.forget();
+    let mut touched = 0;
+    for number in 0..100_u64 {
+        let start = (number + 1) * 7_919_011 % (data.len() as u64 - 4096);
+        let mut read = [0; 4096];
+        reader.seek(SeekFrom::Start(start)).await.unwrap();
+        reader.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, data[start as usize..start as usize + 4096]);
+        touched += index.covering(start..start + 4096).len();
+    }
+    assert!((100..130).contains(&touched), "{touched} chunks");
+    let requests = probe.count(Kind::Get, Part::Chunks);
+    assert!(requests <= touched, "{requests} requests for {touched} chunks");
+    assert_eq!(probe.total(), requests);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_on_after_a_seek_goes_ahead_more_and_more() {
+    let probe = Probe::new().with_latency(LATENCY);
+    let data = random("reading on", 32 * MIB);
+    let digest = put(&service(&probe), &data).await;
+    let service = service(&probe);
+    let chunks = service.chunks(&digest).await.unwrap().unwrap().len();
+    let mut reader = service.open_read(&digest).await.unwrap().unwrap();
+    reader.seek(SeekFrom::Start(1)).await.unwrap();
+    probe.forget();
+    let start = Instant::now();
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, data[1..]);
+    // One chunk, three times as many, and so on.
+    assert!(round_trips(start) <= 6, "{} round trips", round_trips(start));
+    assert_eq!(probe.count(Kind::Get, Part::Chunks), chunks);
+}
+
+/// Bytes that a caller wants at once are fetched at once.
+#[tokio::test(start_paused = true)]
+async fn a_large_read_after_a_seek_is_one_round_trip() {
+    let probe = Probe::new().with_latency(LATENCY);
+    let data = random("large read", 16 * MIB);
+    let digest = put(&service(&probe), &data).await;
+    let service = service(&probe);
+    let mut reader = service.open_read(&digest).await.unwrap().unwrap();
+    reader.seek(SeekFrom::Start(MIB as u64)).await.unwrap();
+    let start = Instant::now();
+    let mut read = vec![0; 8 * MIB];
+    reader.read_exact(&mut read).await.unwrap();
+    assert_eq!(read, data[MIB..9 * MIB]);
+    assert_eq!(round_trips(start), 1);
 }

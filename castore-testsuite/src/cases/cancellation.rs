@@ -146,6 +146,37 @@ pub async fn dropped_close_leaves_its_twin_alone(harness: Arc<dyn Harness>) {
     }
 }
 
+/// An `abort` after a `close` that was given up ends that: what is there of the blob when it returns
+/// stays so, and closing again fails.
+pub async fn abort_ends_a_dropped_close(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    for size in [1000, 1_500_000] {
+        for polls in 0..MOST_POLLS {
+            let data = random(&format!("aborted close {polls}"), size);
+            let digest = Digest::of(&data);
+            let mut writer = service.open_write().await.expect("open_write");
+            writer.write_all(&data).await.expect("write_all");
+            let closed = give_up_after(polls, writer.close()).await;
+            writer.abort().await;
+            let is_there = service.has(&digest).await.expect("has");
+            if let Some(closed) = closed {
+                assert_eq!(closed.expect("close"), digest);
+                assert!(is_there, "it was closed before it was aborted");
+                break;
+            }
+            assert!(writer.close().await.is_err(), "closed after an abort");
+            // Whatever goes on behind has time for it meanwhile.
+            put(&service, &random(&format!("meanwhile {polls}"), 300_000)).await;
+            match is_there {
+                true => expect_blob(&service, &data, "it was there after the abort").await,
+                false => expect_absent(&service, &digest, "it was not, after the abort").await,
+            }
+            put(&service, &data).await;
+            expect_blob(&service, &data, "stored after its close was aborted").await;
+        }
+    }
+}
+
 /// An `abort` that is given up publishes nothing and leaves the service usable, whether the writes
 /// before it were still under way or not.
 pub async fn dropped_abort_leaves_the_service_usable(harness: Arc<dyn Harness>) {

@@ -103,6 +103,8 @@ async fn expect(harness: &dyn Tamper, original: &Original, outcome: Outcome, wha
         Err(error) => {
             let error = error.downcast::<Error>();
             expect_corrupt(&error.unwrap_or_else(|error| panic!("{error}: {what}")), what);
+            let again = reader.read(&mut [0; 100]).await;
+            assert!(again.is_err(), "a read after the failed one gives more: {what}");
         }
     }
 

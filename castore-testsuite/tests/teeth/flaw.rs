@@ -121,6 +121,8 @@ flaws! {
     DroppedCloseKeepsTheLock,
     /// Keeps its lock for ever where an `abort` is dropped.
     DroppedAbortKeepsTheLock,
+    /// Leaves a `close` that was dropped and aborted to publish its blob when the next writer is opened.
+    AbortLeavesTheClose,
     /// Keeps its lock for ever where a read is dropped.
     DroppedReadKeepsTheLock,
     /// Wakes whoever polled first, also when somebody else has polled since.

@@ -29,11 +29,7 @@ impl Service {
     pub(crate) fn open(flaw: Option<Flaw>, records: Arc<Records>) -> Service {
         let store = Store::new(flaw, records);
         if store.is(Flaw::RecoversUnclosed) {
-            for (name, record) in store.records.all() {
-                if let Some(digest) = name.strip_prefix("unclosed/") {
-                    store.records.replace(&format!("blob/{digest}"), Some(record));
-                }
-            }
+            store.publish_all_of("unclosed");
         }
         Service { store, handle: Arc::new(()) }
     }
@@ -85,6 +81,9 @@ impl BlobService for Service {
     async fn open_write(&self) -> Result<BlobWriter> {
         let store = &self.store;
         store.turn().await;
+        if store.is(Flaw::AbortLeavesTheClose) {
+            store.publish_all_of("left");
+        }
         if store.is(Flaw::DroppedAbortKeepsTheLock) {
             drop(store.memory.permits.acquire().await);
         }
@@ -152,6 +151,15 @@ impl Store {
         }
         let chunk = self.records.get(&chunk_name(digest)).ok().flatten()?;
         BlobIndex::new(*digest, [ChunkMeta { digest: *digest, size: chunk.len() as u64 }]).ok()
+    }
+
+    /// Publishes the indexes under `directory`, for flaws.
+    fn publish_all_of(&self, directory: &str) {
+        for (name, record) in self.records.all() {
+            if let Some(digest) = name.strip_prefix(directory).and_then(|n| n.strip_prefix('/')) {
+                self.records.replace(&format!("blob/{digest}"), Some(record));
+            }
+        }
     }
 
     /// Fails where any index of the storage is damaged, for `OneDamageStopsAll`.

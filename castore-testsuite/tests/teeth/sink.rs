@@ -40,6 +40,8 @@ pub(crate) struct Sink {
     unclosed: Option<Digest>,
     /// Whether it was closed or aborted, or has failed.
     ended: bool,
+    /// Whether `close` was called.
+    closing: bool,
 }
 
 impl Sink {
@@ -62,6 +64,7 @@ impl Sink {
             buffer: BytesMut::new(),
             unclosed: None,
             ended: false,
+            closing: false,
         }
     }
 }
@@ -84,6 +87,7 @@ impl BlobSink for Sink {
 
     async fn close(&mut self) -> Result<Digest> {
         self.ended = true;
+        self.closing = true;
         self.hide_unclosed();
         self.publish().await
     }
@@ -95,6 +99,9 @@ impl BlobSink for Sink {
         self.store.memory.aborts.fetch_add(1, Ordering::Relaxed);
         if self.is(Flaw::PublishesOnAbort) {
             self.publish_unclosed("blob");
+        }
+        if self.is(Flaw::AbortLeavesTheClose) && self.closing {
+            self.publish_unclosed("left");
         }
         if self.is(Flaw::AbortDeletesSharedChunks) {
             for chunk in &self.chunks {

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use castore_chunker::{ChunkParams, Cutter};
 use castore_core::{BlobIndex, BlobSink, ChunkMeta, Digest, Error, ErrorKind, Result};
 use redb::{Database, ReadableTable, WriteTransaction};
+use tokio::task::spawn_blocking;
 
 use crate::storage::{BLOBS, CHUNKS, Storage, Table, begin_write};
 
@@ -23,12 +24,26 @@ const BATCH_SIZE: usize = 4 * 1024 * 1024;
 pub struct Sink {
     storage: Arc<Storage>,
     progress: Progress,
+    given_up: Arc<Mutex<bool>>,
 }
 
 impl Sink {
     /// A sink for a new blob in `storage`.
     pub fn new(storage: Arc<Storage>) -> Sink {
-        Sink { storage, progress: Progress::default() }
+        Sink { storage, progress: Progress::default(), given_up: Arc::default() }
+    }
+
+    /// Does `work` unless the blob is given up. Holds the lock meanwhile, for `abort` to wait for.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Storage) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let given_up = Arc::clone(&self.given_up);
+        let work = move |storage: &Storage| match given_up.lock() {
+            Ok(given_up) if !*given_up => work(storage),
+            _ => Err(Error::new(ErrorKind::InvalidInput, WRITE, "the blob was given up")),
+        };
+        self.storage.run(WRITE, work).await
     }
 }
 
@@ -37,17 +52,23 @@ impl BlobSink for Sink {
     async fn write(&mut self, mut data: Bytes) -> Result<()> {
         while !data.is_empty() {
             let batch = data.split_to(data.len().min(BATCH_SIZE));
-            // It is lost if this fails or is dropped, but nobody calls the sink any more then.
+            // It is lost if this fails or is dropped: then only `abort` is called.
             let mut progress = mem::take(&mut self.progress);
             let work = move |storage: &Storage| progress.push(storage, batch).map(|()| progress);
-            self.progress = self.storage.run(WRITE, work).await?;
+            self.progress = self.run(work).await?;
         }
         Ok(())
     }
 
     async fn close(&mut self) -> Result<Digest> {
         let progress = mem::take(&mut self.progress);
-        self.storage.run(WRITE, move |storage| progress.finish(storage)).await
+        self.run(move |storage| progress.finish(storage)).await
+    }
+
+    async fn abort(&mut self) {
+        let given_up = Arc::clone(&self.given_up);
+        // Waits for work that a dropped future has left behind, and keeps it from beginning.
+        let _ = spawn_blocking(move || given_up.lock().map(|mut given_up| *given_up = true)).await;
     }
 
     fn preferred_write_size(&self) -> usize {

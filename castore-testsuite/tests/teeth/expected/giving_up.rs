@@ -23,6 +23,12 @@ teeth! {
         }
     }
 
+    abort_leaves_the_close: AbortLeavesTheClose {
+        meant: {
+            cancellation { abort_ends_a_dropped_close }
+        }
+    }
+
     dropped_read_keeps_the_lock: DroppedReadKeepsTheLock (hangs) {
         meant: {
             cancellation {

@@ -1,0 +1,465 @@
+//! Large indexes, which are not held as a whole: a reader keeps where their pages are, and has the
+//! pages fetched that it needs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
+use castore_proto::{Decoder, ListedChunk};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::Store;
+use super::index::READ_INDEX;
+use crate::error::corrupt;
+use crate::exec::limits::off_thread;
+use crate::objects::pieces::Take;
+
+/// An index whose object is larger, in bytes, is read in pages. It has 16 thousand entries or more,
+/// of a blob of 4 GiB with usual chunks.
+pub(crate) const MAX_WHOLE: u64 = 640 * 1024;
+
+/// An index of up to so many bytes is decoded wherever it is, on an async thread too: in tens of
+/// microseconds.
+const DECODED_AT_ONCE: usize = 64 * 1024;
+
+/// How many chunks a page has at most: of 256 MiB of a blob with usual chunks.
+const PAGE_CHUNKS: usize = 1024;
+
+/// How many bytes of the index a page has at most, unless one entry has more. A page of usual entries
+/// has 40 KiB; unknown fields may lie between the entries.
+const PAGE_BYTES: u64 = 128 * 1024;
+
+/// The index of a blob that is open.
+#[derive(Debug, Clone)]
+pub(crate) enum Index {
+    Whole(Arc<BlobIndex>),
+    Paged(Arc<PagedIndex>),
+}
+
+impl Index {
+    pub(crate) fn digest(&self) -> Digest {
+        match self {
+            Index::Whole(index) => index.digest(),
+            Index::Paged(index) => index.digest,
+        }
+    }
+
+    /// The size of the blob in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Index::Whole(index) => index.size(),
+            Index::Paged(index) => index.size,
+        }
+    }
+
+    /// The number of chunks.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Index::Whole(index) => index.len(),
+            Index::Paged(index) => index.chunks,
+        }
+    }
+}
+
+/// An index that was checked once, and where its pages are: 40 bytes for each thousand chunks.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PagedIndex {
+    digest: Digest,
+    size: u64,
+    chunks: usize,
+    pages: Vec<PageAt>,
+}
+
+/// Where a page is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct PageAt {
+    /// The position of its first chunk in the index, and of that chunk's first byte in the blob.
+    first: u32,
+    start: u64,
+    /// The bytes of the index that it is decoded from.
+    object: u64,
+    length: u32,
+    /// A hash of its chunks: an index that was replaced has other pages.
+    hash: [u8; 16],
+}
+
+/// Some chunks of an index that follow each other.
+#[derive(Debug)]
+pub(crate) struct Page {
+    first: usize,
+    start: u64,
+    digests: Vec<Digest>,
+    /// Where each chunk ends, in bytes from the start of the blob.
+    ends: Vec<u64>,
+}
+
+/// A chunk, and where it is in its blob.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlacedChunk {
+    pub(crate) meta: ChunkMeta,
+    /// The position of its first byte.
+    pub(crate) start: u64,
+}
+
+impl PagedIndex {
+    /// The page that has the chunk at position `number`.
+    pub(crate) fn page_of(&self, number: usize) -> usize {
+        self.pages.partition_point(|page| page.first as usize <= number).saturating_sub(1)
+    }
+
+    /// The page that has the byte at `offset` of the blob.
+    pub(crate) fn page_at(&self, offset: u64) -> usize {
+        self.pages.partition_point(|page| page.start <= offset).saturating_sub(1)
+    }
+
+    /// How many pages there are.
+    pub(crate) fn pages(&self) -> usize {
+        self.pages.len()
+    }
+}
+
+impl Page {
+    fn new(first: usize, start: u64, chunks: &[ChunkMeta]) -> Page {
+        let mut end = start;
+        let ends = chunks.iter().map(|chunk| {
+            end += chunk.size;
+            end
+        });
+        let ends = ends.collect();
+        Page { first, start, digests: chunks.iter().map(|chunk| chunk.digest).collect(), ends }
+    }
+
+    /// The chunk at position `number` of the index.
+    pub(crate) fn get(&self, number: usize) -> Option<PlacedChunk> {
+        let place = number.checked_sub(self.first)?;
+        let (digest, end) = (*self.digests.get(place)?, *self.ends.get(place)?);
+        let start = if place == 0 { self.start } else { self.ends[place - 1] };
+        Some(PlacedChunk { meta: ChunkMeta { digest, size: end - start }, start })
+    }
+
+    /// The position in the index of the chunk that holds the byte at `offset` of the blob.
+    pub(crate) fn locate(&self, offset: u64) -> usize {
+        self.first + self.ends.partition_point(|end| *end <= offset)
+    }
+
+    /// Whether the chunk at position `number` is in its second half.
+    pub(crate) fn is_late(&self, number: usize) -> bool {
+        number >= self.first + self.digests.len() / 2
+    }
+}
+
+fn hash_of(chunks: &[ChunkMeta]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    for chunk in chunks {
+        hasher.update(chunk.digest.as_bytes());
+        hasher.update(&chunk.size.to_le_bytes());
+    }
+    let mut hash = [0; 16];
+    hasher.finalize_xof().fill(&mut hash);
+    hash
+}
+
+/// Takes the object of an index: as it is where it is small, and else as pages.
+pub(crate) struct IndexTaker {
+    digest: Digest,
+    /// The bytes of a small index.
+    bytes: Vec<u8>,
+    pager: Option<Pager>,
+}
+
+struct Pager {
+    decoder: Decoder,
+    pages: Pages,
+}
+
+#[derive(Default)]
+struct Pages {
+    done: Vec<PageAt>,
+    /// The chunks of the page that is being made, and the bytes of the index that they are in.
+    chunks: Vec<ChunkMeta>,
+    object: std::ops::Range<u64>,
+    /// How many chunks came before it, and how many bytes of the blob.
+    first: usize,
+    start: u64,
+    /// The first page, which is read first.
+    first_page: Option<Page>,
+}
+
+/// What the object of an index turned out to be.
+pub(crate) enum Taken {
+    /// An index without entries: the blob is one chunk, of unknown size.
+    OneChunk,
+    Whole(BlobIndex),
+    /// With its first page.
+    Paged(PagedIndex, Page),
+}
+
+impl IndexTaker {
+    pub(crate) fn new(digest: Digest) -> IndexTaker {
+        IndexTaker { digest, bytes: Vec::new(), pager: None }
+    }
+
+    /// Ends the object.
+    pub(crate) fn finish(self) -> Result<Taken> {
+        let digest = self.digest;
+        let Some(Pager { decoder, mut pages }) = self.pager else {
+            let decoded = castore_proto::decode(&digest, &self.bytes);
+            return match decoded.map_err(|error| malformed(digest, error))? {
+                Some(index) => Ok(Taken::Whole(index)),
+                None => Ok(Taken::OneChunk),
+            };
+        };
+        let size = decoder.finish().map_err(|error| malformed(digest, error))?;
+        let Some(size) = size else { return Ok(Taken::OneChunk) };
+        if pages.done.is_empty() {
+            let index = BlobIndex::new(digest, pages.chunks);
+            return index.map(Taken::Whole).map_err(|error| malformed(digest, error));
+        }
+        pages.end_page();
+        let Pages { done: pages, first: chunks, first_page, .. } = pages;
+        let page = first_page.unwrap_or_else(|| Page::new(0, 0, &[]));
+        Ok(Taken::Paged(PagedIndex { digest, size, chunks, pages }, page))
+    }
+}
+
+impl Take for IndexTaker {
+    fn begin(&mut self, size: u64) {
+        self.bytes.clear();
+        self.pager = None;
+        if size <= MAX_WHOLE {
+            self.bytes.reserve(size as usize);
+        } else {
+            let decoder = Decoder::new(self.digest);
+            self.pager = Some(Pager { decoder, pages: Pages::default() });
+        }
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<()> {
+        let Some(Pager { decoder, pages }) = &mut self.pager else {
+            self.bytes.extend_from_slice(piece);
+            return Ok(());
+        };
+        let taken = decoder.push(piece, |listed| pages.add(&listed));
+        taken.map_err(|error| malformed(self.digest, error))
+    }
+}
+
+impl Pages {
+    fn add(&mut self, listed: &ListedChunk) {
+        let is_full = self.chunks.len() == PAGE_CHUNKS;
+        if !self.chunks.is_empty() && (is_full || listed.end - self.object.start > PAGE_BYTES) {
+            self.end_page();
+        }
+        if self.chunks.is_empty() {
+            self.object.start = listed.start;
+        }
+        self.object.end = listed.end;
+        self.chunks.push(listed.chunk);
+    }
+
+    fn end_page(&mut self) {
+        let page = PageAt {
+            first: self.first as u32,
+            start: self.start,
+            object: self.object.start,
+            // The whole object has less than 2^30 bytes.
+            length: (self.object.end - self.object.start) as u32,
+            hash: hash_of(&self.chunks),
+        };
+        if self.done.is_empty() {
+            self.first_page = Some(Page::new(self.first, self.start, &self.chunks));
+        }
+        self.done.push(page);
+        self.first += self.chunks.len();
+        self.start += self.chunks.iter().map(|chunk| chunk.size).sum::<u64>();
+        self.chunks.clear();
+    }
+}
+
+fn malformed(digest: Digest, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    corrupt(READ_INDEX, digest, "it is malformed").with_source(error)
+}
+
+/// The indexes of blobs that are open, which their readers share, and pages of them.
+#[derive(Debug)]
+pub(crate) struct Indexes {
+    whole: Mutex<HashMap<Digest, Weak<BlobIndex>>>,
+    paged: Mutex<HashMap<Digest, Weak<PagedIndex>>>,
+    pages: Cache<PageAt, Arc<Page>, PageWeight>,
+}
+
+#[derive(Debug, Clone)]
+struct PageWeight;
+
+impl Weighter<PageAt, Arc<Page>> for PageWeight {
+    fn weight(&self, _: &PageAt, page: &Arc<Page>) -> u64 {
+        let chunk = size_of::<Digest>() + size_of::<u64>();
+        (200 + page.digests.len() * chunk) as u64
+    }
+}
+
+impl Indexes {
+    /// Holds up to `bytes` of pages.
+    pub(crate) fn new(bytes: u64) -> Indexes {
+        let pages = (bytes / 40_000).max(4) as usize;
+        Indexes {
+            whole: Mutex::default(),
+            paged: Mutex::default(),
+            pages: Cache::with_weighter(pages, bytes, PageWeight),
+        }
+    }
+
+    /// The index that was fetched: one that an open reader has, where that is equal.
+    pub(crate) fn share(&self, taken: Taken) -> Option<Index> {
+        match taken {
+            Taken::OneChunk => None,
+            Taken::Whole(index) => Some(Index::Whole(shared(&self.whole, index.digest(), index))),
+            Taken::Paged(index, first) => {
+                let index = shared(&self.paged, index.digest, index);
+                if let Some(at) = index.pages.first() {
+                    self.pages.insert(*at, Arc::new(first));
+                }
+                Some(Index::Paged(index))
+            }
+        }
+    }
+}
+
+fn shared<T: PartialEq>(open: &Mutex<HashMap<Digest, Weak<T>>>, digest: Digest, new: T) -> Arc<T> {
+    let lock = || open.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = lock().get(&digest).and_then(Weak::upgrade);
+    if let Some(before) = before.filter(|before| **before == new) {
+        return before;
+    }
+    let new = Arc::new(new);
+    let mut open = lock();
+    // Each time the map is full, those are dropped that are not open any more.
+    if open.len() == open.capacity() {
+        open.retain(|_, index| index.strong_count() > 0);
+    }
+    open.insert(digest, Arc::downgrade(&new));
+    new
+}
+
+impl Store {
+    /// The index of a blob to be read; `None` where there is none. A large one is checked once, and
+    /// not held.
+    pub(crate) async fn open_index(&self, digest: &Digest) -> Result<Option<Taken>> {
+        let path = self.layout.blob(digest);
+        let max_size = castore_proto::MAX_INDEX_SIZE;
+        let taker = IndexTaker::new(*digest);
+        let taken = self.requests.get_pieces(READ_INDEX, *digest, path, max_size, taker).await?;
+        let Some(taken) = taken else { return Ok(None) };
+        let is_short = taken.bytes.len() <= DECODED_AT_ONCE;
+        let finish = move || taken.finish().map(Some);
+        if is_short { finish() } else { off_thread(READ_INDEX, finish).await? }
+    }
+
+    /// A page of an index.
+    ///
+    /// # Errors
+    /// `Unavailable` where the index was replaced or removed since it was opened.
+    pub(crate) async fn index_page(&self, index: &PagedIndex, number: usize) -> Result<Arc<Page>> {
+        let digest = index.digest;
+        let replaced = || {
+            let message = "it was replaced or removed while the blob was read; open the blob again";
+            Error::new(ErrorKind::Unavailable, READ_INDEX, message).with_digest(digest)
+        };
+        let at = *index.pages.get(number).ok_or_else(replaced)?;
+        if let Some(page) = self.indexes.pages.get(&at) {
+            return Ok(page);
+        }
+        let range = at.object..at.object + u64::from(at.length);
+        let path = self.layout.blob(&digest);
+        let bytes = self.requests.get_range(READ_INDEX, digest, path, range).await?;
+        let bytes = bytes.ok_or_else(replaced)?;
+        let mut chunks = Vec::with_capacity(PAGE_CHUNKS);
+        // An index of many small entries is decoded in tens of microseconds.
+        let decoded = Decoder::new(digest).push(&bytes, |listed| chunks.push(listed.chunk));
+        if decoded.is_err() || hash_of(&chunks) != at.hash {
+            return Err(replaced());
+        }
+        let page = Arc::new(Page::new(at.first as usize, at.start, &chunks));
+        self.indexes.pages.insert(at, Arc::clone(&page));
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(name: &str, chunks: usize) -> BlobIndex {
+        let chunk = |number: usize| {
+            let digest = Digest::of(format!("{name} {number}").as_bytes());
+            ChunkMeta { digest, size: 1 + number as u64 % 1000 }
+        };
+        BlobIndex::new(Digest::of(b"blob"), (0..chunks).map(chunk)).unwrap()
+    }
+
+    fn taken(index: &BlobIndex, piece: usize) -> Taken {
+        let object = castore_proto::encode(index);
+        let mut taker = IndexTaker::new(index.digest());
+        taker.begin(object.len() as u64);
+        object.chunks(piece).for_each(|piece| taker.take(piece).unwrap());
+        taker.finish().unwrap()
+    }
+
+    #[test]
+    fn pages_have_all_chunks_of_an_index_in_order() {
+        let index = index("a", 20_000);
+        for piece in [1000, 100_000, usize::MAX] {
+            let Taken::Paged(paged, first) = taken(&index, piece.min(1 << 30)) else { panic!() };
+            assert_eq!((paged.size, paged.chunks), (index.size(), index.len()));
+            assert_eq!(paged.pages(), index.len().div_ceil(PAGE_CHUNKS));
+            let chunks: Vec<ChunkMeta> = index.iter().collect();
+            for (number, chunk) in chunks.iter().enumerate() {
+                let at = &paged.pages[paged.page_of(number)];
+                let held = index.chunk_range(number).unwrap();
+                assert_eq!(paged.page_at(held.start), paged.page_of(number));
+                assert_eq!(paged.page_at(held.end - 1), paged.page_of(number));
+                let page = &chunks[at.first as usize..]
+                    [..PAGE_CHUNKS.min(chunks.len() - at.first as usize)];
+                let page = Page::new(at.first as usize, at.start, page);
+                let placed = page.get(number).unwrap();
+                assert_eq!((placed.meta, placed.start), (*chunk, held.start));
+                assert_eq!(page.locate(held.start), number);
+                assert_eq!(page.locate(held.end - 1), number);
+            }
+            assert_eq!(first.get(0).map(|placed| placed.meta), index.get(0));
+        }
+    }
+
+    #[test]
+    fn open_readers_share_equal_indexes_and_no_others() {
+        for chunks in [3, 20_000] {
+            let indexes = Indexes::new(1 << 20);
+            let open = |index: &BlobIndex| indexes.share(taken(index, 4096)).unwrap();
+            let same = |a: &Index, b: &Index| match (a, b) {
+                (Index::Whole(a), Index::Whole(b)) => Arc::ptr_eq(a, b),
+                (Index::Paged(a), Index::Paged(b)) => Arc::ptr_eq(a, b),
+                _ => panic!("{a:?} {b:?}"),
+            };
+            // Of one blob: the second is in the place of the first.
+            let [before, after] = ["before", "after"].map(|name| index(name, chunks));
+            let one = open(&before);
+            assert!(same(&one, &open(&before)));
+            let other = open(&after);
+            assert!(!same(&one, &other));
+            assert!(same(&other, &open(&after)));
+        }
+    }
+
+    #[test]
+    fn indexes_that_no_reader_has_are_forgotten() {
+        let indexes = Indexes::new(1 << 20);
+        for number in 0..10_000_u64 {
+            let digest = Digest::of(&number.to_le_bytes());
+            let index = BlobIndex::new(digest, [ChunkMeta { digest, size: 1 }]).unwrap();
+            drop(indexes.share(Taken::Whole(index)));
+        }
+        let held = indexes.whole.lock().unwrap().len();
+        assert!(held < 100, "{held} indexes");
+    }
+}

@@ -1,0 +1,298 @@
+//! An index that arrives in pieces, and is too large to be held.
+
+use castore_core::{ChunkMeta, Digest, IndexCheck, IndexError};
+
+use crate::decode::{ENTRY_FIELD, EntryDecoder};
+use crate::error::{DecodeError, FramingError};
+use crate::frame::{Fields, MAX_NESTING};
+
+/// Decodes an index piece by piece: the same answers as [`decode`](crate::decode) gives for all the
+/// bytes, in memory that one entry takes.
+///
+/// Fields that are not known are skipped without being kept, however long they are.
+///
+/// ```
+/// use castore_core::{BlobIndex, ChunkMeta, Digest};
+/// use castore_proto::{Decoder, encode};
+///
+/// let blob = Digest::of(b"Hello World");
+/// let stored = encode(&BlobIndex::new(blob, [ChunkMeta { digest: blob, size: 11 }])?);
+/// let mut decoder = Decoder::new(blob);
+/// let mut sizes = Vec::new();
+/// for piece in stored.chunks(5) {
+///     decoder.push(piece, |listed| sizes.push(listed.chunk.size))?;
+/// }
+/// assert_eq!(decoder.finish()?, Some(11));
+/// assert_eq!(sizes, [11]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Decoder {
+    check: IndexCheck,
+    entry: EntryDecoder,
+    /// What is left of the last piece: the beginning of a number or an entry.
+    pending: Vec<u8>,
+    /// Where `pending` begins, in bytes from the start of the index.
+    offset: u64,
+    /// Where the field begins that is being decoded.
+    field: u64,
+    /// The groups that are open: what is in them is skipped.
+    groups: Vec<u32>,
+    /// How many bytes of a value are still to be skipped.
+    skip: u64,
+}
+
+/// A chunk as it is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListedChunk {
+    /// The chunk.
+    pub chunk: ChunkMeta,
+    /// Where its entry begins, in bytes from the start of the index.
+    pub start: u64,
+    /// Where its entry ends.
+    pub end: u64,
+}
+
+/// What the next few bytes are.
+enum Step<'a> {
+    Entry(&'a [u8]),
+    /// A number or a key, or a value of which so many bytes are to be skipped.
+    Other(u64),
+}
+
+impl Decoder {
+    /// A decoder of the index of the blob `digest`.
+    pub fn new(digest: Digest) -> Decoder {
+        Decoder {
+            check: IndexCheck::new(digest),
+            entry: EntryDecoder::default(),
+            pending: Vec::new(),
+            offset: 0,
+            field: 0,
+            groups: Vec::new(),
+            skip: 0,
+        }
+    }
+
+    /// Takes the next bytes, and hands each chunk to `each` whose entry ends in them.
+    ///
+    /// # Errors
+    /// As [`decode`](crate::decode), at the first byte that no valid index has there. The decoder
+    /// must not be used any more then.
+    pub fn push(
+        &mut self,
+        piece: &[u8],
+        mut each: impl FnMut(ListedChunk),
+    ) -> Result<(), DecodeError> {
+        if self.pending.is_empty() {
+            let taken = self.take(piece, &mut each)?;
+            self.pending.extend_from_slice(&piece[taken..]);
+            return Ok(());
+        }
+        let mut bytes = std::mem::take(&mut self.pending);
+        bytes.extend_from_slice(piece);
+        let taken = self.take(&bytes, &mut each)?;
+        bytes.drain(..taken);
+        self.pending = bytes;
+        Ok(())
+    }
+
+    /// Ends the index: returns the size of the blob in bytes, or `None` where no chunk is listed and
+    /// the blob is not the empty one, as [`decode`](crate::decode) does.
+    ///
+    /// # Errors
+    /// As [`decode`](crate::decode), where the bytes end within a field or the list as a whole is
+    /// not an index of the blob.
+    pub fn finish(self) -> Result<Option<u64>, DecodeError> {
+        if !self.pending.is_empty() || self.skip > 0 || !self.groups.is_empty() {
+            return Err(self.framing(FramingError::Truncated));
+        }
+        match self.check.finish() {
+            Ok(()) => Ok(Some(self.check.size())),
+            Err(IndexError::NoChunks) => Ok(None),
+            Err(error) => Err(DecodeError::Index(error)),
+        }
+    }
+
+    /// Takes as many whole steps from `bytes` as there are; returns how many bytes they have.
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        each: &mut impl FnMut(ListedChunk),
+    ) -> Result<usize, DecodeError> {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            if self.skip > 0 {
+                let skipped = self.skip.min((bytes.len() - taken) as u64);
+                self.skip -= skipped;
+                self.offset += skipped;
+                taken += skipped as usize;
+                continue;
+            }
+            if self.groups.is_empty() {
+                self.field = self.offset;
+            }
+            let mut fields = Fields::new(&bytes[taken..]);
+            let step = match step(&mut fields, &mut self.groups) {
+                // The rest of it may be in the next piece.
+                Err(FramingError::Truncated) => break,
+                step => step.map_err(|error| self.framing(error))?,
+            };
+            taken += fields.offset();
+            self.offset += fields.offset() as u64;
+            match step {
+                Step::Other(skip) => self.skip = skip,
+                Step::Entry(entry) => {
+                    let chunk = self.entry.decode(entry, self.check.chunks())?;
+                    self.check.add(chunk).map_err(DecodeError::Index)?;
+                    each(ListedChunk { chunk, start: self.field, end: self.offset });
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    fn framing(&self, source: FramingError) -> DecodeError {
+        DecodeError::Framing { offset: self.field as usize, source }
+    }
+}
+
+/// Takes an entry, or a key and the number behind it. `Truncated` leaves `groups` as they were.
+fn step<'a>(fields: &mut Fields<'a>, groups: &mut Vec<u32>) -> Result<Step<'a>, FramingError> {
+    let (number, wire_type) = fields.key()?;
+    if groups.is_empty() && number == ENTRY_FIELD {
+        return match wire_type {
+            2 => fields.delimited().map(Step::Entry),
+            other => Err(FramingError::WireType(other)),
+        };
+    }
+    let mut skip = 0;
+    match wire_type {
+        0 => drop(fields.varint()?),
+        1 => skip = 8,
+        2 => skip = fields.varint()?,
+        3 if groups.len() == MAX_NESTING => return Err(FramingError::Nesting),
+        3 => groups.push(number),
+        4 if groups.pop() == Some(number) => {}
+        4 => return Err(FramingError::GroupEnd),
+        5 => skip = 4,
+        other => return Err(FramingError::WireType(other)),
+    }
+    Ok(Step::Other(skip))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    use super::*;
+    use crate::decode::tests::field;
+    use crate::{decode, encode};
+
+    /// What the decoder says of these pieces: the chunks, or the error.
+    fn in_pieces<'a>(
+        blob: Digest,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Option<Vec<ChunkMeta>>, DecodeError> {
+        let mut decoder = Decoder::new(blob);
+        let mut chunks = Vec::new();
+        for piece in pieces {
+            decoder.push(piece, |listed| chunks.push(listed.chunk))?;
+        }
+        Ok(decoder.finish()?.map(|size| {
+            assert_eq!(size, chunks.iter().map(|chunk| chunk.size).sum::<u64>());
+            chunks
+        }))
+    }
+
+    fn whole(blob: Digest, bytes: &[u8]) -> Result<Option<Vec<ChunkMeta>>, DecodeError> {
+        Ok(decode(&blob, bytes)?.map(|index| index.iter().collect()))
+    }
+
+    /// Fields that are to be skipped, some of them broken.
+    fn unknown() -> impl Strategy<Value = Vec<u8>> {
+        let group = proptest::collection::vec(field(), 0..3)
+            .prop_map(|fields| [vec![0x2b], fields.concat(), vec![0x2c]].concat());
+        let bytes = proptest::collection::vec(any::<u8>(), 0..60)
+            .prop_map(|bytes| [vec![0x1a, bytes.len() as u8], bytes].concat());
+        let fixed = any::<[u8; 8]>().prop_map(|bytes| [vec![0x79], bytes.to_vec()].concat());
+        let lone = prop_oneof![Just(vec![0x2b]), Just(vec![0x2c]), Just(vec![0x7d, 1, 2])];
+        prop_oneof![4 => group, 4 => bytes, 4 => fixed, 1 => lone]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 4000,
+            rng_seed: RngSeed::Fixed(2),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn pieces_are_decoded_as_the_whole(
+            fields in proptest::collection::vec(prop_oneof![3 => field(), 1 => unknown()], 0..8),
+            flip in proptest::option::of((any::<prop::sample::Index>(), 0..8u8)),
+            cut in proptest::option::of(any::<prop::sample::Index>()),
+            splits in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let mut bytes = fields.concat();
+            if let (Some((at, bit)), false) = (flip, bytes.is_empty()) {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1 << bit;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len() + 1));
+            }
+            let mut splits: Vec<_> = splits.iter().map(|at| at.index(bytes.len() + 1)).collect();
+            splits.extend([0, bytes.len()]);
+            splits.sort_unstable();
+            for blob in [Digest::of(b"blob"), Digest::EMPTY] {
+                let expected = whole(blob, &bytes);
+                let pieces = splits.windows(2).map(|at| &bytes[at[0]..at[1]]);
+                prop_assert_eq!(&in_pieces(blob, pieces), &expected);
+                prop_assert_eq!(&in_pieces(blob, bytes.chunks(1)), &expected);
+                prop_assert_eq!(&in_pieces(blob, [&bytes[..]]), &expected);
+            }
+        }
+    }
+
+    #[test]
+    fn entries_say_where_they_are() {
+        let chunk = |number: u64| ChunkMeta { digest: Digest::of(&[number as u8]), size: number };
+        let blob = Digest::of(b"blob");
+        let index = castore_core::BlobIndex::new(blob, (1..200).map(chunk)).unwrap();
+        let bytes = encode(&index);
+        for size in [1, 7, 1000, bytes.len()] {
+            let mut decoder = Decoder::new(blob);
+            let mut before = 0;
+            for piece in bytes.chunks(size) {
+                let each = |listed: ListedChunk| {
+                    assert_eq!(listed.start, before);
+                    before = listed.end;
+                    let entry = &bytes[listed.start as usize..listed.end as usize];
+                    let again = decode(&blob, &[entry, entry].concat()).unwrap().unwrap();
+                    assert_eq!(again.get(0), Some(listed.chunk));
+                };
+                decoder.push(piece, each).unwrap();
+            }
+            assert_eq!(before, bytes.len() as u64);
+            assert_eq!(decoder.finish(), Ok(Some(index.size())));
+        }
+    }
+
+    #[test]
+    fn long_unknown_fields_are_not_kept() {
+        let mut decoder = Decoder::new(Digest::of(b"blob"));
+        let piece = vec![0; 1 << 20];
+        // Field 3, of 2^34 bytes.
+        decoder.push(&[0x1a, 0x80, 0x80, 0x80, 0x80, 0x40], |_| panic!("no chunk")).unwrap();
+        for _ in 0..64 {
+            decoder.push(&piece, |_| panic!("no chunk")).unwrap();
+            assert_eq!(decoder.pending.capacity(), 0);
+        }
+        let truncated = DecodeError::Framing { offset: 0, source: FramingError::Truncated };
+        assert_eq!(decoder.finish(), Err(truncated));
+    }
+}
