@@ -66,9 +66,9 @@ pub use builder::{Builder, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFA
 pub use castore_chunker::ChunkParams;
 pub use maintain::{
     Amount, BlobCopy, Checkpoint, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate,
-    EstimateLine, Extent, Finding, GcOptions, GcReport, Histogram, Observer, Outcome, Prices,
-    Problem, Progress, RepairOptions, RepairReport, Roots, Sample, SizeClass, Usage, Verified,
-    VerifyLevel, VerifyOptions, VerifyReport,
+    EstimateLine, Extent, Finding, GcOptions, GcRefusal, GcReport, Histogram, Observer, Outcome,
+    Prices, Problem, Progress, RepairOptions, RepairReport, Roots, Sample, SizeClass, Usage,
+    Verified, VerifyLevel, VerifyOptions, VerifyReport,
 };
 pub use objects::stats::Stats;
 pub use service::ObjectStoreBlobService;

@@ -119,6 +119,7 @@ fn remote(text: &str, options: &[(String, String)]) -> Result<Builder> {
         let known = "memory:, file:, s3:, gs:, az:, http: and https:";
         wrong(format!("{text:?} is not a store; there are {known}")).with_source(error)
     })?;
+    let in_memory = scheme == ObjectStoreScheme::Memory;
     let store: Arc<dyn ObjectStore> = match scheme {
         ObjectStoreScheme::Memory => {
             no_others(options, "a store in memory")?;
@@ -137,7 +138,19 @@ fn remote(text: &str, options: &[(String, String)]) -> Result<Builder> {
             return Err(Error::new(ErrorKind::Unsupported, OPEN, message));
         }
     };
-    Ok(ObjectStoreBlobService::builder(store).base_path(base))
+    let builder = ObjectStoreBlobService::builder(store).base_path(base);
+    Ok(match in_memory {
+        true => builder.longest_request(Duration::ZERO),
+        false => builder.longest_request(longest_request(options)),
+    })
+}
+
+/// How long a request through a network may be under way: as long as one may take, and as long as
+/// others are begun in its stead.
+fn longest_request(options: &[(String, String)]) -> Duration {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let given = options.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case("timeout"));
+    given.and_then(|(_, value)| parse_time(value)).unwrap_or(60 * MINUTE).saturating_add(MINUTE)
 }
 
 fn is_own(key: &str) -> bool {

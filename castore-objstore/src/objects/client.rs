@@ -208,20 +208,47 @@ impl Requests {
         path: Path,
         object: Bytes,
     ) -> Result<()> {
+        self.put_if(operation, digest, path, object, || true).await?;
+        Ok(())
+    }
+
+    /// Makes or replaces an object, if `allowed` still says so at the moment when the request may be
+    /// sent. Returns whether it did.
+    pub(crate) async fn put_if(
+        &self,
+        operation: &'static str,
+        digest: impl Into<Option<Digest>>,
+        path: Path,
+        object: Bytes,
+        allowed: impl FnOnce() -> bool + Send + 'static,
+    ) -> Result<bool> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
         driven(
             operation,
             request.guard(path.clone(), async move {
-                this.counters.requests_put.add(1);
+                let counters = Arc::clone(&this.counters);
+                let allowed = move || {
+                    let allowed = allowed();
+                    counters.requests_put.add(u64::from(allowed));
+                    allowed
+                };
                 match &this.backend {
                     Backend::Local(local) => {
-                        let put = move |local: &Local| local.put(&path, &object);
-                        this.locally(local, request, put).await?;
-                        Ok(())
+                        let put = move |local: &Local| match allowed() {
+                            true => local.put(&path, &object).map(|()| true),
+                            false => Ok(false),
+                        };
+                        let put = this.locally(local, request, put).await?;
+                        put.ok_or_else(|| {
+                            let message = "its directory was removed meanwhile";
+                            let error = Error::new(ErrorKind::Unavailable, operation, message);
+                            request.digest.map_or(error.clone(), |digest| error.with_digest(digest))
+                        })
                     }
-                    Backend::Remote(remote) => {
-                        remote.put(&path, object).await.map_err(|error| request.error(error))
-                    }
+                    Backend::Remote(remote) => remote
+                        .put_if(&path, object, allowed)
+                        .await
+                        .map_err(|error| request.error(error)),
                 }
             }),
         )

@@ -41,9 +41,18 @@ impl Remote {
         take(self.store.get(path).await).await
     }
 
-    pub(crate) async fn put(&self, path: &Path, object: Bytes) -> StoreResult<()> {
+    /// Puts an object if `allowed` says so when the request may be sent; returns whether it did.
+    pub(crate) async fn put_if(
+        &self,
+        path: &Path,
+        object: Bytes,
+        allowed: impl FnOnce() -> bool,
+    ) -> StoreResult<bool> {
         let _permit = self.limits.request().await;
-        self.store.put(path, PutPayload::from_bytes(object)).await.map(drop)
+        if !allowed() {
+            return Ok(false);
+        }
+        self.store.put(path, PutPayload::from_bytes(object)).await.map(|_| true)
     }
 
     /// Deletes an object if `allowed` says so when the request may be sent; returns whether it did.
