@@ -173,6 +173,13 @@ pub(crate) enum Command {
         /// No writer may need more than half of it for a blob
         #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
         grace: Duration,
+        /// The largest share of all chunks, and of all blobs, that may be set aside, from 0 to 1. A run
+        /// that would take more is refused, and so is one that finds chunks but no blob; 1 insists
+        #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+        max_fraction: f64,
+        /// Go on where a blob that --keep names is not in the store
+        #[arg(long, requires = "keep")]
+        allow_absent: bool,
     },
     /// Look whether everything is there and right; print what is not
     Verify(VerifyArgs),

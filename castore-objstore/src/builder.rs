@@ -15,6 +15,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use crate::exec::limits::Limits;
+use crate::maintain::LOOK_LASTS;
 use crate::objects::barrier::Barrier;
 use crate::objects::client::Requests;
 use crate::objects::filesystem::open_files;
@@ -77,6 +78,7 @@ pub struct Builder {
     cutting_threads: Option<NonZeroUsize>,
     grace: Duration,
     retry_timeout: Option<Duration>,
+    longest_request: Option<Duration>,
     rules: Safeguards,
 }
 
@@ -131,6 +133,7 @@ impl Builder {
             cutting_threads: None,
             grace: DEFAULT_GRACE,
             retry_timeout: None,
+            longest_request: None,
             rules: Safeguards::ALL,
         }
     }
@@ -199,11 +202,13 @@ impl Builder {
         self
     }
 
-    /// The shortest grace period with which anybody collects garbage in this store: a day, unless
+    /// The shortest grace period with which any program collects garbage in this store: a day, unless
     /// told otherwise.
     ///
     /// A writer that needs more than half of it looks for its chunks once more before its blob
-    /// is there.
+    /// is there. The shortest that makes sense is four times the
+    /// [longest request](Builder::longest_request) and 11 minutes (docs/gc.md, "The shortest grace
+    /// period").
     pub fn grace(mut self, grace: Duration) -> Builder {
         self.grace = grace;
         self
@@ -223,6 +228,14 @@ impl Builder {
     /// and this service does so only when this is set. For a local directory it has no meaning.
     pub fn retry_timeout(mut self, timeout: Duration) -> Builder {
         self.retry_timeout = Some(timeout);
+        self
+    }
+
+    /// How long one request may be under way, with its retries: 15 seconds for a directory, 61 minutes
+    /// for a URL that is reached through a network, and 15 minutes for any other store, unless told
+    /// otherwise. The [grace period](Builder::grace) has to allow for it.
+    pub fn longest_request(mut self, time: Duration) -> Builder {
+        self.longest_request = Some(time);
         self
     }
 
@@ -279,6 +292,11 @@ impl Builder {
     /// a local store is not there, `PermissionDenied` or `Unavailable` where it cannot be opened.
     pub fn build(self) -> Result<ObjectStoreBlobService> {
         self.check()?;
+        let longest_request = self.longest_request.unwrap_or(match self.target {
+            Target::Directory { .. } => LONGEST_REQUEST_OF_A_DIRECTORY,
+            Target::Store(..) => LONGEST_REQUEST,
+        });
+        check_grace(self.grace, longest_request).map_err(wrong)?;
         let base = Path::parse(&self.base_path)
             .map_err(|error| wrong("the base path is malformed".to_owned()).with_source(error))?;
 
@@ -362,6 +380,36 @@ fn wrong(message: String) -> Error {
     Error::new(ErrorKind::InvalidInput, OPEN, message)
 }
 
+/// How long one request to a store of unknown kind may be under way.
+const LONGEST_REQUEST: Duration = Duration::from_secs(15 * 60);
+
+/// The same for a directory: a disk that is busy, or one in another house.
+const LONGEST_REQUEST_OF_A_DIRECTORY: Duration = Duration::from_secs(15);
+
+/// How far off the store's clock may be: `e` in docs/gc.md.
+const CLOCK_ERROR: Duration = Duration::from_secs(30);
+
+/// Refuses a grace period within which a writer of this crate and a collector cannot keep to their
+/// times: `W + F + e <= G` in docs/gc.md, where `W` is half of `G` and a request, and `F` a look and a
+/// request.
+fn check_grace(grace: Duration, longest_request: Duration) -> std::result::Result<(), String> {
+    let half = longest_request
+        .checked_mul(2)
+        .and_then(|requests| requests.checked_add(LOOK_LASTS + CLOCK_ERROR))
+        .unwrap_or(Duration::MAX);
+    if grace / 2 >= half {
+        return Ok(());
+    }
+    Err(format!(
+        "a grace period of {} s is too short: a writer may take half of it and one request, and a \
+         collector's delete {} s and one request; with requests of up to {} s, the shortest is {} s",
+        grace.as_secs(),
+        LOOK_LASTS.as_secs(),
+        longest_request.as_secs(),
+        half.as_secs().saturating_mul(2),
+    ))
+}
+
 fn open_directory(
     path: &std::path::Path,
     create: bool,
@@ -393,7 +441,36 @@ fn open_directory(
 
 #[cfg(test)]
 mod tests {
-    use super::requests_with_files;
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_grace_period_allows_for_two_requests_of_a_writer_and_a_collector_each() {
+        for (longest, shortest) in [
+            (Duration::from_secs(15), 12 * MINUTE),
+            (15 * MINUTE, 71 * MINUTE),
+            (60 * MINUTE, 251 * MINUTE),
+        ] {
+            check_grace(shortest, longest).unwrap();
+            let refused = check_grace(shortest - Duration::from_secs(1), longest).unwrap_err();
+            assert!(refused.contains(&format!("is {} s", shortest.as_secs())), "{refused}");
+        }
+        check_grace(Duration::ZERO, Duration::ZERO).unwrap_err();
+        check_grace(Duration::MAX, Duration::MAX).unwrap_err();
+    }
+
+    #[test]
+    fn a_builder_refuses_a_grace_period_that_is_too_short() {
+        let memory = || Arc::new(object_store::memory::InMemory::new()) as Arc<dyn ObjectStore>;
+        let error = Builder::of_store(memory()).grace(Duration::ZERO).build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("grace period of 0 s"), "{error}");
+        let two_hours = || Builder::of_store(memory()).grace(120 * MINUTE);
+        two_hours().build().unwrap();
+        let error = two_hours().longest_request(60 * MINUTE).build().unwrap_err();
+        assert!(error.to_string().contains("15060 s"), "{error}");
+    }
 
     #[test]
     fn requests_to_a_directory_leave_files_for_others() {

@@ -70,9 +70,9 @@ pub use builder::{
 pub use castore_chunker::ChunkParams;
 pub use maintain::{
     Amount, BlobCopy, Checkpoint, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate,
-    EstimateLine, Extent, Finding, GcOptions, GcReport, Histogram, Observer, Outcome, Prices,
-    Problem, Progress, RepairOptions, RepairReport, Roots, Sample, SizeClass, Usage, Verified,
-    VerifyLevel, VerifyOptions, VerifyReport,
+    EstimateLine, Extent, Finding, GcOptions, GcRefusal, GcReport, Histogram, Observer, Outcome,
+    Prices, Problem, Progress, RepairOptions, RepairReport, Roots, Sample, SizeClass, Usage,
+    Verified, VerifyLevel, VerifyOptions, VerifyReport,
 };
 pub use objects::stats::Stats;
 pub use redact::redact_url;

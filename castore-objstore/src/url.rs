@@ -129,7 +129,8 @@ fn remote(text: &str, options: &[(String, String)]) -> Result<Builder> {
         ObjectStoreScheme::Memory => {
             no_others(options, "a store in memory")?;
             let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-            return Ok(ObjectStoreBlobService::builder(store).base_path(base));
+            let builder = ObjectStoreBlobService::builder(store).base_path(base);
+            return Ok(builder.longest_request(Duration::ZERO));
         }
         #[cfg(feature = "aws")]
         ObjectStoreScheme::AmazonS3 => cloud::s3(&url, options)?,
@@ -144,7 +145,8 @@ fn remote(text: &str, options: &[(String, String)]) -> Result<Builder> {
             return Err(Error::new(ErrorKind::Unsupported, OPEN, message));
         }
     };
-    Ok(Builder::of_backend(store, backend).base_path(base))
+    let builder = Builder::of_backend(store, backend).base_path(base);
+    Ok(builder.longest_request(longest_request(options)))
 }
 
 /// The part of `url` that its store would not use, and why it is none to be left out silently.
@@ -169,6 +171,14 @@ fn unused_part(url: &Url, scheme: &ObjectStoreScheme) -> Option<&'static str> {
         return Some("a port, but names a bucket: the option endpoint is for the server's address");
     }
     None
+}
+
+/// How long a request through a network may be under way: as long as one may take, and as long as
+/// others are begun in its stead.
+fn longest_request(options: &[(String, String)]) -> Duration {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let given = options.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case("timeout"));
+    given.and_then(|(_, value)| parse_time(value)).unwrap_or(60 * MINUTE).saturating_add(MINUTE)
 }
 
 fn is_own(key: &str) -> bool {

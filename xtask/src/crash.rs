@@ -34,7 +34,7 @@ const DEFAULT_KILLS: usize = 100;
 const STARTS_PER_KILL: usize = 20;
 
 /// Sets aside and removes. Nobody else writes: so it needs no grace.
-const COLLECT: &str = "gc --run --grace 0";
+const COLLECT: &str = "gc --run --grace 0 --max-fraction 1";
 
 /// Something that changes a store.
 struct Operation {

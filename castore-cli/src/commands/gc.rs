@@ -1,15 +1,15 @@
 //! `castore gc`
 
+use std::error::Error as _;
 use std::path::Path;
-use std::time::Duration;
 
 use castore_core::Digest;
-use castore_objstore::{Amount, GcOptions, GcReport, Roots};
+use castore_objstore::{Amount, GcOptions, GcRefusal, GcReport, Roots};
 use futures_util::stream;
 use serde_json::{Value, json};
 
 use super::Mode;
-use crate::failure::{Failure, NO_BLOB, Result, USAGE, say};
+use crate::failure::{CORRUPT, Failure, NO_BLOB, Result, USAGE, say};
 use crate::input::Input;
 use crate::output::{self, shown};
 use crate::phases::Phases;
@@ -20,8 +20,7 @@ pub(crate) async fn run(
     mode: Mode,
     location: &Location,
     keep: Option<&Path>,
-    grace: Duration,
-    really: bool,
+    options: &GcOptions,
 ) -> Result<()> {
     let roots = match keep {
         None => Roots::Blobs,
@@ -32,22 +31,33 @@ pub(crate) async fn run(
     };
     let service = location.open()?;
     service.check().await?;
-    let options = GcOptions::default().grace(grace).dry_run(!really);
     let phases = Phases::start(mode.progress());
-    let report = service.gc(roots, &options, &phases).await;
+    let report = service.gc(roots, options, &phases).await;
     drop(phases);
-    let report = report?;
-    print(mode, &report, really)?;
-    match report.absent.as_slice() {
-        [] => Ok(()),
-        absent => {
-            for digest in absent {
-                say(format_args!(
-                    "castore: no blob {digest} in the store, though it is to be kept"
-                ));
+    let report =
+        report.map_err(|error| match error.source().and_then(|why| why.downcast_ref()) {
+            Some(GcRefusal::Absent { absent, .. }) => {
+                say_absent(absent);
+                Failure::new(NO_BLOB, error.to_string())
             }
-            Err(Failure::reported(NO_BLOB))
-        }
+            _ => error.into(),
+        })?;
+    say_absent(&report.absent);
+    print(mode, &report, options.dry_run)?;
+    for digest in &report.damaged {
+        say(format_args!(
+            "castore: {digest} is needed, and damaged in its place and in all copies that are set aside"
+        ));
+    }
+    match report.damaged.as_slice() {
+        [] => Ok(()),
+        _ => Err(Failure::reported(CORRUPT)),
+    }
+}
+
+fn say_absent(absent: &[Digest]) {
+    for digest in absent {
+        say(format_args!("castore: no blob {digest} in the store, though it is to be kept"));
     }
 }
 
@@ -79,12 +89,14 @@ async fn digests(file: &Path) -> Result<Vec<Digest>> {
     }
 }
 
-fn print(mode: Mode, report: &GcReport, really: bool) -> Result<()> {
+fn print(mode: Mode, report: &GcReport, dry_run: bool) -> Result<()> {
     if mode.json {
         return Ok(output::json(&json!({
             "type": "gc",
-            "dry_run": !really,
+            "dry_run": dry_run,
             "blobs": report.blobs,
+            "named": report.named,
+            "young_blobs": report.young_blobs,
             "chunks_listed": report.chunks_listed,
             "chunks": amount(&report.chunks),
             "set_aside": amount(&report.set_aside),
@@ -94,10 +106,13 @@ fn print(mode: Mode, report: &GcReport, really: bool) -> Result<()> {
             "put_back": amount(&report.put_back),
             "removed": amount(&report.removed),
             "absent": report.absent.iter().map(Digest::to_string).collect::<Vec<_>>(),
+            "damaged": report.damaged.iter().map(Digest::to_string).collect::<Vec<_>>(),
         }))?);
     }
     let rows = [
         ("kept", report.blobs, None, "blobs"),
+        ("named", report.named, None, "blobs that are to be kept"),
+        ("kept as young", report.young_blobs, None, "blobs that are not named"),
         ("in place", report.chunks.objects, Some(&report.chunks), "chunks"),
         ("blobs set aside", report.blobs_set_aside.objects, None, "indexes"),
         (
@@ -112,10 +127,14 @@ fn print(mode: Mode, report: &GcReport, really: bool) -> Result<()> {
         ("waiting", report.waiting.objects, Some(&report.waiting), "that were set aside before"),
     ];
     for (name, objects, bytes, what) in rows {
+        // (Without a list of blobs, none is named, and none is kept as young.)
+        if report.named == 0 && ["named", "kept as young"].contains(&name) {
+            continue;
+        }
         let bytes = bytes.map_or(String::new(), |amount| format!(" ({})", iec(amount.bytes)));
         output::line(format_args!("{name:<15}  {objects} {what}{bytes}"))?;
     }
-    if !really && !mode.quiet {
+    if dry_run && !mode.quiet {
         say("castore: this was a dry run; --run does it");
     }
     Ok(())

@@ -16,6 +16,7 @@ mod stat;
 mod stats;
 mod verify;
 
+use castore_objstore::GcOptions;
 use clap::CommandFactory;
 
 use crate::args::{Args, Command};
@@ -60,8 +61,13 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         }
         Command::Stats { prices } => stats::run(mode, &location()?, &prices).await,
         Command::Diff { first, second } => diff::run(mode, &location()?, &first, &second).await,
-        Command::Gc { keep, grace, run } => {
-            gc::run(mode, &location()?, keep.as_deref(), grace, run).await
+        Command::Gc { keep, grace, run, max_fraction, allow_absent } => {
+            let options = GcOptions::default()
+                .grace(grace)
+                .dry_run(!run)
+                .max_fraction(max_fraction)
+                .allow_absent(allow_absent);
+            gc::run(mode, &location()?, keep.as_deref(), &options).await
         }
         Command::Verify(args) => verify::run(mode, &location()?, &args).await,
         Command::Repair(args) => repair::run(mode, &location()?, &args).await,

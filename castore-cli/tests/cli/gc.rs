@@ -51,13 +51,13 @@ fn garbage_is_shown_then_set_aside_then_removed() {
 
     let_pass(&place, DAY);
     let objects = place.objects();
-    let dry = place.run(&["gc"]);
+    let dry = place.run(&["gc", "--max-fraction", "1"]);
     assert_eq!(dry.code, 0);
     assert!(dry.stderr.contains("--run"), "{dry:?}");
     assert_eq!(number(&dry.text(), "set aside"), garbage);
     assert_eq!(place.objects(), objects, "a dry run changes nothing");
 
-    let json = place.ok(&["--json", "gc", "--run"]);
+    let json = place.ok(&["--json", "gc", "--run", "--max-fraction", "1"]);
     assert!(json.contains("\"set_aside\":{\"bytes\":"), "{json}");
     assert_eq!(count(&place, "chunks"), before - garbage as usize);
     assert_eq!(count(&place, "gc/chunks"), garbage as usize);
@@ -81,7 +81,7 @@ fn a_chunk_that_is_only_aside_is_not_missing() {
     let index = std::fs::read(&path).unwrap();
     place.ok(&["rm", &digest]);
     let_pass(&place, DAY);
-    place.ok(&["gc", "--run"]);
+    place.ok(&["gc", "--run", "--max-fraction", "1"]);
     // As a writer would that had found the chunks before they were set aside.
     std::fs::write(path, index).unwrap();
     let aside = count(&place, "gc/chunks");
@@ -120,15 +120,59 @@ fn only_what_is_to_be_kept_stays() {
 }
 
 #[test]
-fn a_blob_that_is_to_be_kept_and_is_not_there_is_reported() {
+fn a_list_that_names_nothing_of_the_store_is_refused() {
+    let place = Place::new();
+    place.write("a", &noise(300_000, 1));
+    place.ok(&["put", "a"]);
+    let_pass(&place, DAY);
+    place.write("keep", format!("{}\n{}\n", "0".repeat(64), "1".repeat(64)).as_bytes());
+    let objects = place.objects();
+    let more = ["--allow-absent", "--max-fraction", "1"];
+    let line = place.fails(2, &[&["gc", "--run", "--keep", "keep"][..], &more].concat());
+    assert!(line.contains("none of the 2 blobs"), "{line}");
+    assert_eq!(place.objects().len(), objects.len() + 1, "only gc/clock is new");
+}
+
+#[test]
+fn a_blob_that_is_to_be_kept_and_is_absent_stops_the_run_unless_that_is_allowed() {
     let place = Place::new();
     place.write("a", b"a");
-    place.ok(&["put", "a"]);
+    place.write("b", b"b");
+    let kept = place.ok(&["put", "a"])[..64].to_owned();
+    place.ok(&["put", "b"]);
+    let_pass(&place, DAY);
     let absent = "0".repeat(64);
-    place.write("keep", format!("{absent}\n").as_bytes());
-    let ran = place.run(&["-q", "gc", "--keep", "keep"]);
+    place.write("keep", format!("{kept}\n{absent}\n").as_bytes());
+    let ran = place.run(&["-q", "gc", "--run", "--keep", "keep"]);
     assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.stderr.contains(&absent) && ran.stderr.contains("allow-absent"), "{ran:?}");
+    assert_eq!(count(&place, "blobs"), 2);
+
+    let ran = place.run(&["gc", "--run", "--keep", "keep", "--allow-absent"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.stderr.contains(&absent), "{ran:?}");
+    assert_eq!((number(&ran.text(), "named"), number(&ran.text(), "blobs set aside")), (2, 1));
+}
+
+#[test]
+fn a_run_that_would_take_more_than_the_share_is_refused_with_its_numbers() {
+    let place = Place::new();
+    for name in ["a", "b", "c"] {
+        place.write(name, &noise(300_000, u64::from(name.as_bytes()[0])));
+        place.ok(&["put", name]);
+    }
+    let digests = place.ok(&["ls"]);
+    let mut digests = digests.lines();
+    place.ok(&["rm", &digests.next().unwrap()[..64]]);
+    place.ok(&["rm", &digests.next().unwrap()[..64]]);
+    let_pass(&place, DAY);
+    let chunks = count(&place, "chunks");
+    let line = place.fails(1, &["gc", "--run"]);
+    assert!(line.contains("max-fraction") && line.contains('%'), "{line}");
+    assert_eq!(count(&place, "chunks"), chunks);
+    place.ok(&["gc", "--run", "--max-fraction", "0.8"]);
+    assert!(count(&place, "chunks") < chunks);
+    assert_eq!(place.run(&["gc", "--max-fraction", "2"]).code, 2);
 }
 
 #[test]

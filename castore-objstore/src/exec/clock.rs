@@ -48,6 +48,12 @@ thread_local! {
     static AHEAD: std::cell::Cell<Duration> = const { std::cell::Cell::new(Duration::from_secs(1 << 30)) };
 }
 
+/// Sets the wall clock of this thread's tests to a time after the epoch.
+#[cfg(test)]
+pub(crate) fn set(time: Duration) {
+    AHEAD.set(time);
+}
+
 /// Sets the wall clock of this thread's tests forward.
 #[cfg(test)]
 pub(crate) fn pass(time: Duration) {

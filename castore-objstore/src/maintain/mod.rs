@@ -13,7 +13,8 @@ mod verify;
 
 pub use copy::{BlobCopy, CopiedBlob, CopyOptions, CopyOutcome};
 pub use diff::{Difference, Extent};
-pub use gc::{Amount, GcOptions, GcReport, Roots};
+pub(crate) use gc::LOOK_LASTS;
+pub use gc::{Amount, GcOptions, GcRefusal, GcReport, Roots};
 pub use observer::{Observer, Progress};
 pub use repair::{Outcome, RepairOptions, RepairReport};
 pub use sample::Sample;

@@ -194,24 +194,53 @@ impl Requests {
         path: Path,
         object: Bytes,
     ) -> Result<()> {
+        self.put_if(operation, digest, path, object, || true).await?;
+        Ok(())
+    }
+
+    /// Makes or replaces an object, if `allowed` still says so at the moment when the request may be
+    /// sent. Returns whether it did.
+    pub(crate) async fn put_if(
+        &self,
+        operation: &'static str,
+        digest: impl Into<Option<Digest>>,
+        path: Path,
+        object: Bytes,
+        mut allowed: impl FnMut() -> bool + Send + 'static,
+    ) -> Result<bool> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
         driven(
             operation,
             request.guard(path.clone(), async move {
-                this.counters.requests_put.add(1);
+                let counters = Arc::clone(&this.counters);
+                // A request counts once, however often it is tried.
+                let mut sent = false;
+                let mut allowed = move || {
+                    let allowed = allowed();
+                    counters.requests_put.add(u64::from(allowed && !sent));
+                    sent |= allowed;
+                    allowed
+                };
                 match &this.backend {
                     Backend::Local(local) => {
                         // The key of a chunk or an index says what it holds. Of other objects the time
                         // matters, and they are written again under the same key.
                         let durable = request.digest.is_some();
                         let how = if durable { Put::Durable } else { Put::AtOnce };
-                        let put = move |local: &Local| local.put(&path, &object, how);
-                        this.locally(local, request, put).await?;
-                        Ok(())
+                        let put = move |local: &Local| match allowed() {
+                            true => local.put(&path, &object, how).map(|()| true),
+                            false => Ok(false),
+                        };
+                        let put = this.locally(local, request, put).await?;
+                        put.ok_or_else(|| {
+                            let message = "its directory was removed meanwhile";
+                            request.about(Error::new(ErrorKind::Unavailable, operation, message))
+                        })
                     }
-                    Backend::Remote(remote) => {
-                        remote.put(&path, object).await.map_err(|error| request.error(error))
-                    }
+                    Backend::Remote(remote) => remote
+                        .put_if(&path, object, allowed)
+                        .await
+                        .map_err(|error| request.error(error)),
                 }
             }),
         )

@@ -131,19 +131,27 @@ impl Remote {
         self.persist(None, |_| false, get).await
     }
 
-    pub(crate) async fn put(&self, path: &Path, object: Bytes) -> StoreResult<()> {
+    /// Puts an object if `allowed` says so when the request may be sent, and before each further
+    /// attempt. Returns whether the object is there: where not, an attempt may have taken effect.
+    pub(crate) async fn put_if(
+        &self,
+        path: &Path,
+        object: Bytes,
+        mut allowed: impl FnMut() -> bool,
+    ) -> StoreResult<bool> {
         let bytes = object.len() as u64;
         let line = self.patience.as_ref().map(|patience| (&patience.up, bytes));
         let put = |load: Option<Load>| {
-            let payload = PutPayload::from_bytes(object.clone());
+            let payload = allowed().then(|| PutPayload::from_bytes(object.clone()));
             async move {
+                let Some(payload) = payload else { return Ok(false) };
                 let limit = load.as_ref().map(Load::allowance);
                 match within(limit, self.store.put(path, payload)).await {
                     Ok(_) => {
                         if let Some(load) = load {
                             load.arrived();
                         }
-                        Ok(())
+                        Ok(true)
                     }
                     Err(error) => Err(stalled(load, error)),
                 }

@@ -1,7 +1,7 @@
 //! Indexes: fetched and decoded, written and committed.
 
 use bytes::Bytes;
-use castore_core::{BlobIndex, Digest, Result};
+use castore_core::{BlobIndex, Digest, Error, ErrorKind, Result};
 
 use super::Store;
 use super::chunk::There;
@@ -9,6 +9,10 @@ use crate::error::corrupt;
 use crate::exec::clock::Moment;
 use crate::exec::limits::off_thread;
 use crate::objects::client::unreadable;
+
+/// How often an index is tried to be sent, where its request has to wait for so long that its chunks are
+/// looked for again.
+const SENDS: usize = 3;
 
 const INDEX: &str = "store the index of blob";
 pub(crate) const READ_INDEX: &str = "read the index of blob";
@@ -25,14 +29,31 @@ pub(crate) enum Listed {
 impl Store {
     /// Writes an index, whatever is there. Its chunks are stored; `seen` is when the first of them was
     /// seen to be.
+    ///
+    /// The index is not sent where the chunks were seen too long ago at the moment when the request may
+    /// be sent: then they are looked for again.
+    ///
+    /// # Errors
+    /// Those of [`Self::check_again`], and `Unavailable` where the request has to wait for too long each
+    /// time.
     pub(crate) async fn write_index(&self, index: &BlobIndex, seen: Option<Moment>) -> Result<()> {
         let (digest, object) = (index.digest(), castore_proto::encode(index));
         self.flush_chunks().await?;
-        if let Some(seen) = seen {
-            self.check_again(index, seen).await?;
+        let mut seen = seen;
+        for _ in 0..SENDS {
+            if let Some(before) = seen {
+                seen = Some(self.check_again(index, before).await?);
+            }
+            let in_time = self.in_time();
+            let allowed = move || seen.is_none_or(in_time);
+            let path = self.layout.blob(&digest);
+            if self.requests.put_if(INDEX, digest, path, object.clone(), allowed).await? {
+                return self.flush().await;
+            }
         }
-        self.requests.put(INDEX, digest, self.layout.blob(&digest), object).await?;
-        self.flush().await
+        let message =
+            "the request has to wait for longer than half the grace period; store it again";
+        Err(Error::new(ErrorKind::Unavailable, INDEX, message).with_digest(digest))
     }
 
     /// Writes the index of a blob whose chunks are stored, unless it is there. `any_new` says that

@@ -1,7 +1,8 @@
 //! Before an index is written: chunks that were seen too long ago are looked for again.
 //!
-//! A collector of garbage may have set aside what no index lists yet, and removes it for good a
-//! grace period after. docs/gc.md counts how long a writer may take.
+//! A collector of garbage may have set aside chunks that no index lists yet, and removes them for good a
+//! grace period later. docs/gc.md counts how long a writer may take, and says why the clocks of this
+//! machine measure it and not the store's.
 
 use std::collections::HashSet;
 
@@ -18,20 +19,20 @@ const TIMES: usize = 3;
 
 impl Store {
     /// Makes sure that all chunks of a blob are in the store, and were when half the grace period was
-    /// not over yet; `seen` is when the first of them was seen. All of them are durable then.
+    /// not over yet; `seen` is when the first of them was seen. All of them are durable then. Returns when
+    /// the first of them was last seen.
     ///
     /// # Errors
     /// `Unavailable` where a chunk was removed since, or looking takes longer than it may: storing the
     /// blob again helps.
-    pub(crate) async fn check_again(&self, index: &BlobIndex, mut seen: Moment) -> Result<()> {
+    pub(crate) async fn check_again(&self, index: &BlobIndex, mut seen: Moment) -> Result<Moment> {
         let failed = |message: &str| {
             Error::new(ErrorKind::Unavailable, OPERATION, message).with_digest(index.digest())
         };
-        let in_time =
-            |seen: Moment| seen.elapsed() <= self.recheck_after || !self.rules.writer_checks_again;
+        let in_time = self.in_time();
         for _ in 0..TIMES {
             if in_time(seen) {
-                return Ok(());
+                return Ok(seen);
             }
             tracing::info!(blob = %index.digest(), "its chunks were seen long ago: looking again");
             seen = Moment::now();
@@ -44,9 +45,15 @@ impl Store {
             self.flush().await?;
         }
         match in_time(seen) {
-            true => Ok(()),
+            true => Ok(seen),
             false => Err(failed("looking for its chunks takes longer than half the grace period")),
         }
+    }
+
+    /// Tells whether an index may still be sent whose chunks were seen at a moment.
+    pub(crate) fn in_time(&self) -> impl Fn(Moment) -> bool + Copy + Send + 'static {
+        let (time, checks) = (self.recheck_after, self.rules.writer_checks_again);
+        move |seen| seen.elapsed() <= time || !checks
     }
 
     async fn first_not_in_place(&self, index: &BlobIndex, seen: Moment) -> Result<Option<Digest>> {
@@ -143,5 +150,31 @@ mod tests {
         moment::pass(DAY / 2 - SECOND);
         service.shared.check_again(&index, seen).await.unwrap();
         assert_eq!(service.stats(), before);
+    }
+
+    #[tokio::test]
+    async fn an_index_whose_request_had_to_wait_for_too_long_is_checked_again_and_not_sent() {
+        let store = Arc::new(InMemory::new());
+        let builder = ObjectStoreBlobService::builder(Arc::clone(&store) as Arc<dyn ObjectStore>);
+        let params = ChunkParams::new(64, 256, 1024).unwrap();
+        let service = builder.chunk_params(params).requests(1).build().unwrap();
+        let (index, first, seen) = stored(&service).await;
+        let layout = Layout::new(&Path::default());
+        store.delete(&layout.blob(&index.digest())).await.unwrap();
+
+        let busy = service.shared.limits.request().await;
+        let shared = Arc::clone(&service.shared);
+        let written = tokio::spawn(async move { shared.write_index(&index, Some(seen)).await });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        moment::pass(DAY / 2 + SECOND);
+        store.delete(&layout.chunk(&first)).await.unwrap();
+        drop(busy);
+        let error = written.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains(&first.to_string()), "{error}");
+        let blob = layout.blob(&error.digest().unwrap());
+        store.head(&blob).await.expect_err("no index lists a chunk that is gone");
     }
 }

@@ -14,8 +14,10 @@ pub(crate) struct Safeguards {
     pub(crate) copy_aside: bool,
     /// Each batch has keys of its own for its copies.
     pub(crate) keys_of_its_own: bool,
-    /// A batch deletes nothing once it is older than a batch may be.
+    /// A batch deletes nothing long after its last look, or once it is older than a batch may be.
     pub(crate) deletes_in_time: bool,
+    /// A batch deletes nothing once another collector has revoked it.
+    pub(crate) deletes_unless_revoked: bool,
     /// A copy goes only after the chunk is in its place again.
     pub(crate) put_back_first: bool,
     /// A writer whose chunks were seen long ago looks for them again.
@@ -33,6 +35,7 @@ impl Safeguards {
         copy_aside: true,
         keys_of_its_own: true,
         deletes_in_time: true,
+        deletes_unless_revoked: true,
         put_back_first: true,
         writer_checks_again: true,
         reader_looks_aside: true,

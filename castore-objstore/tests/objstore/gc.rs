@@ -7,21 +7,32 @@ use std::time::Duration;
 use bytes::Bytes;
 use castore_core::{BlobIndex, BlobService, Digest, ErrorKind};
 use castore_objstore::{
-    GcOptions, GcReport, ObjectStoreBlobService, Roots, VerifyLevel, VerifyOptions,
+    GcOptions, GcRefusal, GcReport, ObjectStoreBlobService, Roots, VerifyLevel, VerifyOptions,
 };
 use futures_util::stream;
 use object_store::ObjectStoreExt;
 use object_store::local::LocalFileSystem;
 
 use crate::support::data::{random, tiny};
-use crate::support::probe::{Kind, Part, Probe, broken};
+use crate::support::probe::{ALWAYS, Effect, Kind, Part, Probe, broken};
 use crate::support::service::{
     assert_absent, chunk_key, index_key, put, read, read_until_error, service_with,
 };
 
-/// Nothing has to be old.
+/// Nothing has to be old, and everything may go.
 fn at_once() -> GcOptions {
-    GcOptions::default().grace(Duration::ZERO)
+    GcOptions::default().grace(Duration::ZERO).max_fraction(1.0)
+}
+
+/// These blobs are to be kept.
+fn keep(digests: &[Digest]) -> Roots {
+    let digests: Vec<_> = digests.iter().copied().map(Ok).collect();
+    Roots::keep(stream::iter(digests))
+}
+
+/// How many objects of each part there are.
+async fn counts(probe: &Probe) -> [usize; 2] {
+    [probe.objects(Part::Blobs).await.len(), probe.objects(Part::Chunks).await.len()]
 }
 
 async fn gc(service: &ObjectStoreBlobService) -> GcReport {
@@ -62,7 +73,7 @@ async fn what_no_index_lists_is_set_aside_and_then_removed() {
 async fn what_is_young_stays() {
     let probe = Probe::new();
     let (service, _, _, garbage) = with_garbage(&probe).await;
-    let hour = GcOptions::default().grace(Duration::from_secs(3600));
+    let hour = at_once().grace(Duration::from_secs(3600));
     let report = service.gc(Roots::Blobs, &hour, &()).await.unwrap();
     assert_eq!(report.set_aside.objects, 0);
     assert_eq!(report.young.objects, garbage.len() as u64);
@@ -161,24 +172,17 @@ async fn a_chunk_that_is_nowhere_is_missing() {
 async fn only_what_is_kept_stays_and_its_chunks() {
     let probe = Probe::new();
     let service = service_with(&probe, tiny());
-    let (a, b, bare) = (random("a", 5000), random("b", 5000), random("bare", 60));
+    let (a, b) = (random("a", 5000), random("b", 5000));
     let (a_digest, b_digest) = (put(&service, &a).await, put(&service, &b).await);
-    let bare_digest = put(&service, &bare).await;
-    service.remove(&bare_digest).await.unwrap();
     let absent = Digest::of(b"absent");
-    let keep = |digests: &[Digest]| {
-        let digests: Vec<_> = digests.iter().copied().map(Ok).collect();
-        Roots::keep(stream::iter(digests))
-    };
-    let kept = [a_digest, bare_digest, absent, Digest::EMPTY];
-    let report = service.gc(keep(&kept), &at_once(), &()).await.unwrap();
+    let kept = [a_digest, absent, Digest::EMPTY];
+    let allowed = at_once().allow_absent(true);
+    let report = service.gc(keep(&kept), &allowed, &()).await.unwrap();
     assert_eq!(report.absent, [absent]);
-    assert_eq!(report.blobs, 2);
+    assert_eq!((report.named, report.blobs, report.young_blobs), (3, 1, 0));
     assert_eq!(report.blobs_set_aside.objects, 1);
     assert_absent(&service, &b_digest).await;
     assert_eq!(read(&service, &a_digest).await, a);
-    let chunk = service.get_chunk(&bare_digest).await.unwrap();
-    assert_eq!(chunk, Some(bare), "a chunk that was named is kept");
 
     let report = service.gc(keep(&[b_digest]), &at_once(), &()).await.unwrap();
     assert_eq!(report.absent, []);
@@ -186,8 +190,212 @@ async fn only_what_is_kept_stays_and_its_chunks() {
     assert_absent(&service, &a_digest).await;
 
     let day = GcOptions::default();
-    service.gc(keep(&[Digest::EMPTY]), &day, &()).await.unwrap();
+    let report = service.gc(keep(&[Digest::EMPTY]), &day, &()).await.unwrap();
     assert_eq!(read(&service, &b_digest).await, b, "it is young, and so it stays");
+    assert_eq!((report.named, report.young_blobs), (1, 1));
+}
+
+#[tokio::test]
+async fn a_chunk_without_an_index_is_no_blob_that_can_be_kept() {
+    let probe = Probe::new();
+    let service = service_with(&probe, tiny());
+    put(&service, &random("a", 5000)).await;
+    let bare = put(&service, &random("bare", 60)).await;
+    service.remove(&bare).await.unwrap();
+    let before = counts(&probe).await;
+    let error = service.gc(keep(&[bare]), &at_once(), &()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(counts(&probe).await, before);
+}
+
+fn refusal(error: &castore_core::Error) -> &GcRefusal {
+    std::error::Error::source(error).and_then(|source| source.downcast_ref()).expect("a refusal")
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_fit_the_store_changes_nothing() {
+    let probe = Probe::new();
+    let (service, wanted, ..) = with_garbage(&probe).await;
+    let before = counts(&probe).await;
+    let [one, two] = [Digest::of(b"absent"), Digest::of(b"absent, too")];
+    let allowed = at_once().allow_absent(true);
+    for list in [&[][..], &[one, two]] {
+        let error = service.gc(keep(list), &allowed, &()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let named = list.len() as u64;
+        assert_eq!(*refusal(&error), GcRefusal::NoneOfTheNamed { named });
+    }
+    let list = [Digest::of(&wanted), one];
+    let error = service.gc(keep(&list), &at_once(), &()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(*refusal(&error), GcRefusal::Absent { named: 2, absent: vec![one] });
+    assert_eq!(counts(&probe).await, before);
+}
+
+#[tokio::test]
+async fn a_run_that_would_take_more_than_its_share_changes_nothing() {
+    let probe = Probe::new();
+    let (service, _, _, garbage) = with_garbage(&probe).await;
+    let before = counts(&probe).await;
+    // More than a half of the bytes is garbage.
+    let default = GcOptions::default().grace(Duration::ZERO);
+    for options in [default.clone(), default.clone().dry_run(true)] {
+        let error = service.gc(Roots::Blobs, &options, &()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Other);
+        assert!(error.to_string().contains("max-fraction"), "{error}");
+        let GcRefusal::TooManyChunks { unwanted, chunks, .. } = refusal(&error) else {
+            panic!("{error}")
+        };
+        assert_eq!(unwanted.objects, garbage.len() as u64);
+        assert_eq!(chunks.objects, before[1] as u64);
+    }
+    let wrong = default.clone().max_fraction(1.5);
+    let error = service.gc(Roots::Blobs, &wrong, &()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(counts(&probe).await, before);
+    let report = service.gc(Roots::Blobs, &default.max_fraction(0.7), &()).await.unwrap();
+    assert_eq!(report.set_aside.objects, garbage.len() as u64);
+}
+
+#[tokio::test]
+async fn of_three_blobs_two_are_not_set_aside_unless_that_is_meant() {
+    let probe = Probe::new();
+    let service = service_with(&probe, tiny());
+    let mut digests = Vec::new();
+    for name in ["a", "b", "c"] {
+        digests.push(put(&service, &random(name, 5000)).await);
+    }
+    let before = counts(&probe).await;
+    let options = GcOptions::default().grace(Duration::ZERO);
+    let error = service.gc(keep(&digests[..1]), &options, &()).await.unwrap_err();
+    let max_fraction = 0.5;
+    assert_eq!(*refusal(&error), GcRefusal::TooManyBlobs { unwanted: 2, blobs: 3, max_fraction });
+    assert_eq!(counts(&probe).await, before);
+}
+
+#[tokio::test]
+async fn a_store_without_an_index_keeps_its_chunks_and_its_copies() {
+    let probe = Probe::new();
+    let (service, wanted, ..) = with_garbage(&probe).await;
+    gc(&service).await;
+    let digest = Digest::of(&wanted);
+    let index = probe.object(&index_key(&digest)).await;
+    probe.remove(&index_key(&digest)).await;
+    let options = GcOptions::default().grace(Duration::ZERO);
+    let before = counts(&probe).await;
+    for _ in 0..2 {
+        let error = service.gc(Roots::Blobs, &options, &()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Other);
+        assert!(matches!(refusal(&error), GcRefusal::NoIndex { .. }), "{error}");
+    }
+    assert_eq!(counts(&probe).await, before);
+    probe.overwrite(&index_key(&digest), index).await;
+    assert_eq!(read(&service, &digest).await, wanted);
+}
+
+#[tokio::test]
+async fn an_index_in_another_directory_keeps_nothing() {
+    let probe = Probe::new();
+    let (service, _, _, garbage) = with_garbage(&probe).await;
+    let key = index_key(&garbage.digest());
+    let stray = key.as_ref().replacen("blobs/b3/", "blobs/b3/backup/", 1);
+    probe.overwrite(&stray.as_str().into(), castore_proto::encode(&garbage)).await;
+    // A chunk there is no chunk of the store, either.
+    let chunk = chunk_key(&garbage.get(0).unwrap().digest);
+    let stray_chunk = chunk.as_ref().replacen("chunks/b3/", "chunks/b3/backup/", 1);
+    probe.overwrite(&stray_chunk.as_str().into(), "not ours").await;
+    let report = gc(&service).await;
+    assert_eq!(report.blobs, 1);
+    assert_eq!(report.set_aside.objects, garbage.len() as u64);
+    probe.object(&stray_chunk.as_str().into()).await;
+}
+
+/// The copy of a chunk that a batch `batch` has made.
+fn aside_key(chunk: &Digest, batch: &str) -> object_store::path::Path {
+    format!("gc/chunks/b3/{chunk:.4}/{chunk}.{batch}").into()
+}
+
+/// Moves the first chunk of a blob aside: a good copy under one batch, and junk under the other.
+async fn with_copies(probe: &Probe, chunk: &Digest, good: &[&str], junk: &[&str]) {
+    let stored = probe.object(&chunk_key(chunk)).await;
+    for batch in good.iter().chain(junk) {
+        for record in ["begun", "done"] {
+            probe.overwrite(&format!("gc/batches/{batch}.{record}").into(), Bytes::new()).await;
+        }
+    }
+    for batch in good {
+        probe.overwrite(&aside_key(chunk, batch), stored.clone()).await;
+    }
+    for batch in junk {
+        probe.overwrite(&aside_key(chunk, batch), "junk").await;
+    }
+    probe.remove(&chunk_key(chunk)).await;
+}
+
+#[tokio::test]
+async fn a_junk_copy_is_never_put_back() {
+    for (good, junk) in [("batch-1", "batch-2"), ("batch-2", "batch-1")] {
+        let probe = Probe::new();
+        let service = service_with(&probe, tiny());
+        let data = random("copies", 5000);
+        let digest = put(&service, &data).await;
+        let chunk = service.chunks(&digest).await.unwrap().unwrap().get(0).unwrap().digest;
+        with_copies(&probe, &chunk, &[good], &[junk]).await;
+        let report = gc(&service).await;
+        assert_eq!((report.put_back.objects, report.damaged.as_slice()), (1, &[][..]));
+        assert_eq!(read(&service_with(&probe, tiny()), &digest).await, data);
+    }
+}
+
+#[tokio::test]
+async fn copies_that_are_all_junk_stay_aside_and_are_reported() {
+    let probe = Probe::new();
+    let service = service_with(&probe, tiny());
+    let digest = put(&service, &random("copies", 5000)).await;
+    let chunk = service.chunks(&digest).await.unwrap().unwrap().get(0).unwrap().digest;
+    with_copies(&probe, &chunk, &[], &["batch-1", "batch-2"]).await;
+    for _ in 0..2 {
+        let report = gc(&service).await;
+        assert_eq!((report.put_back.objects, report.removed.objects), (0, 0));
+        assert_eq!(report.damaged, [chunk]);
+        for batch in ["batch-1", "batch-2"] {
+            assert_eq!(probe.object(&aside_key(&chunk, batch)).await, "junk");
+        }
+    }
+    assert!(!probe.objects(Part::Chunks).await.contains(&chunk_key(&chunk)));
+}
+
+#[tokio::test]
+async fn the_last_good_copy_replaces_a_damaged_chunk_before_it_goes() {
+    let probe = Probe::new();
+    let service = service_with(&probe, tiny());
+    let data = random("copies", 5000);
+    let digest = put(&service, &data).await;
+    let chunk = service.chunks(&digest).await.unwrap().unwrap().get(0).unwrap().digest;
+    with_copies(&probe, &chunk, &["batch-1"], &[]).await;
+    probe.overwrite(&chunk_key(&chunk), "damaged").await;
+    let report = gc(&service).await;
+    assert_eq!((report.put_back.objects, report.damaged.len()), (1, 0));
+    assert_eq!(read(&service_with(&probe, tiny()), &digest).await, data);
+}
+
+#[tokio::test]
+async fn an_index_is_put_back_from_a_copy_that_can_be_decoded() {
+    let probe = Probe::new();
+    let service = service_with(&probe, tiny());
+    let data = random("named", 5000);
+    let digest = put(&service, &data).await;
+    let stored = probe.object(&index_key(&digest)).await;
+    for (batch, bytes) in [("batch-1", Bytes::from("junk")), ("batch-2", stored)] {
+        let key = format!("gc/blobs/b3/{digest:.4}/{digest}.{batch}");
+        probe.overwrite(&key.into(), bytes).await;
+        let record = format!("gc/batches/{batch}.done");
+        probe.overwrite(&record.into(), Bytes::new()).await;
+    }
+    probe.remove(&index_key(&digest)).await;
+    let report = service.gc(keep(&[digest]), &at_once(), &()).await.unwrap();
+    assert_eq!((report.put_back.objects, report.blobs), (1, 1));
+    assert_eq!(read(&service_with(&probe, tiny()), &digest).await, data);
 }
 
 #[tokio::test]
@@ -210,7 +418,7 @@ async fn a_run_that_fails_anywhere_is_finished_by_another() {
             let probe = Probe::new();
             let (service, wanted, _, garbage) = with_garbage(&probe).await;
             for part in [Part::Blobs, Part::Chunks] {
-                let effect = crate::support::probe::Effect::Fail(broken);
+                let effect = Effect::Fail(broken);
                 probe.fault(kind, part, number..number + 1, effect);
             }
             let _ = service.gc(Roots::Blobs, &at_once(), &()).await;
@@ -227,6 +435,20 @@ async fn a_run_that_fails_anywhere_is_finished_by_another() {
 }
 
 #[tokio::test]
+async fn an_original_stays_whose_copy_is_not_complete() {
+    let probe = Probe::new();
+    let (service, ..) = with_garbage(&probe).await;
+    let before = probe.objects(Part::Chunks).await;
+    probe.fault(Kind::Other, Part::Chunks, ALWAYS, Effect::CutCopy);
+    let error = service.gc(Roots::Blobs, &at_once(), &()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("copy"), "{error}");
+    for chunk in before {
+        probe.object(&chunk).await;
+    }
+}
+
+#[tokio::test]
 async fn an_object_of_no_bytes_is_left_alone() {
     let probe = Probe::new();
     let service = service_with(&probe, tiny());
@@ -234,6 +456,18 @@ async fn an_object_of_no_bytes_is_left_alone() {
     probe.overwrite(&chunk_key(&digest), Bytes::new()).await;
     let report = gc(&service).await;
     assert_eq!(report.set_aside.objects, 0, "a writer may be storing it anew");
+}
+
+#[tokio::test]
+async fn unfinished_files_of_a_killed_run_are_removed_when_they_are_old() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = ObjectStoreBlobService::local(directory.path()).build().unwrap();
+    put(&service, &random("a", 60)).await;
+    let name = format!("gc/chunks/b3/1234/{}.batch#1", Digest::of(b"x"));
+    std::fs::create_dir_all(directory.path().join("gc/chunks/b3/1234")).unwrap();
+    std::fs::write(directory.path().join(&name), "cut off").unwrap();
+    gc(&service).await;
+    assert!(directory.path().join(&name).exists(), "another run may be writing it");
 }
 
 #[tokio::test]

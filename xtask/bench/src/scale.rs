@@ -241,7 +241,7 @@ impl Subject {
     }
 
     async fn gc(&self, dry_run: bool) -> Result<()> {
-        let options = GcOptions::default().grace(Duration::ZERO).dry_run(dry_run);
+        let options = GcOptions::default().grace(Duration::ZERO).max_fraction(1.0).dry_run(dry_run);
         let report = self.service.gc(Roots::Blobs, &options, &()).await?;
         let found = Filled {
             blobs: report.blobs,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use castore_core::{Digest, Result};
+use castore_core::{Digest, ErrorKind, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 
@@ -23,6 +23,8 @@ pub(super) struct Found {
     pub(super) kept: Option<DigestSet>,
     /// The indexes of the blobs that are not kept.
     pub(super) unwanted: Vec<Unwanted>,
+    /// How many indexes there are.
+    pub(super) indexes: u64,
 }
 
 /// An object that is to be set aside.
@@ -48,13 +50,18 @@ impl Run<'_> {
                 Some(kept)
             }
         };
-        let mut found = Found { listed: DigestSet::new(), kept, unwanted: Vec::new() };
+        let (listed, unwanted) = (DigestSet::new(), Vec::new());
+        let mut found = Found { listed, kept, unwanted, indexes: 0 };
+        self.report.named = found.kept.as_ref().map_or(0, DigestSet::len);
         let mut in_place = DigestSet::new();
         let mut phase = Phase::new(self.observer, "read the indexes", None);
         let (shared, at_once, age) = (self.shared, self.at_once(), self.age());
-        let (kept, unwanted) = (&found.kept, &mut found.unwanted);
+        let (kept, unwanted, count) = (&found.kept, &mut found.unwanted, &mut found.indexes);
         let wanted = shared.objects(OPERATION, shared.layout.blobs()).try_filter_map(|object| {
-            let wanted = object.digest.filter(|digest| {
+            // A stray, such as a copy of a shard in another directory, is no blob.
+            let digest = object.digest;
+            *count += u64::from(digest.is_some());
+            let wanted = digest.filter(|digest| {
                 let kept = kept.as_ref().is_none_or(|kept| kept.contains(digest));
                 let kept = kept || !age.is_old(object.modified);
                 if !kept {
@@ -77,7 +84,8 @@ impl Run<'_> {
             if let Some(chunks) = chunks {
                 chunks.into_iter().for_each(|chunk| found.listed.insert(chunk));
                 self.report.blobs += 1;
-                if kept.is_some() {
+                if let Some(kept) = kept {
+                    self.report.young_blobs += u64::from(!kept.contains(&digest));
                     in_place.insert(digest);
                 }
             }
@@ -88,25 +96,21 @@ impl Run<'_> {
             in_place.sort();
             let others = kept.iter().filter(|digest| !in_place.contains(digest));
             let others: Vec<Digest> = others.copied().collect();
-            self.look_for_others(others, &mut found.listed).await?;
+            self.look_aside(others, &mut found.listed).await?;
+            self.refuse_absent()?;
         }
         found.listed.sort();
         self.report.chunks_listed = found.listed.len();
         Ok(found)
     }
 
-    /// Blobs that were named and have no index in its place. It may be set aside; or the blob is a
-    /// chunk, which stands for itself.
-    async fn look_for_others(
-        &mut self,
-        digests: Vec<Digest>,
-        listed: &mut DigestSet,
-    ) -> Result<()> {
+    /// Blobs that were named and have no index in its place: it may be set aside.
+    async fn look_aside(&mut self, digests: Vec<Digest>, listed: &mut DigestSet) -> Result<()> {
         let (shared, at_once) = (self.shared, self.at_once());
         let mut others = stream::iter(digests)
             .map(|digest| {
                 let shared = Arc::clone(shared);
-                let look = driven(OPERATION, async move { shared.other_root(digest).await });
+                let look = driven(OPERATION, async move { shared.chunks_aside(digest).await });
                 async move { Ok((digest, look.await?)) }
             })
             .buffer_unordered(at_once);
@@ -126,17 +130,21 @@ impl Run<'_> {
 }
 
 impl Store {
-    /// The chunks of a blob that is to be kept, and has no index in its place.
-    async fn other_root(self: &Arc<Store>, digest: Digest) -> Result<Option<Vec<Digest>>> {
+    /// The chunks of a blob that is to be kept, and whose index is only set aside. All copies are tried.
+    ///
+    /// # Errors
+    /// `Corrupt` where there are copies, and none of them can be decoded.
+    async fn chunks_aside(self: &Arc<Store>, digest: Digest) -> Result<Option<Vec<Digest>>> {
+        let mut malformed = None;
         for copy in self.copies_aside(OPERATION, Kind::Blob, &digest).await? {
-            if let Some(chunks) = self.listed_chunks(digest, copy.path, copy.size).await? {
-                return Ok(Some(chunks));
+            match self.listed_chunks(digest, copy.path, copy.size).await {
+                Ok(Some(chunks)) => return Ok(Some(chunks)),
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::Corrupt => malformed = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        let chunk = self.requests.head(OPERATION, digest, self.layout.chunk(&digest)).await?;
-        let there = chunk.is_some()
-            || !self.copies_aside(OPERATION, Kind::Chunk, &digest).await?.is_empty();
-        Ok(there.then(|| vec![digest]))
+        malformed.map_or(Ok(None), Err)
     }
 
     /// The chunks that the index at `path` lists, or `None` where there is none. `size` is its size in

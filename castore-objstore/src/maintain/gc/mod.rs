@@ -1,9 +1,10 @@
 //! Collecting garbage: chunks that no index lists are set aside, and removed a grace period later.
 //!
-//! docs/gc.md has the protocol and the argument for it. In short: what a run finds unlisted it copies
-//! aside and deletes from its place (`set_aside.rs`). A run that comes at least a grace period after looks
-//! at all indexes again (`mark.rs`), puts back what some index lists by then, and removes the rest
-//! (`sweep.rs`). Whoever relied on the chunk before it was deleted has written an index by then.
+//! docs/gc.md has the protocol and the argument for it. In short: a run copies unlisted chunks aside and
+//! deletes them from their place (`set_aside.rs`). A run that comes at least a grace period later reads
+//! all indexes again (`mark.rs`), puts back the chunks that an index lists by then, and removes the rest
+//! (`sweep.rs`). A writer that relied on a chunk before it was deleted has written its index by then.
+//! A run that looks like a mistake is refused (`refusal.rs`).
 
 mod digest_set;
 mod mark;
@@ -11,8 +12,11 @@ mod mark;
 mod model;
 #[cfg(test)]
 mod power_cut;
+mod records;
+mod refusal;
 mod set_aside;
 mod sweep;
+mod unfinished;
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,16 +35,21 @@ use crate::store::layout::Kind;
 
 const OPERATION: &str = "collect garbage";
 
+/// How long before a delete a collector may have begun to look whether its batch is still its own, by
+/// its own clocks: five minutes. Part of `F` in docs/gc.md.
+pub(crate) const LOOK_LASTS: Duration = Duration::from_secs(300);
+
+pub use refusal::GcRefusal;
+
 /// Which blobs are kept, and their chunks with them.
 pub enum Roots {
     /// All that are in the store: those that have an index.
-    ///
-    /// A chunk that is only used as a blob, without an index, is not one of them.
     Blobs,
     /// Only these, and those whose index was written within the grace period. The indexes of all
     /// others are set aside, too.
     ///
-    /// A chunk that is used as a blob without an index is kept, where it is named here.
+    /// A blob that is named has an index, in its place or set aside; or it is absent, which a run refuses
+    /// unless it is [allowed](GcOptions::allow_absent). The empty blob is always there.
     Keep(BoxStream<'static, Result<Digest>>),
 }
 
@@ -64,24 +73,35 @@ impl fmt::Debug for Roots {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GcOptions {
-    /// How long anything may be unlisted before it is set aside, and how long it then stays there
+    /// How long a chunk may be unlisted before it is set aside, and how long its copy then stays
     /// before it is removed; by the store's clock. A day, unless told otherwise.
     ///
-    /// Whoever writes to the store has to write the index of a blob within half of it after it found
+    /// A writer has to write the index of a blob within half of it after it found
     /// the blob's chunks stored, or stored them. Writers of this crate check that
     /// ([`Builder::grace`](crate::Builder::grace)). With a shorter one than they were told, or with
-    /// none, nobody else may write meanwhile.
+    /// none, no other program may write meanwhile.
     pub grace: Duration,
     /// Only counts what would be done, and changes nothing. Whether something is old enough is then
     /// decided by the clock of this machine.
     pub dry_run: bool,
+    /// The largest share that a run may set aside, from 0 to 1: of all chunks by their stored bytes, and
+    /// of all indexes by their number. A half, unless told otherwise. A run that would take more, and one
+    /// that finds chunks but no index, is [refused](GcRefusal) unless the share is 1.
+    pub max_fraction: f64,
+    /// Whether blobs may be named to be kept that are not in the store; not by default. One of those that
+    /// are named has to be there in any case.
+    pub allow_absent: bool,
 }
 
 impl Default for GcOptions {
     fn default() -> GcOptions {
-        GcOptions { grace: DEFAULT_GRACE, dry_run: false }
+        let max_fraction = DEFAULT_MAX_FRACTION;
+        GcOptions { grace: DEFAULT_GRACE, dry_run: false, max_fraction, allow_absent: false }
     }
 }
+
+/// The default of [`GcOptions::max_fraction`].
+const DEFAULT_MAX_FRACTION: f64 = 0.5;
 
 impl GcOptions {
     /// The same, with another [`grace`](GcOptions::grace).
@@ -95,6 +115,20 @@ impl GcOptions {
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> GcOptions {
         self.dry_run = dry_run;
+        self
+    }
+
+    /// The same, with another [`max_fraction`](GcOptions::max_fraction).
+    #[must_use]
+    pub fn max_fraction(mut self, share: f64) -> GcOptions {
+        self.max_fraction = share;
+        self
+    }
+
+    /// The same, with or without [`allow_absent`](GcOptions::allow_absent).
+    #[must_use]
+    pub fn allow_absent(mut self, allow: bool) -> GcOptions {
+        self.allow_absent = allow;
         self
     }
 }
@@ -122,6 +156,11 @@ impl Amount {
 pub struct GcReport {
     /// The blobs whose chunks are kept.
     pub blobs: u64,
+    /// How many blobs were named to be kept, each counted once.
+    pub named: u64,
+    /// Blobs that were not named, and are kept merely because their index is younger than the grace
+    /// period.
+    pub young_blobs: u64,
     /// The distinct chunks that these list.
     pub chunks_listed: u64,
     /// All chunks that were found in their place.
@@ -138,22 +177,35 @@ pub struct GcReport {
     pub put_back: Amount,
     /// Objects that were set aside before, and are removed now.
     pub removed: Amount,
-    /// Blobs that were to be kept, and are not in the store.
+    /// Blobs that were to be kept, and are not in the store; in order.
     pub absent: Vec<Digest>,
+    /// Chunks that an index lists, and that are neither good in their place nor in any of their copies
+    /// that are set aside, and indexes of blobs that were named, likewise; in order. All their copies stay.
+    pub damaged: Vec<Digest>,
 }
 
 impl ObjectStoreBlobService {
     /// Collects garbage: sets aside the chunks that none of the kept blobs lists, and removes those
     /// that an earlier run has set aside, at least a grace period before.
     ///
-    /// It can be ended at any instant, by dropping the future or with the whole machine: another run
-    /// does what is left. Others may read and write meanwhile, and collect garbage, too. Takes less than
-    /// 64 MB for each million of chunks that are listed, and 100 bytes for each blob that is named, or
-    /// whose index is set aside.
+    /// Others may read and write meanwhile, and collect garbage, too. Takes less than
+    /// 64 MB for each million of chunks that are listed, 56 bytes for each chunk that is to be set aside,
+    /// and 100 bytes for each blob that is named, or whose index is set aside.
+    ///
+    /// # Cancel safety
+    /// The run may end at any instant, by dropping the future or with the whole machine: another run
+    /// does what is left.
     ///
     /// # Errors
-    /// `Corrupt` where an index cannot be decoded, since its chunks are not known then: nothing is set
-    /// aside or removed. The first error of the store ends the run.
+    /// Before anything is set aside, put back or removed:
+    /// - `InvalidInput` where an option is outside of its bounds, where none of the blobs that were named
+    ///   is in the store, or one is absent and that is not allowed;
+    /// - `Other` where more than the allowed share would go, or there are chunks but no index. The
+    ///   [source](std::error::Error::source) of these is a [`GcRefusal`];
+    /// - `Corrupt` where an index cannot be decoded, since its chunks are not known then.
+    ///
+    /// The first error of the store ends the run. `Unavailable` also where the store makes incomplete
+    /// copies: the originals stay.
     pub async fn gc(
         &self,
         roots: Roots,
@@ -161,19 +213,26 @@ impl ObjectStoreBlobService {
         observer: &dyn Observer,
     ) -> Result<GcReport> {
         let shared = &self.shared;
+        if !(0.0..=1.0).contains(&options.max_fraction) {
+            let message = format!("a largest share of {} is not in 0..=1", options.max_fraction);
+            return Err(Error::new(ErrorKind::InvalidInput, OPERATION, message));
+        }
         let now = match options.dry_run {
             true => SystemTime::now(),
             false => shared.store_time().await?,
         };
         let mut run = Run { shared, options, observer, now, report: GcReport::default() };
         // Whether a batch is old enough is known before the indexes are looked at.
-        let batches = run.batches().await?;
-        let mut roots = run.look(roots).await?;
-        run.second_look(&batches, &roots, Kind::Chunk).await?;
-        run.second_look(&batches, &roots, Kind::Blob).await?;
-        run.forget(&batches).await?;
-        run.set_aside_blobs(&mut roots).await?;
-        run.set_aside_chunks(&roots).await?;
+        let mut batches = run.batches().await?;
+        let mut found = run.look(roots).await?;
+        let candidates = run.candidates(&found).await?;
+        run.refuse_too_much(&found, &candidates).await?;
+        run.second_look(&mut batches, &found, Kind::Chunk).await?;
+        run.second_look(&mut batches, &found, Kind::Blob).await?;
+        run.see_to_records(&batches).await?;
+        run.remove_unfinished().await?;
+        run.set_aside_blobs(&mut found).await?;
+        run.set_aside_chunks(candidates, &found).await?;
         Ok(run.report)
     }
 }

@@ -7,7 +7,7 @@ use castore_core::{Digest, Error, ErrorKind, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::mark::{Found, Unwanted};
-use super::{OPERATION, Run};
+use super::{Amount, LOOK_LASTS, OPERATION, Run};
 use crate::exec::clock::Moment;
 use crate::exec::limits::driven;
 use crate::maintain::observer::Phase;
@@ -15,24 +15,45 @@ use crate::store::Store;
 use crate::store::layout::Kind;
 
 /// How old a batch may be, by a clock of the machine that it is made on, when it deletes the last
-/// object: an hour. What is left then waits for another batch.
+/// object: an hour. Later on, objects that are left wait for another batch.
 ///
-/// From then on a batch that was interrupted is known not to delete any more.
+/// A run that finds an older batch without an end revokes it.
 pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// How many objects make a batch: a few minutes' work, and two records for so many copies.
 const BATCH: usize = 4096;
 
-/// What became of an object that was to be set aside.
+/// The chunks that are to be set aside, in batches, so that the memory grows in small steps.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    batches: Vec<Vec<Unwanted>>,
+    amount: Amount,
+}
+
+impl Candidates {
+    fn push(&mut self, unwanted: Unwanted) {
+        self.amount.add(unwanted.size);
+        match self.batches.last_mut() {
+            Some(batch) if batch.len() < BATCH => batch.push(unwanted),
+            _ => self.batches.push(vec![unwanted]),
+        }
+    }
+
+    pub(super) fn amount(&self) -> Amount {
+        self.amount
+    }
+}
+
+/// The fate of an object that was to be set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// It was set aside.
     Aside,
-    /// Somebody else was faster.
+    /// Another collector was faster.
     Gone,
-    /// It was written again meanwhile, and stays.
+    /// A writer wrote it again meanwhile: it stays.
     Fresh,
-    /// The batch is too old.
+    /// The batch is too old, or another collector has revoked it: the object stays.
     Late,
 }
 
@@ -66,37 +87,49 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Sets aside the chunks that are not listed.
-    pub(super) async fn set_aside_chunks(&mut self, found: &Found) -> Result<()> {
+    /// Lists all chunks, and returns those that are to be set aside.
+    pub(super) async fn candidates(&mut self, found: &Found) -> Result<Candidates> {
         let mut phase = Phase::new(self.observer, "look at the chunks", None);
         let mut chunks = self.shared.objects(OPERATION, self.shared.layout.all(Kind::Chunk));
-        let mut batch = Vec::new();
-        loop {
-            let chunk = chunks.try_next().await?;
-            let ended = chunk.is_none();
-            if let Some(chunk) = chunk {
-                batch.extend(self.unwanted(&chunk, found));
+        let mut candidates = Candidates::default();
+        while let Some(chunk) = chunks.try_next().await? {
+            if let Some(unwanted) = self.unwanted(&chunk, found) {
+                candidates.push(unwanted);
+            }
+            phase.step();
+        }
+        Ok(candidates)
+    }
+
+    /// Sets aside the chunks that are not listed.
+    pub(super) async fn set_aside_chunks(
+        &mut self,
+        candidates: Candidates,
+        found: &Found,
+    ) -> Result<()> {
+        let total = Some(candidates.amount.objects);
+        let mut phase = Phase::new(self.observer, "set chunks aside", total);
+        for mut batch in candidates.batches {
+            // The index of a blob that is not kept may have been written again meanwhile.
+            batch.retain(|unwanted| !found.listed.contains(&unwanted.digest));
+            if batch.is_empty() {
+                continue;
+            }
+            for (unwanted, fate) in self.set_aside(Kind::Chunk, &batch).await? {
+                if fate == Fate::Aside {
+                    self.report.set_aside.add(unwanted.size);
+                }
                 phase.step();
             }
-            if batch.len() == BATCH || ended && !batch.is_empty() {
-                for (unwanted, fate) in self.set_aside(Kind::Chunk, &batch).await? {
-                    if fate == Fate::Aside {
-                        self.report.set_aside.add(unwanted.size);
-                    }
-                }
-                batch.clear();
-            }
-            if ended {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     fn unwanted(&mut self, chunk: &crate::store::list::Object, found: &Found) -> Option<Unwanted> {
         let (digest, size, modified) = (chunk.digest?, chunk.size, chunk.modified);
         self.report.chunks.add(size);
-        // An object of no bytes is what a power cut leaves of a chunk. Writers store it anew, which a
-        // copy of it would not bring back.
+        // A power cut leaves an object of no bytes of a chunk. Writers store the chunk anew, and a copy of
+        // the object would not bring that back.
         if found.listed.contains(&digest) || size == 0 {
             return None;
         }
@@ -134,10 +167,10 @@ impl Run<'_> {
         driven(OPERATION, async move { flushed.flush().await }).await?;
         let done: Vec<(Unwanted, Fate)> = stream::iter(copied)
             .map(|(unwanted, copied)| {
-                let shared = Arc::clone(shared);
+                let (shared, name) = (Arc::clone(shared), name.clone());
                 let delete = driven(OPERATION, async move {
                     match copied {
-                        true => shared.delete_original(kind, unwanted, begun).await,
+                        true => shared.delete_original(kind, unwanted, &name, begun).await,
                         false => Ok(Fate::Gone),
                     }
                 });
@@ -151,8 +184,9 @@ impl Run<'_> {
         if count(Fate::Late) == 0 {
             shared.requests.put(OPERATION, None, record("done"), Default::default()).await?;
         } else if count(Fate::Late) == done.len() {
-            let message = "copying a batch took more than an hour, so that nothing was deleted; \
-                           the store, or this machine, is too slow or was suspended";
+            let message = "nothing was deleted: copying a batch took more than an hour, or another \
+                           collector has revoked the batch; the store, or this machine, is too slow or \
+                           was suspended";
             return Err(Error::new(ErrorKind::Unavailable, OPERATION, message));
         }
         Ok(done)
@@ -174,8 +208,16 @@ impl Store {
         self.requests.copy(OPERATION, digest, from, to).await
     }
 
-    /// Deletes what was copied, if it is still what was looked at.
-    async fn delete_original(&self, kind: Kind, unwanted: Unwanted, begun: Moment) -> Result<Fate> {
+    /// Deletes an object that was copied, if it is still the one that was listed, its copy is complete,
+    /// and the batch was not revoked. The looks come one after another, and right before the delete:
+    /// docs/gc.md counts how long a pause between two of them may be.
+    async fn delete_original(
+        &self,
+        kind: Kind,
+        unwanted: Unwanted,
+        batch: &str,
+        begun: Moment,
+    ) -> Result<Fate> {
         let Unwanted { digest, modified, .. } = unwanted;
         let path = self.layout.object(kind, &digest);
         let Some(meta) = self.requests.look(OPERATION, digest, path.clone()).await? else {
@@ -185,15 +227,40 @@ impl Store {
         if meta.modified > modified {
             return Ok(Fate::Fresh);
         }
-        // Nobody shall count on it any more in this process.
+        if self.rules.copy_aside {
+            let copy = self.layout.aside(kind, &digest, batch);
+            match self.requests.head(OPERATION, digest, copy).await? {
+                Some(size) if size == meta.size => {}
+                Some(size) => return Err(incomplete(digest, size, meta.size)),
+                // Removed by a collector that has revoked the batch long ago.
+                None => return Ok(Fate::Late),
+            }
+        }
+        let looked = Moment::now();
+        if self.rules.deletes_unless_revoked {
+            let record = self.record(batch, "begun");
+            if self.requests.head(OPERATION, None, record).await?.is_none() {
+                return Ok(Fate::Late);
+            }
+        }
+        // No writer of this process may count on the chunk any more.
         self.known.forget(&digest);
-        let in_time = !self.rules.deletes_in_time;
-        let allowed = move || in_time || begun.elapsed() < LIFETIME;
+        let at_any_time = !self.rules.deletes_in_time;
+        let allowed =
+            move || at_any_time || looked.elapsed() < LOOK_LASTS && begun.elapsed() < LIFETIME;
         match self.requests.delete_if(OPERATION, digest, path, allowed).await? {
             true => Ok(Fate::Aside),
             false => Ok(Fate::Late),
         }
     }
+}
+
+fn incomplete(digest: Digest, size: u64, of: u64) -> Error {
+    let message = format!(
+        "its copy has {size} of {of} bytes, so that the original stays; the store has not finished \
+         the copy, or cannot copy objects"
+    );
+    Error::new(ErrorKind::Unavailable, OPERATION, message).with_digest(digest)
 }
 
 /// A name that no other batch has: when it was made, and 64 random bits.

@@ -1,37 +1,24 @@
-//! What earlier runs have set aside: it is put back where an index lists it by now, and removed where
-//! none does, and it was set aside long enough ago.
+//! The second look at what earlier runs have set aside: a chunk that an index lists by now is put back,
+//! and the copies of old batches are removed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
+use bytes::Bytes;
 use castore_core::{Digest, Result};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 
 use super::mark::Found;
-use super::set_aside::LIFETIME;
+use super::records::Batches;
 use super::{OPERATION, Run};
-use crate::exec::limits::driven;
+use crate::error::is_corrupt;
+use crate::exec::limits::{driven, off_thread};
 use crate::maintain::observer::Phase;
+use crate::objects::client::unreadable;
 use crate::store::Store;
-use crate::store::layout::{Kind, aside_of, is_batch};
+use crate::store::layout::{Kind, aside_of};
 
-/// The batches there are, by name.
-pub(super) struct Batches(BTreeMap<String, Batch>);
-
-/// What the records of a batch say, by the store's clock.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Batch {
-    /// When it began.
-    begun: Option<SystemTime>,
-    /// When the last of its deletes had ended.
-    done: Option<SystemTime>,
-    /// Whether all its deletes ended a grace period ago, or more.
-    old: bool,
-}
-
-/// What becomes of a copy.
+/// The fate of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Waits,
@@ -39,6 +26,19 @@ enum Fate {
     Removed,
     /// Its object is in its place, and it is not needed any more, or will not be.
     Spare,
+    /// Its object is needed, and neither good in its place nor in any copy.
+    Damaged,
+}
+
+/// What is found where an object that an index lists belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The object, or so it seems.
+    Taken,
+    /// The object, which this run has put there.
+    PutBack,
+    /// Not the object, and none of its copies is good.
+    Damaged,
 }
 
 /// A copy, and what was decided about it.
@@ -46,58 +46,22 @@ struct Copy {
     kind: Kind,
     digest: Digest,
     path: Path,
+    /// Its stored size in bytes.
+    size: u64,
+    /// The name of its batch.
+    batch: String,
     /// Whether an index lists it, or it is the index of a blob that is kept.
     wanted: bool,
     /// Whether its batch is old.
     old: bool,
-    /// The name of its batch, where no record of that was found.
-    unrecorded: Option<String>,
     dry_run: bool,
 }
 
-impl Batch {
-    /// When the last of its deletes has certainly ended.
-    ///
-    /// A batch that never said that it was done may have been interrupted, or may be about to go on:
-    /// until it is as old as a batch may be.
-    fn ended(&self) -> Option<SystemTime> {
-        match (self.begun, self.done) {
-            (Some(begun), Some(done)) if begun <= done => Some(done),
-            (None, Some(done)) => Some(done),
-            (Some(begun), _) => begun.checked_add(LIFETIME),
-            (None, None) => None,
-        }
-    }
-}
-
 impl Run<'_> {
-    /// All batches there are records of.
-    pub(super) async fn batches(&self) -> Result<Batches> {
-        let mut batches: BTreeMap<String, Batch> = BTreeMap::new();
-        let mut records = self.shared.objects(OPERATION, &self.shared.layout.batches());
-        while let Some(record) = records.try_next().await? {
-            let name =
-                record.path.as_ref().and_then(Path::filename).and_then(|name| name.split_once('.'));
-            let Some((name, what)) = name.filter(|(name, _)| is_batch(name)) else { continue };
-            let batch = batches.entry(name.to_owned()).or_default();
-            match what {
-                "begun" => batch.begun = Some(record.modified),
-                "done" => batch.done = Some(record.modified),
-                _ => {}
-            }
-        }
-        let rules = &self.shared.rules;
-        for batch in batches.values_mut() {
-            let ended = batch.ended();
-            batch.old = ended.is_some_and(|end| self.is_old(end)) || !rules.removal_waits;
-        }
-        Ok(Batches(batches))
-    }
-
     /// Decides about everything that is set aside, and does it.
     pub(super) async fn second_look(
         &mut self,
-        batches: &Batches,
+        batches: &mut Batches,
         found: &Found,
         kind: Kind,
     ) -> Result<()> {
@@ -106,92 +70,82 @@ impl Run<'_> {
             Kind::Chunk => found.listed.contains(digest) && shared.rules.second_look,
             Kind::Blob => found.kept.as_ref().is_some_and(|kept| kept.contains(digest)),
         };
+        let mut unrecorded = Vec::new();
+        let mut damaged = Vec::new();
+        let known = &*batches;
         let copies = shared.objects(OPERATION, &shared.layout.all_aside(kind));
         let mut copies = copies
             .try_filter_map(|object| {
                 let path = object.path.as_ref();
                 let copy = path.and_then(|path| aside_of(path).map(|named| (path, named)));
                 let copy = copy.map(|(path, (digest, name))| {
-                    let batch = batches.0.get(name);
-                    let copy = Copy {
+                    let batch = known.get(name);
+                    if batch.is_none() {
+                        unrecorded.push(name.to_owned());
+                        unrecorded.dedup();
+                    }
+                    Copy {
                         kind,
                         digest,
                         path: path.clone(),
+                        size: object.size,
+                        batch: name.to_owned(),
                         wanted: wanted(&digest),
                         old: batch.is_some_and(|batch| batch.old),
-                        unrecorded: batch.is_none().then(|| name.to_owned()),
                         dry_run,
-                    };
-                    (copy, object.size)
+                    }
                 });
                 std::future::ready(Ok(copy))
             })
-            .map_ok(|(copy, size)| {
+            .map_ok(|copy| {
+                let (size, digest, batch) = (copy.size, copy.digest, copy.batch.clone());
                 let done = driven(OPERATION, Arc::clone(shared).see_to(copy));
-                async move { Ok((done.await?, size)) }
+                async move { Ok((done.await?, size, digest, batch)) }
             })
             .try_buffer_unordered(self.at_once());
         let mut phase = Phase::new(self.observer, "look at what is set aside", None);
-        while let Some((fate, size)) = copies.try_next().await? {
+        while let Some((fate, size, digest, batch)) = copies.try_next().await? {
             match fate {
                 Fate::Waits => self.report.waiting.add(size),
                 Fate::PutBack => self.report.put_back.add(size),
                 Fate::Removed => self.report.removed.add(size),
                 Fate::Spare => {}
+                Fate::Damaged => damaged.push((digest, batch)),
             }
             phase.step();
         }
-        Ok(())
-    }
-
-    /// Removes the records of the batches of which nothing is left.
-    pub(super) async fn forget(&self, batches: &Batches) -> Result<()> {
-        if self.options.dry_run {
-            return Ok(());
+        drop(copies);
+        batches.unrecorded.extend(unrecorded);
+        for (digest, batch) in damaged {
+            self.report.damaged.push(digest);
+            batches.kept.insert(batch);
         }
-        for (name, _) in batches.0.iter().filter(|(_, batch)| batch.old) {
-            // Where only the second is left, the batch counts as one that was interrupted.
-            for record in ["done", "begun"] {
-                let path = self.shared.record(name, record);
-                self.shared.requests.delete(OPERATION, None, path).await?;
-            }
-        }
+        self.report.damaged.sort_unstable();
+        self.report.damaged.dedup();
         Ok(())
     }
 }
 
 impl Store {
-    /// The key of a batch's record.
-    pub(super) fn record(&self, batch: &str, record: &str) -> Path {
-        self.layout.batches().join(format!("{batch}.{record}").as_str())
-    }
-
     async fn see_to(self: Arc<Store>, copy: Copy) -> Result<Fate> {
         let Copy { kind, digest, old, wanted, dry_run, .. } = copy;
-        if let Some(batch) = &copy.unrecorded {
-            self.record_again(batch, dry_run).await?;
-        }
         let mut fate = match (wanted, old) {
             (true, _) => Fate::Spare,
             (false, true) => Fate::Removed,
             (false, false) => Fate::Waits,
         };
-        if wanted
-            && self.rules.put_back_first
-            && !self.is_in_place(OPERATION, kind, &digest).await?
-        {
-            // At once, even if the batch is not old: whoever reads it is waiting.
-            let to = self.layout.object(kind, &digest);
-            let copied =
-                dry_run || self.requests.copy(OPERATION, digest, copy.path.clone(), to).await?;
-            if copied {
-                fate = Fate::PutBack;
-            }
-            if !dry_run {
-                self.flush().await?;
+        if wanted && self.rules.put_back_first {
+            let _memory =
+                self.limits.writing(usize::try_from(copy.size).unwrap_or(usize::MAX)).await;
+            // Other copies of the chunk then find it in its place.
+            let _turn = self.known.turn(digest).await;
+            match self.put_back(&copy).await? {
+                Place::Taken => {}
+                Place::PutBack => fate = Fate::PutBack,
+                Place::Damaged => return Ok(Fate::Damaged),
             }
         }
-        // One of a batch that is not old stays: the batch may be about to delete the original.
+        // A copy of a batch that is not old stays: the batch may be about to delete the original.
         if old && !dry_run {
             self.requests.delete(OPERATION, digest, copy.path).await?;
         }
@@ -207,32 +161,73 @@ impl Store {
         Ok(fate)
     }
 
-    /// Copies without a record are left by a request that took effect when the batch was removed
-    /// already. The batch gets a record again, and so is removed once more, when that is old.
-    async fn record_again(&self, batch: &str, dry_run: bool) -> Result<()> {
-        let path = self.record(batch, "begun");
-        if !dry_run && self.requests.head(OPERATION, None, path.clone()).await?.is_none() {
-            self.requests.put(OPERATION, None, path, Default::default()).await?;
+    /// Puts an object back that is not in its place: at once, even if the batch is not old, since
+    /// readers may be waiting.
+    ///
+    /// Before the copy of an old batch goes, the object in its place is verified: the copy may be the last
+    /// good one.
+    async fn put_back(&self, copy: &Copy) -> Result<Place> {
+        let Copy { kind, digest, old, dry_run, .. } = *copy;
+        let path = self.layout.object(kind, &digest);
+        let is_there = match old {
+            true => self.read_good(kind, digest, path.clone()).await?.is_some(),
+            false => self.is_in_place(OPERATION, kind, &digest).await?,
+        };
+        if is_there {
+            return Ok(Place::Taken);
         }
-        Ok(())
+        let good = match kind {
+            Kind::Chunk => self.good_copy(OPERATION, &digest).await?.map(|(_, stored)| stored),
+            Kind::Blob => self.good_index_copy(digest).await?,
+        };
+        if let Some(stored) = good {
+            if !dry_run {
+                self.requests.put(OPERATION, digest, path, stored).await?;
+                self.flush().await?;
+            }
+            return Ok(Place::PutBack);
+        }
+        // Another collector may have put it back, and removed this copy.
+        let is_there = self.read_good(kind, digest, path).await?.is_some()
+            || self.requests.head(OPERATION, digest, copy.path.clone()).await?.is_none();
+        Ok(if is_there { Place::Taken } else { Place::Damaged })
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
+    /// The stored bytes of the object at `path`; `None` where it is absent, or not the index or the
+    /// chunk with this digest.
+    async fn read_good(&self, kind: Kind, digest: Digest, path: Path) -> Result<Option<Bytes>> {
+        let stored = match kind {
+            Kind::Chunk => {
+                let found = self.get_verified(OPERATION, digest, None, path).await;
+                found.map(|found| found.map(|found| found.stored))
+            }
+            Kind::Blob => self.read_index_object(digest, path).await,
+        };
+        match stored {
+            Err(error) if is_corrupt(&error) => Ok(None),
+            stored => stored,
+        }
+    }
 
-    use super::*;
+    async fn read_index_object(&self, digest: Digest, path: Path) -> Result<Option<Bytes>> {
+        let max_size = castore_proto::MAX_INDEX_SIZE;
+        let Some(object) = self.requests.get(OPERATION, digest, path, max_size).await? else {
+            return Ok(None);
+        };
+        let decoded = off_thread(OPERATION, move || {
+            let stored = object.read()?;
+            let is_good = castore_proto::decode(&digest, &stored).is_ok();
+            Ok(is_good.then_some(stored))
+        });
+        decoded.await?.map_err(|error| unreadable(OPERATION, digest, error))
+    }
 
-    #[test]
-    fn a_batch_ends_when_it_is_done_or_can_delete_no_more() {
-        let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        let ended = |begun, done| Batch { begun, done, old: false }.ended();
-        assert_eq!(ended(at(100), at(200)), at(200));
-        assert_eq!(ended(at(100), None), at(100 + LIFETIME.as_secs()));
-        // Its record was written again after it was done: who did that knows more.
-        assert_eq!(ended(at(300), at(200)), at(300 + LIFETIME.as_secs()));
-        assert_eq!(ended(None, at(200)), at(200));
-        assert_eq!(ended(None, None), None);
+    async fn good_index_copy(&self, digest: Digest) -> Result<Option<Bytes>> {
+        for copy in self.copies_aside(OPERATION, Kind::Blob, &digest).await? {
+            if let Some(stored) = self.read_good(Kind::Blob, digest, copy.path).await? {
+                return Ok(Some(stored));
+            }
+        }
+        Ok(None)
     }
 }

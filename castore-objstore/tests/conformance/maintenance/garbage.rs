@@ -15,7 +15,7 @@ use crate::damaged::verify;
 
 /// One run, for which nothing has to be old.
 async fn gc(store: &Store) -> GcReport {
-    let at_once = GcOptions::default().grace(Duration::ZERO);
+    let at_once = GcOptions::default().grace(Duration::ZERO).max_fraction(1.0);
     store.service().gc(Roots::Blobs, &at_once, &()).await.expect("gc")
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn goes_and_nothing_else(Stores { main, .. }: Stores) {
     assert!(garbage.len() > 2, "{garbage:?}");
 
     let before = keys(&main, "").await;
-    let dry = GcOptions::default().grace(Duration::ZERO).dry_run(true);
+    let dry = GcOptions::default().grace(Duration::ZERO).max_fraction(1.0).dry_run(true);
     main.service().gc(Roots::Blobs, &dry, &()).await.expect("gc");
     assert_eq!(keys(&main, "").await, before);
 

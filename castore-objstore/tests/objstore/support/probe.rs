@@ -47,6 +47,8 @@ pub(crate) enum Effect {
     FlipBit,
     /// A GET's object is said to have so many bytes.
     ClaimSize(u64),
+    /// A copy has half of the bytes only, as one that is not finished.
+    CutCopy,
 }
 
 /// Every request that there is, for [`Probe::fault`].
@@ -388,7 +390,7 @@ impl ObjectStore for Probe {
                     bytes = flipped.into();
                 }
                 Effect::ClaimSize(size) => meta.size = size,
-                Effect::Fail(_) => {}
+                Effect::Fail(_) | Effect::CutCopy => {}
             }
         }
         let payload = self.body(&bytes, in_flight);
@@ -437,8 +439,14 @@ impl ObjectStore for Probe {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        let _begun = self.begin(Kind::Other, from, 0).await?;
-        self.inner.copy_opts(from, to, options).await
+        let begun = self.begin(Kind::Other, from, 0).await?;
+        self.inner.copy_opts(from, to, options).await?;
+        if begun.effects.iter().any(|effect| matches!(effect, Effect::CutCopy)) {
+            let bytes = self.inner.get_opts(to, GetOptions::default()).await?.bytes().await?;
+            let half = PutPayload::from(bytes.slice(..bytes.len() / 2));
+            self.inner.put_opts(to, half, PutOptions::default()).await?;
+        }
+        Ok(())
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {

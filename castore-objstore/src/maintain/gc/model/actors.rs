@@ -222,7 +222,7 @@ pub(super) async fn collector(world: World, name: &'static str, rules: Safeguard
     let service = service(&world, name, rules);
     for _ in 0..runs {
         world.turn(name).await;
-        let options = GcOptions::default();
+        let options = GcOptions::default().max_fraction(1.0);
         let run = service.gc(Roots::Blobs, &options, &());
         if world.one_in(4) {
             tokio::select! {
@@ -252,13 +252,18 @@ pub(super) fn preset(world: &World, blob: &Blob, index: bool) {
 
 /// Puts a blob into the store whose chunks were set aside long ago, before its index was written.
 pub(super) fn preset_aside(world: &World, blob: &Blob) {
+    preset_copies(world, blob, "long-ago");
+    world.preset(Layout::new(&Path::default()).blob(&blob.digest), blob.index.clone());
+    world.stored(blob.digest, (0, 0));
+}
+
+/// Puts copies of a blob's chunks into the store that the batch `batch` has made long ago.
+pub(super) fn preset_copies(world: &World, blob: &Blob, batch: &str) {
     let layout = Layout::new(&Path::default());
-    for record in ["long-ago.begun", "long-ago.done"] {
-        world.preset(layout.batches().join(record), Bytes::new());
+    for record in ["begun", "done"] {
+        world.preset(layout.batches().join(format!("{batch}.{record}").as_str()), Bytes::new());
     }
     for (digest, stored) in &blob.chunks {
-        world.preset(layout.aside(Kind::Chunk, digest, "long-ago"), stored.clone());
+        world.preset(layout.aside(Kind::Chunk, digest, batch), stored.clone());
     }
-    world.preset(layout.blob(&blob.digest), blob.index.clone());
-    world.stored(blob.digest, (0, 0));
 }

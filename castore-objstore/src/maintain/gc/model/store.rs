@@ -48,7 +48,16 @@ struct State {
     own_at_once: bool,
     page: usize,
     waiting: Vec<Waiting>,
-    /// Until when somebody has to be done with something.
+    /// Actors that are paused, and the answers that wait for them.
+    paused: BTreeMap<&'static str, Paused>,
+    pauses_left: usize,
+    answers_per_pause: usize,
+    /// By how much the clocks of an actor are behind, since they stood still while it was paused.
+    behind: BTreeMap<&'static str, Duration>,
+    /// When the store answered a collector's look at the record of its batch, if its clocks stood still
+    /// since. Assumption 3 of docs/gc.md bounds the delete that follows.
+    looked: BTreeMap<&'static str, Duration>,
+    /// Until when an actor has to be done with something.
     deadlines: BTreeMap<u64, Duration>,
     next_deadline: u64,
     /// The first thing that went wrong.
@@ -84,7 +93,16 @@ struct Object {
     modified: Duration,
 }
 
-/// A request, or somebody who waits for a turn.
+/// A pause of an actor, between the effect of a request and the answer.
+struct Paused {
+    /// Whether its clocks stand still as well.
+    clocks_stand_still: bool,
+    /// Until when it has to end.
+    until: Option<Duration>,
+    answers: Vec<(oneshot::Sender<Result<Answer>>, Result<Answer>)>,
+}
+
+/// A request, or an actor that waits for a turn.
 struct Waiting {
     actor: &'static str,
     what: What,
@@ -106,6 +124,13 @@ enum What {
     List(Path, Option<Path>),
 }
 
+impl What {
+    /// Whether this is the look at the record of a batch that comes right before a delete.
+    fn is_last_look(&self) -> bool {
+        matches!(self, What::Head(path) if path.as_ref().ends_with(".begun"))
+    }
+}
+
 enum Answer {
     Done,
     Object(ObjectMeta, Bytes),
@@ -120,6 +145,10 @@ pub(super) struct Manner {
     pub(super) page: usize,
     /// How many requests may fail.
     pub(super) faults: usize,
+    /// How often an actor may be paused, for any time.
+    pub(super) pauses: usize,
+    /// One in so many answers begins a pause, as long as there may be more.
+    pub(super) answers_per_pause: usize,
     /// Whether requests for what only a collector uses take effect at once, since nobody else could
     /// tell. Otherwise there are too many schedules to try them all.
     pub(super) own_at_once: bool,
@@ -135,10 +164,17 @@ impl Manner {
             jumps_left: 12,
             page: 2,
             faults: 1,
+            pauses: 0,
+            answers_per_pause: 25,
             own_at_once: false,
             steps_per_jump: 8,
             trace: false,
         }
+    }
+
+    /// The same, in which actors are paused.
+    pub(super) fn paused() -> Manner {
+        Manner { pauses: 3, ..Manner::wild() }
     }
 
     /// One in which time passes in these steps, and nothing fails.
@@ -150,9 +186,11 @@ impl Manner {
 
 impl World {
     pub(super) fn new(schedule: Schedule, manner: &Manner) -> World {
+        let now = Duration::from_secs(1 << 30);
+        moment::set(now);
         World(Arc::new(Mutex::new(State {
             objects: BTreeMap::new(),
-            now: Duration::from_secs(1 << 30),
+            now,
             schedule,
             jumps: manner.jumps.clone(),
             jumps_left: manner.jumps_left,
@@ -160,6 +198,11 @@ impl World {
             steps_per_jump: manner.steps_per_jump,
             own_at_once: manner.own_at_once,
             waiting: Vec::new(),
+            paused: BTreeMap::new(),
+            pauses_left: manner.pauses,
+            answers_per_pause: manner.answers_per_pause,
+            behind: BTreeMap::new(),
+            looked: BTreeMap::new(),
             deadlines: BTreeMap::new(),
             next_deadline: 0,
             wrong: None,
@@ -233,6 +276,11 @@ impl World {
         let mut state = self.state();
         state.jumps_left = 0;
         state.faults = 0;
+        state.pauses_left = 0;
+        state.behind.clear();
+        while !state.paused.is_empty() {
+            state.wake(0, true);
+        }
         state.page = 1000;
         // What nobody waits for any more takes effect now or never.
         let left = std::mem::take(&mut state.waiting);
@@ -328,8 +376,11 @@ impl World {
             !waiting.answer.is_closed()
                 || matches!(waiting.what, What::Delete(_) | What::Put(..) | What::Copy(..))
         });
+        // An actor that goes on has sent by now all that it sends after its looks.
+        let State { looked, paused, .. } = &mut *state;
+        looked.retain(|actor, _| paused.contains_key(actor));
         let alive = state.waiting.iter().any(|waiting| !waiting.answer.is_closed());
-        if !alive {
+        if !alive && state.paused.is_empty() {
             return false;
         }
         if state.own_at_once
@@ -338,7 +389,9 @@ impl World {
             return state.release(own);
         }
         let earliest = state.waiting.iter().filter_map(|waiting| waiting.until).min();
-        let earliest = earliest.into_iter().chain(state.deadlines.values().copied()).min();
+        let pauses = state.paused.values().filter_map(|paused| paused.until);
+        let earliest = earliest.into_iter().chain(pauses);
+        let earliest = earliest.chain(state.deadlines.values().copied()).min();
         let jumps = match state.jumps_left {
             0 => 0,
             _ => {
@@ -346,11 +399,26 @@ impl World {
                 state.jumps.iter().take_while(fits).count()
             }
         };
+        if !alive {
+            // All that are left are paused.
+            if jumps > 0 && state.schedule.one_in(2) {
+                state.jump(jumps);
+                return true;
+            }
+            let number = state.paused.len();
+            let number = state.schedule.choose(number);
+            return !state.wake(number, false);
+        }
         let waiting = state.waiting.len();
         let random = matches!(state.schedule, Schedule::Random(_));
         // Time passes seldom at random: once for several requests.
         let steps = state.steps_per_jump;
         let jump = jumps > 0 && (!random || state.schedule.one_in(steps));
+        if !state.paused.is_empty() && state.schedule.one_in(40) {
+            let number = state.paused.len();
+            let number = state.schedule.choose(number);
+            return !state.wake(number, false);
+        }
         let choice = match (jump, random) {
             (true, true) => waiting + state.schedule.choose(jumps),
             (true, false) => state.schedule.choose(waiting + jumps),
@@ -370,13 +438,22 @@ impl World {
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.state();
+            // A store refuses requests whose signatures are from a time that is long over, and collectors
+            // do not count on that.
+            let is_refused = actor.starts_with("writer") && state.behind.contains_key(actor);
+            if is_refused && !matches!(what, What::Turn) {
+                state.note(|| format!("{actor}: {what:?} is refused, as its clock is wrong"));
+                return Err(failed());
+            }
             // It matters when these take effect.
             let matters = match &what {
                 What::Delete(path) => path.as_ref().starts_with("chunks/"),
                 What::Put(path, _) => path.as_ref().starts_with("blobs/"),
                 _ => false,
             };
-            let until = matters.then(|| state.now + IN_FLIGHT);
+            let since = state.looked.get(actor).copied().filter(|_| matters);
+            let until = since.unwrap_or(state.now) + IN_FLIGHT;
+            let until = matters.then(|| until.max(state.now));
             let lazy = state.schedule.one_in(12);
             state.waiting.push(Waiting { actor, what, until, lazy, answer });
         }
@@ -438,12 +515,74 @@ impl State {
         if matches!(what, What::Put(..) | What::Delete(_) | What::Copy(..)) {
             self.check();
         }
-        answer.send(if fails { Err(failed()) } else { result }).is_err()
+        self.answer(actor, &what, answer, if fails { Err(failed()) } else { result })
+    }
+
+    /// Gives an answer to an actor, unless it is paused. Returns whether something else has to happen for an
+    /// actor to go on.
+    fn answer(
+        &mut self,
+        actor: &'static str,
+        what: &What,
+        answer: oneshot::Sender<Result<Answer>>,
+        result: Result<Answer>,
+    ) -> bool {
+        if self.pauses_left > 0
+            && !self.paused.contains_key(actor)
+            && self.schedule.one_in(self.answers_per_pause)
+        {
+            self.pauses_left -= 1;
+            let clocks_stand_still = self.schedule.one_in(2);
+            let paused = Paused { clocks_stand_still, until: None, answers: Vec::new() };
+            self.paused.insert(actor, paused);
+            self.note(|| format!("{actor} is paused; clocks stand still: {clocks_stand_still}"));
+        }
+        let now = self.now;
+        if let Some(paused) = self.paused.get_mut(actor) {
+            if what.is_last_look() && paused.clocks_stand_still {
+                // The answers to earlier looks of this pause came before.
+                paused.until.get_or_insert(now + IN_FLIGHT);
+                self.looked.entry(actor).or_insert(now);
+            }
+            paused.answers.push((answer, result));
+            return true;
+        }
+        self.set_clock_of(actor);
+        answer.send(result).is_err()
+    }
+
+    /// Ends a pause, with the clock set right or not. Returns whether an actor goes on.
+    fn wake(&mut self, number: usize, set_clock: bool) -> bool {
+        let Some(actor) = self.paused.keys().nth(number).copied() else { return false };
+        let Some(paused) = self.paused.remove(actor) else { return false };
+        if set_clock || self.schedule.one_in(2) {
+            self.behind.remove(actor);
+        }
+        self.note(|| format!("{actor} goes on"));
+        self.set_clock_of(actor);
+        let answers = paused.answers.into_iter();
+        answers.fold(false, |any, (answer, result)| answer.send(result).is_ok() | any)
+    }
+
+    /// Only the tasks of one actor go on after an answer, and see its clocks.
+    fn set_clock_of(&self, actor: &'static str) {
+        moment::set(self.now - self.behind.get(actor).copied().unwrap_or_default());
+    }
+
+    /// Lets the time of one of the first `jumps` jumps pass.
+    fn jump(&mut self, jumps: usize) {
+        let jump = self.schedule.choose(jumps);
+        let jump = self.jumps[jump];
+        self.jumps_left -= 1;
+        self.pass(jump);
     }
 
     fn pass(&mut self, time: Duration) {
         self.now += time;
-        moment::pass(time);
+        moment::set(self.now);
+        for (actor, _) in self.paused.iter().filter(|(_, paused)| paused.clocks_stand_still) {
+            *self.behind.entry(actor).or_default() += time;
+        }
         self.note(|| format!("{} hours pass", time.as_secs() / 3600));
     }
 
