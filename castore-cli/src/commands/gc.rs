@@ -9,9 +9,11 @@ use futures_util::stream;
 use serde_json::{Value, json};
 
 use super::Mode;
+use crate::digests::unchanged;
 use crate::failure::{Failure, NO_BLOB, Result, USAGE, say};
 use crate::input::Input;
-use crate::output::{self, shown};
+use crate::names::shown;
+use crate::output;
 use crate::phases::Phases;
 use crate::size::iec;
 use crate::store::Location;
@@ -32,12 +34,13 @@ pub(crate) async fn run(
     };
     let service = location.open()?;
     service.check().await?;
+    service.must_exist().await?;
     let options = GcOptions::default().grace(grace).dry_run(!really);
     let phases = Phases::start(mode.progress());
     let report = service.gc(roots, &options, &phases).await;
     drop(phases);
     let report = report?;
-    print(mode, &report, really)?;
+    print(mode, &report, really);
     match report.absent.as_slice() {
         [] => Ok(()),
         absent => {
@@ -58,6 +61,7 @@ async fn digests(file: &Path) -> Result<Vec<Digest>> {
     while let Some(piece) = input.next().await? {
         bytes.extend_from_slice(&piece);
     }
+    unchanged(&input)?;
     let text = String::from_utf8_lossy(&bytes);
     let mut digests = Vec::new();
     for (line, number) in text.lines().zip(1..) {
@@ -79,9 +83,9 @@ async fn digests(file: &Path) -> Result<Vec<Digest>> {
     }
 }
 
-fn print(mode: Mode, report: &GcReport, really: bool) -> Result<()> {
+fn print(mode: Mode, report: &GcReport, really: bool) {
     if mode.json {
-        return Ok(output::json(&json!({
+        return output::json(&json!({
             "type": "gc",
             "dry_run": !really,
             "blobs": report.blobs,
@@ -94,7 +98,7 @@ fn print(mode: Mode, report: &GcReport, really: bool) -> Result<()> {
             "put_back": amount(&report.put_back),
             "removed": amount(&report.removed),
             "absent": report.absent.iter().map(Digest::to_string).collect::<Vec<_>>(),
-        }))?);
+        }));
     }
     let rows = [
         ("kept", report.blobs, None, "blobs"),
@@ -113,12 +117,11 @@ fn print(mode: Mode, report: &GcReport, really: bool) -> Result<()> {
     ];
     for (name, objects, bytes, what) in rows {
         let bytes = bytes.map_or(String::new(), |amount| format!(" ({})", iec(amount.bytes)));
-        output::line(format_args!("{name:<15}  {objects} {what}{bytes}"))?;
+        output::line(format_args!("{name:<15}  {objects} {what}{bytes}"));
     }
     if !really && !mode.quiet {
         say("castore: this was a dry run; --run does it");
     }
-    Ok(())
 }
 
 fn amount(amount: &Amount) -> Value {
