@@ -1,9 +1,11 @@
 //! The command line.
 
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -17,19 +19,26 @@ Stores:
 
 Exit codes:
   0 success, 1 failure, 2 wrong usage, 3 data missing or corrupt, 4 no such blob,
-  10 no such store, 130 interrupted";
+  10 no such store, 128 and its number after a signal, such as 130 after Ctrl-C";
 
 /// Deduplicating blob storage on any object store.
 #[derive(Debug, Parser)]
 #[command(name = "castore", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 pub(crate) struct Args {
     /// The store: a path or a URL. Without it, a directory of your own, made on first use
-    #[arg(short, long, global = true, value_name = "URL", env = "CASTORE_STORE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "URL",
+        env = "CASTORE_STORE",
+        hide_env_values = true
+    )]
     pub(crate) store: Option<String>,
 
     /// An option of the store, such as zstd-level=9, chunk-size=64KiB, memory=256MiB, requests=128,
     /// durable=false, or one of the cloud's, such as region=eu-west-1
-    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(short = 'o', long = "option", value_name = "KEY=VALUE", value_parser = KeyValue)]
     pub(crate) options: Vec<(String, String)>,
 
     /// Print JSON on standard output, an object per line
@@ -52,7 +61,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Store files; print the digest and name of each as soon as it is safe
     #[command(
-        after_help = "Example: tar c project | castore put -\n\n--json prints {\"type\":\"blob\",\"digest\",\"name\",\"size\"} for each file and {\"type\":\"summary\",...} last."
+        after_help = "Example: tar c project | castore put -\n\nA file that changes while it is read is stored as it was read, with a warning and exit code 1.\n\nA name with a line break, a backslash or bytes that are not UTF-8 is printed with \\n, \\r, \\\\ or \\xff (in hexadecimal), and a \\ at the start of its line.\n\n--json prints {\"type\":\"blob\",\"digest\",\"name\",\"size\"} for each file, with a \"warning\" where it changed,\n{\"type\":\"error\",\"name\",\"error\"} for each that failed, and {\"type\":\"summary\",...} last. A \"name\" that is not\nUTF-8, or has \\x in it, is printed with \\\\ for \\ and \\xff for a byte."
     )]
     Put {
         /// Files to store; `-` is standard input
@@ -71,9 +80,12 @@ pub(crate) enum Command {
         /// The file to write; `-` is standard output
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
-        /// Replace the file if it exists
+        /// Replace the file if it exists; the new one has its mode and, where allowed, its owner
         #[arg(short, long)]
         force: bool,
+        /// Whether long runs of zeros become holes, which take up no space
+        #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+        sparse: Sparse,
     },
     /// Write a blob to standard output
     #[command(after_help = "Example: castore cat 41f83941 --range 1MiB..2MiB")]
@@ -119,7 +131,7 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "URL")]
         to: String,
         /// An option of that store, as -o is of the one to copy from
-        #[arg(long = "to-option", value_name = "KEY=VALUE", value_parser = key_value)]
+        #[arg(long = "to-option", value_name = "KEY=VALUE", value_parser = KeyValue)]
         to_options: Vec<(String, String)>,
         /// The digests, or 8 or more of their first digits
         #[arg(required_unless_present_any = ["list", "all"], value_name = "DIGEST")]
@@ -198,6 +210,9 @@ pub(crate) enum Command {
         threads: Option<NonZeroUsize>,
     },
     /// Print the digests of files, as b3sum does
+    #[command(
+        after_help = "Names, files that change and --json are as with put; here an object has no \"type\" but for an error."
+    )]
     Hash {
         /// Files to digest; `-` is standard input, and so is no file at all
         #[arg(value_name = "FILE")]
@@ -211,6 +226,15 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// When a restored file has holes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sparse {
+    /// In regular files
+    Auto,
+    /// In no file
+    Never,
 }
 
 /// How closely a store is looked at.
@@ -269,7 +293,7 @@ pub(crate) struct RepairArgs {
     #[arg(long, value_name = "STORE|FILE")]
     pub(crate) from: Vec<String>,
     /// An option of the stores that --from names
-    #[arg(long = "from-option", value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "from-option", value_name = "KEY=VALUE", value_parser = KeyValue)]
     pub(crate) from_options: Vec<(String, String)>,
     /// How closely to look for what is bad
     #[arg(short, long, value_enum, default_value = "data")]
@@ -279,10 +303,28 @@ pub(crate) struct RepairArgs {
     pub(crate) dry_run: bool,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("it is not KEY=VALUE".to_owned()),
+/// Parses `KEY=VALUE`. Its error does not repeat the argument, which may be a secret.
+#[derive(Debug, Clone)]
+struct KeyValue;
+
+impl TypedValueParser for KeyValue {
+    type Value = (String, String);
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<(String, String), clap::Error> {
+        match value.to_str().and_then(|text| text.split_once('=')) {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => {
+                let name = argument.map_or("an option".to_owned(), ToString::to_string);
+                let message = format!("a value of '{name}' is not KEY=VALUE\n");
+                let kind = clap::error::ErrorKind::ValueValidation;
+                Err(clap::Error::raw(kind, message).with_cmd(command))
+            }
+        }
     }
 }
 

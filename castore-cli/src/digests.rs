@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use futures_util::stream::{self, Stream, StreamExt};
 
-use crate::failure::{Failure, Result, USAGE};
+use crate::failure::{FAILED, Failure, Result, USAGE};
 use crate::input::Input;
-use crate::output::shown;
+use crate::names::shown;
 
 /// The longest line that a list may have, in bytes: a digest and a long path.
 const LONGEST_LINE: usize = 64 * 1024;
@@ -93,8 +93,22 @@ impl List {
             self.taken = 0;
             match self.input.next().await? {
                 Some(piece) => self.rest.extend_from_slice(&piece),
-                None => self.ended = true,
+                None => {
+                    unchanged(&self.input)?;
+                    self.ended = true;
+                }
             }
+        }
+    }
+}
+
+/// Fails where a list changed while it was read: it may lack lines.
+pub(crate) fn unchanged(list: &Input) -> Result<()> {
+    match list.change() {
+        None => Ok(()),
+        Some(change) => {
+            let message = format!("it changed while it was read: {change}; run the command again");
+            Err(Failure::new(FAILED, message))
         }
     }
 }

@@ -2,36 +2,34 @@
 
 use std::error::Error as StdError;
 use std::io::{self, Write};
-use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use castore_core::{Error, ErrorKind};
+
+use crate::redact::redacted;
 
 pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 pub(crate) const CORRUPT: u8 = 3;
 pub(crate) const NO_BLOB: u8 = 4;
 pub(crate) const NO_STORE: u8 = 10;
-/// What a shell reports for SIGINT: 128 + 2.
-pub(crate) const INTERRUPTED: u8 = 130;
-/// What a shell reports for SIGTERM: 128 + 15.
-pub(crate) const TERMINATED: u8 = 143;
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// Writes a line to standard error. Where nobody can read it, nothing is lost but the line.
+/// Writes a line to standard error, without secrets. A closed standard error costs the line and nothing else.
 pub(crate) fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(anstream::stderr(), "{line}");
+    let line = line.to_string();
+    let _ = writeln!(anstream::stderr(), "{}", redacted(&line));
 }
 
 static AFTER_INTERRUPT: Mutex<Option<String>> = Mutex::new(None);
 
-/// Sets what is said when the program is interrupted from now on.
+/// Sets the advice that an interrupt prints from now on.
 pub(crate) fn on_interrupt(advice: impl Into<String>) {
     *AFTER_INTERRUPT.lock().unwrap_or_else(PoisonError::into_inner) = Some(advice.into());
 }
 
-/// What there is to say when the program is interrupted.
+/// The advice that an interrupt prints.
 pub(crate) fn interrupted() -> String {
     let advice = AFTER_INTERRUPT.lock().unwrap_or_else(PoisonError::into_inner).take();
     advice.unwrap_or_else(|| {
@@ -62,33 +60,31 @@ impl Failure {
         Failure { code: self.code, error }
     }
 
-    /// Prints it; whoever closed our standard output does not want to hear about it.
-    pub(crate) fn report(&self, verbose: bool) -> ExitCode {
-        let Some(error) = &self.error else { return ExitCode::from(self.code) };
-        if self.is_closed_output() {
-            return ExitCode::SUCCESS;
-        }
+    /// Prints the failure on standard error.
+    pub(crate) fn report(&self, verbose: bool) {
+        let Some(error) = &self.error else { return };
         say(format_args!("castore: {}", line(error)));
         if verbose {
             say(format_args!("{error:?}"));
         }
-        ExitCode::from(self.code)
     }
 
-    /// Whether whoever read our standard output has stopped to.
-    pub(crate) fn is_closed_output(&self) -> bool {
-        self.error.as_ref().is_some_and(|error| error.chain().any(is_broken_pipe))
+    /// The line that [`Self::report`] prints, without secrets.
+    pub(crate) fn message(&self) -> String {
+        let message = self.error.as_ref().map(line).unwrap_or_default();
+        redacted(&message).into_owned()
     }
 
     /// Whether the store cannot be used as it is, so that the next request would fail as well.
     pub(crate) fn is_of_store(&self) -> bool {
         let Some(error) = &self.error else { return false };
-        error.chain().filter_map(|error| error.downcast_ref::<Error>()).any(|error| {
-            matches!(
-                error.kind(),
-                ErrorKind::Unavailable | ErrorKind::StoreNotFound | ErrorKind::PermissionDenied
-            )
-        })
+        self.code == NO_STORE
+            || error.chain().filter_map(|error| error.downcast_ref::<Error>()).any(|error| {
+                matches!(
+                    error.kind(),
+                    ErrorKind::Unavailable | ErrorKind::StoreNotFound | ErrorKind::PermissionDenied
+                )
+            })
     }
 
     pub(crate) fn code(&self) -> u8 {
@@ -129,10 +125,6 @@ fn code_of(error: &(dyn StdError + 'static)) -> Option<u8> {
     Some(code)
 }
 
-fn is_broken_pipe(error: &(dyn StdError + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
 /// The messages of the chain on one line; without those that the one before has said already.
 fn line(error: &anyhow::Error) -> String {
     let mut line = String::new();
@@ -163,7 +155,11 @@ fn line(error: &anyhow::Error) -> String {
 fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     let error = error.downcast_ref::<Error>()?;
     if code_of(error) == Some(NO_STORE) {
-        return Some("create the bucket, or check its name and the endpoint");
+        // The store itself says so, or something else is at the place.
+        return Some(match error.source() {
+            Some(_) => "create the bucket, or check its name and the endpoint",
+            None => "check the path or URL",
+        });
     }
     let text = error.to_string();
     let credentials = text.contains("credentials") || text.contains("the store refused");

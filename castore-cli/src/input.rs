@@ -1,8 +1,9 @@
 //! Reading files and standard input, in large pieces, off the async threads.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek};
 use std::path::Path;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -10,84 +11,246 @@ use tokio::sync::mpsc;
 /// How much is read at once by default, in bytes: several chunks, most of which need not be copied then.
 const PIECE: usize = 1024 * 1024;
 
-/// A file or standard input.
-pub(crate) enum Input {
-    /// How many bytes are read at once, and what is read.
-    File(usize, Option<File>),
-    /// What may keep a read waiting for ever: read on a thread of its own, which nobody waits for
-    /// when the program is to end.
-    Stream(mpsc::Receiver<io::Result<Bytes>>),
+/// A file or standard input. It is read up to its first end: a terminal goes on after that.
+pub(crate) struct Input {
+    source: Source,
+    change: Option<String>,
+}
+
+enum Source {
+    /// A regular file, until it has ended.
+    File(Option<Regular>),
+    /// A pipe or device, which may keep a read waiting for ever: a thread of its own reads it, for which
+    /// the program does not wait when it is to end.
+    Stream(Option<mpsc::Receiver<io::Result<Piece>>>),
+}
+
+/// The bytes of one piece, and whether the input ended after them.
+struct Piece {
+    bytes: Bytes,
+    last: bool,
 }
 
 impl Input {
     /// Opens `path`; `-` is standard input.
+    ///
+    /// # Errors
+    /// Those of opening the file; a directory, or a standard input that is closed.
     pub(crate) async fn open(path: &Path) -> io::Result<Input> {
         Input::in_pieces(path, PIECE).await
     }
 
     /// The same, with `size` bytes at once.
     pub(crate) async fn in_pieces(path: &Path, size: usize) -> io::Result<Input> {
-        if path.as_os_str() == "-" {
-            return Input::stream(io::stdin(), size);
-        }
         let path = path.to_owned();
-        let file = blocking(move || {
-            let file = File::open(&path)?;
-            if file.metadata()?.is_dir() {
+        let open = move || {
+            let mut file = match path.as_os_str() == "-" {
+                true => standard_input()?,
+                false => File::open(&path)?,
+            };
+            let metadata = file.metadata()?;
+            if metadata.is_dir() {
                 return Err(io::Error::new(
                     io::ErrorKind::IsADirectory,
                     "it is a directory; store it as an archive: tar c DIRECTORY | castore put -",
                 ));
             }
-            let regular = file.metadata()?.is_file();
-            Ok((file, regular))
-        });
-        match file.await? {
-            (file, true) => Ok(Input::File(size, Some(file))),
-            (file, false) => Input::stream(file, size),
-        }
-    }
-
-    fn stream(mut reader: impl Read + Send + 'static, size: usize) -> io::Result<Input> {
-        let (pieces, receiver) = mpsc::channel(1);
-        let read = move || loop {
-            let piece = read_piece(&mut reader, size);
-            let last = !matches!(&piece, Ok(piece) if !piece.is_empty());
-            if pieces.blocking_send(piece).is_err() || last {
-                return;
+            match metadata.is_file() {
+                true => {
+                    let start = file.stream_position()?;
+                    let before = State::new(&metadata);
+                    Ok(Source::File(Some(Regular { file, size, start, read: 0, before })))
+                }
+                false => Source::stream(file, size),
             }
         };
-        std::thread::Builder::new().name("input".to_owned()).spawn(read)?;
-        Ok(Input::Stream(receiver))
+        Ok(Input { source: blocking(open).await?, change: None })
     }
 
     /// The next piece: as much as one read after another gives, `None` at the end.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let piece = match self {
-            Input::File(size, file) => {
-                let size = *size;
-                let Some(mut open) = file.take() else { return Ok(None) };
-                let (open, piece) = blocking(move || {
-                    let piece = read_piece(&mut open, size)?;
-                    Ok((open, piece))
-                })
-                .await?;
-                *file = Some(open);
-                piece
+        match &mut self.source {
+            Source::File(regular) => {
+                let Some(mut open) = regular.take() else { return Ok(None) };
+                let read = blocking(move || {
+                    let piece = open.read()?;
+                    let change = if piece.last { open.change()? } else { None };
+                    Ok((open, piece, change))
+                });
+                let (open, piece, change) = read.await?;
+                match piece.last {
+                    true => self.change = change,
+                    false => *regular = Some(open),
+                }
+                Ok(piece.given())
             }
-            Input::Stream(pieces) => match pieces.recv().await {
-                Some(piece) => piece?,
-                None => return Err(io::Error::other("the thread that reads it has ended")),
-            },
-        };
-        Ok((!piece.is_empty()).then_some(piece))
+            Source::Stream(stream) => {
+                let Some(pieces) = stream else { return Ok(None) };
+                let piece = pieces.recv().await;
+                let piece = piece
+                    .unwrap_or_else(|| Err(io::Error::other("the thread that reads it has ended")));
+                if !matches!(piece, Ok(Piece { last: false, .. })) {
+                    *stream = None;
+                }
+                Ok(piece?.given())
+            }
+        }
+    }
+
+    /// How the file changed while it was read, once it was read to its end; `None` for a file that did not,
+    /// and for pipes and devices.
+    pub(crate) fn change(&self) -> Option<&str> {
+        self.change.as_deref()
     }
 }
 
-fn read_piece(reader: &mut impl Read, size: usize) -> io::Result<Bytes> {
+impl Source {
+    fn stream(mut reader: impl Read + Send + 'static, size: usize) -> io::Result<Source> {
+        let (pieces, receiver) = mpsc::channel(1);
+        let read = move || loop {
+            let piece = read_piece(&mut reader, size);
+            let goes_on = matches!(piece, Ok(Piece { last: false, .. }));
+            if pieces.blocking_send(piece).is_err() || !goes_on {
+                return;
+            }
+        };
+        let thread = std::thread::Builder::new().name("input".to_owned()).spawn(read);
+        thread.map_err(|error| {
+            io::Error::new(error.kind(), format!("no thread can be started to read it: {error}"))
+        })?;
+        Ok(Source::Stream(Some(receiver)))
+    }
+}
+
+impl Piece {
+    fn given(self) -> Option<Bytes> {
+        (!self.bytes.is_empty()).then_some(self.bytes)
+    }
+}
+
+/// A regular file that is being read.
+struct Regular {
+    file: File,
+    /// How many bytes are read at once.
+    size: usize,
+    /// The position of the first byte that was read, in bytes: standard input may be read from the middle.
+    start: u64,
+    /// How many bytes were read.
+    read: u64,
+    before: State,
+}
+
+impl Regular {
+    fn read(&mut self) -> io::Result<Piece> {
+        let piece = read_piece(&mut self.file, self.size)?;
+        self.read += piece.bytes.len() as u64;
+        Ok(piece)
+    }
+
+    /// How the file differs from when it was opened.
+    fn change(&self) -> io::Result<Option<String>> {
+        let metadata = self.file.metadata()?;
+        let (before, after) = (&self.before, State::new(&metadata));
+        Ok(match before.size.cmp(&after.size) {
+            std::cmp::Ordering::Less => {
+                Some(format!("it grew from {} to {} bytes", before.size, after.size))
+            }
+            std::cmp::Ordering::Greater => {
+                Some(format!("it was cut from {} to {} bytes", before.size, after.size))
+            }
+            std::cmp::Ordering::Equal if before.was_written(&after) => {
+                Some("it was written to".to_owned())
+            }
+            // Files that the kernel makes up, as below /proc, take no blocks and state any size.
+            std::cmp::Ordering::Equal
+                if self.read != after.size.saturating_sub(self.start)
+                    && after.blocks != Some(0) =>
+            {
+                Some(format!("{} of its {} bytes were read", self.read, after.size))
+            }
+            std::cmp::Ordering::Equal => None,
+        })
+    }
+}
+
+/// By which a change of a file shows.
+struct State {
+    size: u64,
+    modified: Option<SystemTime>,
+    /// When the file was last written or its metadata changed, where the platform says so.
+    changed: Option<(i64, i64)>,
+    /// Mode, owner, group, and the number of names: a change of these changes `changed`, and not the bytes.
+    attributes: (u32, u32, u32, u64),
+    blocks: Option<u64>,
+}
+
+impl State {
+    fn new(metadata: &Metadata) -> State {
+        let (size, modified) = (metadata.len(), metadata.modified().ok());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            State {
+                size,
+                modified,
+                changed: Some((metadata.ctime(), metadata.ctime_nsec())),
+                attributes: (metadata.mode(), metadata.uid(), metadata.gid(), metadata.nlink()),
+                blocks: Some(metadata.blocks()),
+            }
+        }
+        #[cfg(not(unix))]
+        State { size, modified, changed: None, attributes: (0, 0, 0, 0), blocks: None }
+    }
+
+    /// Whether the file was written between `self` and `after`, even where its time was set back then.
+    fn was_written(&self, after: &State) -> bool {
+        self.modified != after.modified
+            || (self.changed != after.changed && self.attributes == after.attributes)
+    }
+}
+
+/// Reads up to `size` bytes, and not once more after the end was reached.
+fn read_piece(reader: &mut impl Read, size: usize) -> io::Result<Piece> {
     let mut piece = Vec::with_capacity(size);
-    reader.take(size as u64).read_to_end(&mut piece)?;
-    Ok(piece.into())
+    let read = reader.take(size as u64).read_to_end(&mut piece)?;
+    Ok(Piece { bytes: piece.into(), last: read < size })
+}
+
+/// Standard input, without the buffer of the standard library.
+#[cfg(unix)]
+fn standard_input() -> io::Result<File> {
+    use std::os::fd::AsFd;
+
+    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    if stands_for_closed(&input) {
+        let message = "standard input is closed; give a file or a pipe, or /dev/null for no bytes";
+        return Err(io::Error::other(message));
+    }
+    Ok(input)
+}
+
+#[cfg(not(unix))]
+fn standard_input() -> io::Result<File> {
+    use std::os::windows::io::AsHandle;
+
+    Ok(File::from(io::stdin().as_handle().try_clone_to_owned()?))
+}
+
+/// Whether `input` is the null device, open for writing too: the standard library puts that in the place of
+/// a closed standard input before the program begins, and so do containers that have none. A shell opens
+/// `< /dev/null` for reading only.
+#[cfg(unix)]
+fn stands_for_closed(input: &File) -> bool {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+    use rustix::fs::{OFlags, fcntl_getfl};
+
+    let (Ok(input_is), Ok(null)) = (input.metadata(), std::fs::metadata("/dev/null")) else {
+        return false;
+    };
+    input_is.file_type().is_char_device()
+        && input_is.rdev() == null.rdev()
+        && fcntl_getfl(input).is_ok_and(|flags| flags.contains(OFlags::RDWR))
 }
 
 pub(crate) async fn blocking<T: Send + 'static>(
@@ -96,7 +259,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-/// The size of what is to be read, in bytes, where that can be told.
+/// The size of all files together, in bytes, where that can be told.
 pub(crate) fn total(paths: &[impl AsRef<Path>]) -> Option<u64> {
     paths
         .iter()
@@ -105,4 +268,72 @@ pub(crate) fn total(paths: &[impl AsRef<Path>]) -> Option<u64> {
             metadata.is_file().then_some(metadata.len())
         })
         .sum()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    use super::*;
+
+    /// Reads a file of 3,000,000 bytes, to which `change` happens after the first piece.
+    async fn changed(change: impl FnOnce(&Path, &File)) -> Option<String> {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        std::fs::write(&path, vec![7; 3_000_000]).unwrap();
+        let old = SystemTime::now() - std::time::Duration::from_secs(3600);
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        file.set_modified(old).unwrap();
+        let mut input = Input::open(&path).await.unwrap();
+        input.next().await.unwrap();
+        change(&path, &file);
+        while input.next().await.unwrap().is_some() {}
+        assert!(input.next().await.unwrap().is_none());
+        input.change().map(str::to_owned)
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changes_while_it_is_read_is_noticed() {
+        let cut = changed(|_, file| file.set_len(2_000_000).unwrap()).await;
+        assert_eq!(cut.as_deref(), Some("it was cut from 3000000 to 2000000 bytes"));
+        let grown = changed(|_, file| file.set_len(4_000_000).unwrap()).await;
+        assert_eq!(grown.as_deref(), Some("it grew from 3000000 to 4000000 bytes"));
+        let written = changed(|_, file| file.write_all_at(b"x", 100).unwrap()).await;
+        assert_eq!(written.as_deref(), Some("it was written to"));
+        // The time of the change stays, though that of the writing is set back.
+        let hidden = changed(|_, file| {
+            let before = file.metadata().unwrap();
+            let changed = |of: &Metadata| (of.ctime(), of.ctime_nsec());
+            // The filesystem's clock is coarse.
+            while changed(&file.metadata().unwrap()) == changed(&before) {
+                file.write_all_at(b"x", 100).unwrap();
+                file.set_modified(before.modified().unwrap()).unwrap();
+            }
+        });
+        assert_eq!(hidden.await.as_deref(), Some("it was written to"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_read_or_removed_has_not_changed() {
+        assert_eq!(changed(|_, _| {}).await, None);
+        assert_eq!(changed(|path, _| std::fs::remove_file(path).unwrap()).await, None);
+        assert_eq!(
+            changed(|path, file| {
+                let mut mode = file.metadata().unwrap().permissions();
+                mode.set_readonly(true);
+                std::fs::set_permissions(path, mode).unwrap();
+            })
+            .await,
+            None
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_file_that_the_kernel_makes_up_has_not_changed() {
+        for path in ["/proc/self/status", "/proc/cpuinfo"] {
+            let mut input = Input::open(Path::new(path)).await.unwrap();
+            while input.next().await.unwrap().is_some() {}
+            assert_eq!(input.change(), None, "{path}");
+        }
+    }
 }

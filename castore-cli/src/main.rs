@@ -7,78 +7,94 @@ mod commands;
 mod digests;
 mod failure;
 mod input;
+mod log;
+mod names;
 mod output;
+mod panics;
 mod phases;
 mod progress;
+mod redact;
+mod restore;
+mod signals;
 mod size;
 mod store;
+mod system;
 mod time;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use tokio::sync::oneshot;
 
 use crate::args::Args;
-use crate::failure::{Failure, INTERRUPTED, TERMINATED, say};
+use crate::failure::{Result, say};
+use crate::signals::Signals;
 
-/// How long what was begun may take to end after an interrupt: a few chunks' writes.
+/// How long work under way may take to end after an interrupt: a few chunks' writes.
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if args.verbose > 0 {
-        let level = if args.verbose == 1 { "info" } else { "debug" };
-        let filter = EnvFilter::new(format!("{level},hyper=info,reqwest=info,rustls=info"));
-        let ansi = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(ansi)
-            .init();
-    }
     let verbose = args.verbose > 0;
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Failure::from(anyhow::Error::new(error)).report(verbose),
+    panics::install(verbose);
+    log::start(args.verbose);
+    system::allow_open_files();
+    let code = match panics::caught(|| run(args)) {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.report(verbose);
+            failure.code()
+        }
     };
-    let result = runtime.block_on(async {
-        tokio::select! {
-            // The first look at it installs the handlers: before the command has begun anything.
-            biased;
-            code = interrupt() => Err(code),
-            result = commands::run(args) => Ok(result),
-        }
-    });
-    match result {
-        Ok(result) => {
-            runtime.shutdown_background();
-            match result {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(failure) => failure.report(verbose),
-            }
-        }
-        Err(code) => {
-            // A file that is being written to the store then gets its name or is removed.
-            runtime.shutdown_timeout(GRACE);
-            say(format_args!("castore: interrupted; {}", failure::interrupted()));
-            ExitCode::from(code)
-        }
-    }
+    ExitCode::from(output::code(code))
 }
 
-/// Returns the exit code once we are asked to stop.
-async fn interrupt() -> u8 {
-    #[cfg(unix)]
-    if let Ok(mut terminate) =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-    {
-        return tokio::select! {
-            _ = tokio::signal::ctrl_c() => INTERRUPTED,
-            _ = terminate.recv() => TERMINATED,
-        };
+/// Runs the command until it ends or a signal ends it; returns the exit code.
+fn run(args: Args) -> Result<u8> {
+    let runtime = system::runtime()?;
+    let mut signals = {
+        let _context = runtime.enter();
+        Signals::install().map_err(anyhow::Error::new)?
+    };
+    // A thread of its own, so that a signal also ends a command that waits for standard output.
+    let (go_on, interrupted) = oneshot::channel::<()>();
+    let (ended, mut result) = oneshot::channel();
+    let handle = runtime.handle().clone();
+    let command = move || {
+        let result = panics::caught(|| {
+            handle.block_on(async {
+                tokio::select! {
+                    result = commands::run(args) => result,
+                    _ = interrupted => Ok(()),
+                }
+            })
+        });
+        // After an interrupt there may be no more interest.
+        let _ = ended.send(result);
+    };
+    system::start_thread("command", command)?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            result = &mut result => Ok(result),
+            code = signals.next() => Err(code),
+        }
+    });
+    match outcome {
+        Ok(result) => {
+            runtime.shutdown_background();
+            let result: Result<()> = result.map_err(anyhow::Error::new)?;
+            result.map(|()| 0)
+        }
+        Err(code) => {
+            // The command removes its temporary file meanwhile, and a file that is being written to the store
+            // gets its name or is removed.
+            drop(go_on);
+            let until = Instant::now() + GRACE;
+            let _ = runtime.block_on(async { tokio::time::timeout(GRACE, &mut result).await });
+            runtime.shutdown_timeout(until.saturating_duration_since(Instant::now()));
+            say(format_args!("castore: interrupted; {}", failure::interrupted()));
+            Ok(code)
+        }
     }
-    let _ = tokio::signal::ctrl_c().await;
-    INTERRUPTED
 }

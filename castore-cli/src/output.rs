@@ -1,42 +1,89 @@
-//! What is written: lines on standard output, and blobs.
+//! Standard output: lines, and the bytes of blobs.
+//!
+//! A reader of standard output may go away, as `head` does. That ends the printing and never the work: a
+//! command goes on to remove, verify or store all that it was asked for, and exits as it would have.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use bytes::Bytes;
-use castore_core::Digest;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::failure::Result;
+use crate::failure::{FAILED, Failure, Result};
 
-/// Writes `line` and a line break. A closed pipe is an error, which ends the program quietly.
-pub(crate) fn line(line: impl std::fmt::Display) -> io::Result<()> {
+/// Whether a line still reaches a reader: one of the constants below. No lock, as a write may wait for ever,
+/// and an interrupt then asks.
+static OUTLET: AtomicU8 = AtomicU8::new(OPEN);
+
+const OPEN: u8 = 0;
+/// The reader went away. That is no failure.
+const CLOSED: u8 = 1;
+/// Standard output cannot be written, as on a full disk.
+const BROKEN: u8 = 2;
+
+/// Writes `line` and a line break. Does nothing once standard output is closed or broken.
+pub(crate) fn line(line: impl std::fmt::Display) {
+    if is_closed() {
+        return;
+    }
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")?;
-    stdout.flush()
-}
-
-/// Writes `value` on a line of its own.
-pub(crate) fn json(value: &Value) -> io::Result<()> {
-    line(value)
-}
-
-/// Whether nobody reads what was printed: no reason not to do the rest of what was asked for.
-pub(crate) fn closed(printed: Result<()>) -> Result<bool> {
-    match printed {
-        Ok(()) => Ok(false),
-        Err(failure) if failure.is_closed_output() => Ok(true),
-        Err(failure) => Err(failure.about("standard output")),
+    let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    drop(stdout);
+    if let Err(error) = written {
+        close(error);
     }
 }
 
-/// Writes the pieces of a blob on a thread of its own, while further ones are got. Returns what went wrong
-/// with getting them, once those before have been written; and then what went wrong with `output`, or it.
+/// Writes `value` on a line of its own.
+pub(crate) fn json(value: &Value) {
+    line(value);
+}
+
+/// Whether lines were lost, because standard output is closed or broken.
+pub(crate) fn is_closed() -> bool {
+    OUTLET.load(Relaxed) != OPEN
+}
+
+/// The exit code of a command that would end with `code`: output that could not be written is a failure.
+pub(crate) fn code(code: u8) -> u8 {
+    match OUTLET.load(Relaxed) {
+        BROKEN if code == 0 => FAILED,
+        _ => code,
+    }
+}
+
+/// Says once why nothing more is written, unless the reader knows.
+fn close(error: io::Error) {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        OUTLET.store(CLOSED, Relaxed);
+        return;
+    }
+    OUTLET.store(BROKEN, Relaxed);
+    Failure::from(error).about("standard output").report(false);
+}
+
+/// Writes the pieces of a blob to standard output.
 ///
-/// Where the future is dropped, what is being written still is.
+/// # Errors
+/// Those of reading the blob. A standard output that cannot be written decides the exit code by [`code`].
+pub(crate) async fn blob(pieces: BoxStream<'static, castore_core::Result<Bytes>>) -> Result<()> {
+    let write = |stdout: &mut io::Stdout, piece: &[u8]| {
+        stdout.write_all(piece)?;
+        stdout.flush()
+    };
+    if let Err(error) = write_pieces(pieces, io::stdout(), write).await? {
+        close(error);
+    }
+    Ok(())
+}
+
+/// Writes the pieces of a blob on a thread of its own, and gets the next ones meanwhile. Returns a failure
+/// to get them, once those before are written; otherwise a failure to write, or `output`.
+///
+/// Where the future is dropped, the thread still writes the piece that it has.
 pub(crate) async fn write_pieces<W: Send + 'static>(
     mut pieces: BoxStream<'static, castore_core::Result<Bytes>>,
     mut output: W,
@@ -66,40 +113,8 @@ pub(crate) async fn write_pieces<W: Send + 'static>(
     got.map(|()| written)
 }
 
-/// A digest and a name as `b3sum` prints them: a name with a line break or a backslash is escaped,
-/// and the line then starts with a backslash.
-pub(crate) fn b3sum(digest: &Digest, path: &Path) -> String {
-    let name = path.to_string_lossy();
-    if name.contains(['\\', '\n', '\r']) {
-        let name = name.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
-        return format!("\\{digest}  {name}");
-    }
-    format!("{digest}  {name}")
-}
-
-/// What is printed on one line, even where a key in the store has a line break in it.
+/// `text` on one line, even where a key in the store has a line break in it.
 pub(crate) fn one_line(text: impl std::fmt::Display) -> String {
     let text = text.to_string();
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-/// A path in a message: in one line, whatever is in it.
-pub(crate) fn shown(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    match text.is_empty() || text.contains(char::is_control) {
-        true => format!("{text:?}"),
-        false => text.into_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_escaped_as_b3sum_does() {
-        let line = |name: &str| b3sum(&Digest::EMPTY, Path::new(name));
-        assert_eq!(line("a b"), format!("{}  a b", Digest::EMPTY));
-        assert_eq!(line("a\\b\nc"), format!("\\{}  a\\\\b\\nc", Digest::EMPTY));
-    }
 }

@@ -1,38 +1,44 @@
 //! Which store: from the command line, the environment, or the platform.
 
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use castore_core::{BlobIndex, BlobReader, BlobService, Digest};
-use castore_objstore::{ObjectStoreBlobService, local_path, parse_url_opts};
+use castore_objstore::{Builder, ObjectStoreBlobService, local_path, parse_url_opts};
 use etcetera::BaseStrategy;
 
 use crate::failure::{Failure, NO_BLOB, NO_STORE, Result, USAGE, say};
-use crate::output::shown;
+use crate::redact::redacted;
 
 /// The fewest digits that a digest may be cut to.
 const SHORTEST_PREFIX: usize = 8;
 
 /// The store that a command was given, not opened yet.
-#[derive(Debug)]
 pub(crate) struct Location {
     url: String,
     options: Vec<(String, String)>,
+    /// Whether this is the user's own store, which no other user may read.
+    personal: bool,
     /// Whether what is reused is verified.
     check: bool,
 }
 
+/// A store that is open, though there may be none at its place.
+pub(crate) struct Store {
+    service: ObjectStoreBlobService,
+    name: String,
+    /// Whether the place is known to hold a store.
+    recognised: AtomicBool,
+}
+
 impl Location {
     pub(crate) fn new(store: Option<String>, options: Vec<(String, String)>) -> Result<Location> {
-        let url = match store {
-            Some(url) => url,
-            None => {
-                let strategy = etcetera::choose_base_strategy().map_err(|error| {
-                    let message =
-                        format!("there is no home directory ({error}); name a store with -s");
-                    Failure::new(USAGE, message)
-                })?;
-                strategy.data_dir().join("castore").to_string_lossy().into_owned()
-            }
+        let (url, personal) = match store {
+            Some(url) => (url, false),
+            None => (personal()?, true),
         };
-        Ok(Location { url, options, check: false })
+        Ok(Location { url, options, personal, check: false })
     }
 
     /// The same; what is in the store already is verified where `check` says so.
@@ -40,67 +46,130 @@ impl Location {
         Location { check, ..self }
     }
 
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+    /// The URL or path, without secrets.
+    pub(crate) fn name(&self) -> String {
+        redacted(&self.url).into_owned()
     }
 
     /// Opens the store to read from; a directory must be there.
-    pub(crate) fn open(&self) -> Result<ObjectStoreBlobService> {
-        if let Some(path) = local_path(&self.url)?
-            && !path.exists()
-        {
-            let path = shown(&path);
-            let message = format!("no store at {path}; `castore -s {path} put FILE` makes one");
-            return Err(Failure::new(NO_STORE, message));
+    pub(crate) fn open(&self) -> Result<Store> {
+        match local_path(&self.url)? {
+            Some(path) if !self.is_there(&path)? => Err(no_store(&self.name())),
+            _ => Ok(self.store(self.builder()?.build()?)),
         }
-        self.build(false)
     }
 
-    /// Opens the store to write to; a directory is made where there is none.
-    pub(crate) fn open_or_create(&self, quiet: bool) -> Result<ObjectStoreBlobService> {
-        let missing = local_path(&self.url)?.filter(|path| !path.exists());
-        let service = self.build(missing.is_some())?;
-        if let Some(path) = missing
-            && !quiet
-        {
-            say(format_args!("castore: made a new store at {}", shown(&path)));
+    /// Opens the store to write to. Makes one where there is none, and says so unless `quiet`.
+    pub(crate) async fn open_or_create(&self, quiet: bool) -> Result<Store> {
+        let missing = match local_path(&self.url)? {
+            Some(path) if !self.is_there(&path)? => Some(path),
+            _ => None,
+        };
+        let mut builder = self.builder()?;
+        if let Some(path) = &missing {
+            if self.personal {
+                make_private(path).map_err(|error| Failure::from(error).about(self.name()))?;
+            }
+            builder = builder.create(true);
         }
-        Ok(service)
+        let store = self.store(builder.build()?);
+        let is_new = store.create_marker().await?;
+        store.recognised.store(true, Relaxed);
+        if is_new && !quiet {
+            say(format_args!("castore: made a new store at {}", store.name));
+        }
+        Ok(store)
     }
 
-    fn build(&self, create: bool) -> Result<ObjectStoreBlobService> {
+    /// Whether the directory is there; a failure where that is not known.
+    fn is_there(&self, path: &Path) -> Result<bool> {
+        path.try_exists().map_err(|error| Failure::from(error).about(self.name()))
+    }
+
+    fn builder(&self) -> Result<Builder> {
         if let Some(path) = local_path(&self.url)?
             && path.exists()
             && !path.is_dir()
         {
-            let message = format!("no store at {}: it is not a directory", shown(&path));
+            let message = format!(
+                "there is no castore store at {}: it is not a directory; name one with -s",
+                self.name()
+            );
             return Err(Failure::new(NO_STORE, message));
         }
         let options = self.options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let mut builder = parse_url_opts(&self.url, options)?.check_reused(self.check);
-        if create {
-            builder = builder.create(true);
-        }
-        Ok(builder.build()?)
+        Ok(parse_url_opts(&self.url, options)?.check_reused(self.check))
+    }
+
+    fn store(&self, service: ObjectStoreBlobService) -> Store {
+        Store { service, name: self.name(), recognised: false.into() }
     }
 }
 
+impl Store {
+    /// The service, whose clones share everything.
+    pub(crate) fn service(&self) -> &ObjectStoreBlobService {
+        &self.service
+    }
+
+    /// Fails where the place holds no store. Asks once, and is for commands that found nothing: a directory
+    /// that is not mounted and a mistyped path look as an empty store does.
+    pub(crate) async fn must_exist(&self) -> Result<()> {
+        if !self.recognised.load(Relaxed) {
+            if !self.service.exists().await? {
+                return Err(no_store(&self.name));
+            }
+            self.recognised.store(true, Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Store {
+    type Target = ObjectStoreBlobService;
+
+    fn deref(&self) -> &ObjectStoreBlobService {
+        &self.service
+    }
+}
+
+fn no_store(name: &str) -> Failure {
+    let message = format!(
+        "there is no castore store at {name}; check the path or URL, or make one with `castore -s {name} \
+         put FILE`"
+    );
+    Failure::new(NO_STORE, message)
+}
+
+/// The directory of the user's own store.
+fn personal() -> Result<String> {
+    let strategy = etcetera::choose_base_strategy().map_err(|error| {
+        let message = format!("there is no home directory ({error}); name a store with -s");
+        Failure::new(USAGE, message)
+    })?;
+    let path = strategy.data_dir().join("castore");
+    path.into_os_string().into_string().map_err(|path| {
+        let path = crate::names::shown(Path::new(&path));
+        Failure::new(USAGE, format!("{path} is not UTF-8; name a store with -s"))
+    })
+}
+
+/// Makes a directory that is the user's alone, with those that lead to it.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let mut directory = std::fs::DirBuilder::new();
+    directory.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut directory, 0o700);
+    directory.create(path)
+}
+
 /// The digest that `text` is, or is the start of.
-pub(crate) async fn resolve(service: &ObjectStoreBlobService, text: &str) -> Result<Digest> {
-    let malformed = match text.parse::<Digest>() {
-        Ok(digest) => return Ok(digest),
-        Err(error) => error,
-    };
-    let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !hexadecimal || text.len() > 2 * Digest::LEN {
-        return Err(Failure::new(USAGE, format!("{text:?} is not a digest: {malformed}")));
+pub(crate) async fn resolve(store: &Store, text: &str) -> Result<Digest> {
+    if let Some(digest) = check_digest(text)? {
+        return Ok(digest);
     }
-    if text.len() < SHORTEST_PREFIX {
-        let message = format!("{text:?} is too short; give {SHORTEST_PREFIX} digits or more");
-        return Err(Failure::new(USAGE, message));
-    }
-    match service.find(text).await?.as_slice() {
-        [] => Err(absent(service, text).await),
+    match store.find(text).await?.as_slice() {
+        [] => Err(absent(store, text).await),
         [digest] => Ok(*digest),
         several => {
             let list: Vec<String> = several.iter().take(5).map(Digest::to_string).collect();
@@ -111,30 +180,41 @@ pub(crate) async fn resolve(service: &ObjectStoreBlobService, text: &str) -> Res
     }
 }
 
-pub(crate) async fn chunks(service: &ObjectStoreBlobService, digest: &Digest) -> Result<BlobIndex> {
-    match service.chunks(digest).await? {
+pub(crate) async fn chunks(store: &Store, digest: &Digest) -> Result<BlobIndex> {
+    match store.chunks(digest).await? {
         Some(index) => Ok(index),
-        None => Err(absent(service, digest).await),
+        None => Err(absent(store, digest).await),
     }
 }
 
-pub(crate) async fn open_read(
-    service: &ObjectStoreBlobService,
-    digest: &Digest,
-) -> Result<BlobReader> {
-    match service.open_read(digest).await? {
+pub(crate) async fn open_read(store: &Store, digest: &Digest) -> Result<BlobReader> {
+    match store.open_read(digest).await? {
         Some(reader) => Ok(reader),
-        None => Err(absent(service, digest).await),
+        None => Err(absent(store, digest).await),
     }
 }
 
-/// A blob that is absent; unless it is the store, which looks alike on S3.
-pub(crate) async fn absent(
-    service: &ObjectStoreBlobService,
-    digest: impl std::fmt::Display,
-) -> Failure {
-    match service.check().await {
+/// The failure that a blob is absent, or that the store is: both look alike.
+pub(crate) async fn absent(store: &Store, digest: impl std::fmt::Display) -> Failure {
+    match store.must_exist().await {
         Ok(()) => Failure::new(NO_BLOB, format!("no blob {digest} in the store")),
-        Err(error) => error.into(),
+        Err(failure) => failure,
     }
+}
+
+/// The digest that `text` is; `None` where it is the start of one, and a failure where it is neither.
+pub(crate) fn check_digest(text: &str) -> Result<Option<Digest>> {
+    let malformed = match text.parse::<Digest>() {
+        Ok(digest) => return Ok(Some(digest)),
+        Err(error) => error,
+    };
+    let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !hexadecimal || text.len() > 2 * Digest::LEN {
+        return Err(Failure::new(USAGE, format!("{text:?} is not a digest: {malformed}")));
+    }
+    if text.len() < SHORTEST_PREFIX {
+        let message = format!("{text:?} is too short; give {SHORTEST_PREFIX} digits or more");
+        return Err(Failure::new(USAGE, message));
+    }
+    Ok(None)
 }

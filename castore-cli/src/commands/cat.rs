@@ -1,9 +1,7 @@
 //! `castore cat`
 
-use std::io::{self, Write};
-
 use crate::failure::{Failure, Result, USAGE};
-use crate::output::write_pieces;
+use crate::output;
 use crate::size;
 use crate::store::{Location, open_read, resolve};
 
@@ -17,11 +15,5 @@ pub(crate) async fn run(location: &Location, digest: &str, range: Option<&str>) 
         }
         None => 0..reader.size(),
     };
-    let write = |stdout: &mut io::Stdout, piece: &[u8]| {
-        stdout.write_all(piece)?;
-        stdout.flush()
-    };
-    let written = write_pieces(reader.read_range(range), io::stdout(), write).await?;
-    written.map_err(|error| Failure::from(error).about("standard output"))?;
-    Ok(())
+    output::blob(reader.read_range(range)).await
 }

@@ -8,7 +8,6 @@ use std::thread::available_parallelism;
 use bytes::Bytes;
 use castore_chunker::{ChunkParams, Cutter};
 use castore_core::Digest;
-use castore_objstore::ObjectStoreBlobService;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
@@ -17,7 +16,7 @@ use crate::failure::{FAILED, Failure, NO_STORE, Result, say};
 use crate::input::Input;
 use crate::output;
 use crate::size::iec;
-use crate::store::Location;
+use crate::store::{Location, Store};
 
 /// How much is read at once, in bytes: by one thread, by each of several, and at most.
 const PIECE: usize = 1024 * 1024;
@@ -40,7 +39,7 @@ pub(crate) async fn run(
         Err(failure) if failure.code() == NO_STORE => None,
         Err(failure) => return Err(failure),
     };
-    let params = service.as_ref().map(ObjectStoreBlobService::chunk_params).unwrap_or_default();
+    let params = service.as_ref().map(|store| store.chunk_params()).unwrap_or_default();
     let mut found = Found::default();
     let mut failed = false;
     for file in files {
@@ -48,20 +47,23 @@ pub(crate) async fn run(
             found.add(chunk);
             let Chunk { digest, size } = chunk;
             match (list, mode.json) {
-                (true, false) => Ok(output::line(format_args!("{offset:>12} {size:>8} {digest}"))?),
+                (true, false) => output::line(format_args!("{offset:>12} {size:>8} {digest}")),
                 (true, true) => {
                     let digest = digest.to_string();
                     let chunk = json!({ "type": "chunk", "offset": offset, "size": size, "digest": digest });
-                    Ok(output::json(&chunk)?)
+                    output::json(&chunk);
                 }
-                (false, _) => Ok(()),
+                (false, _) => {}
             }
         });
         match cut.await {
-            Ok(()) => {}
-            Err(failure) if failure.is_closed_output() => return Err(failure),
+            Ok(None) => {}
+            Ok(Some(change)) => {
+                super::warn_changed(file, &change);
+                failed = true;
+            }
             Err(failure) => {
-                failure.about(output::shown(file)).report(mode.verbose);
+                super::report_file(mode, file, failure);
                 failed = true;
             }
         }
@@ -73,7 +75,7 @@ pub(crate) async fn run(
     if service.is_none() && !mode.quiet {
         say("castore: there is no store yet, so all of it would be new");
     }
-    found.report(mode, stored)?;
+    found.report(mode, stored);
     if failed { Err(Failure::reported(FAILED)) } else { Ok(()) }
 }
 
@@ -83,13 +85,14 @@ struct Chunk {
     size: u64,
 }
 
-/// Cuts a file, and digests its chunks, off the async threads, while more of it is read.
+/// Cuts a file, and digests its chunks, off the async threads, while more of it is read. Returns how the file
+/// changed meanwhile, if it did.
 async fn cut(
     file: &Path,
     params: ChunkParams,
     threads: NonZeroUsize,
-    mut each: impl FnMut(u64, Chunk) -> Result<()>,
-) -> Result<()> {
+    mut each: impl FnMut(u64, Chunk),
+) -> Result<Option<String>> {
     // With several threads enough for each of them to be worth its start.
     let size = match threads.get() {
         1 => PIECE,
@@ -113,11 +116,11 @@ async fn cut(
         let chunks;
         (cutter, chunks) = work.await.map_err(anyhow::Error::new)?;
         for chunk in digested(chunks, threads).await? {
-            each(offset, chunk)?;
+            each(offset, chunk);
             offset += chunk.size;
         }
         if last {
-            return Ok(());
+            return Ok(input.change().map(str::to_owned));
         }
         piece = next;
     }
@@ -158,7 +161,7 @@ impl Found {
     }
 
     /// The bytes of the distinct chunks that the store has already.
-    async fn in_store(&self, service: &ObjectStoreBlobService) -> Result<u64> {
+    async fn in_store(&self, service: &Store) -> Result<u64> {
         stream::iter(&self.distinct)
             .map(|(digest, size)| async move {
                 let stored = service.stored_size(digest).await?;
@@ -170,7 +173,7 @@ impl Found {
             .await
     }
 
-    fn report(&self, mode: Mode, stored: u64) -> Result<()> {
+    fn report(&self, mode: Mode, stored: u64) {
         let distinct: u64 = self.distinct.values().sum();
         let new = distinct - stored;
         if mode.json {
@@ -182,30 +185,29 @@ impl Found {
                 "bytes_distinct": distinct,
                 "bytes_in_store": stored,
                 "bytes_new": new,
-            }))?;
-            return Ok(());
+            }));
+            return;
         }
         let part = |bytes: u64| match self.bytes {
             0 => 0.0,
             all => 100.0 * bytes as f64 / all as f64,
         };
         let row = |name: &str, bytes: u64| {
-            output::line(format_args!("{name:<28} {:>11} {:>6.1}%", iec(bytes), part(bytes)))
+            output::line(format_args!("{name:<28} {:>11} {:>6.1}%", iec(bytes), part(bytes)));
         };
-        output::line(format_args!("{} chunks, {} distinct", self.chunks, self.distinct.len()))?;
-        row("read", self.bytes)?;
-        row("shared among themselves", self.bytes - distinct)?;
-        row("in the store already", stored)?;
-        row("new, before compression", new)?;
-        self.histogram()?;
-        Ok(())
+        output::line(format_args!("{} chunks, {} distinct", self.chunks, self.distinct.len()));
+        row("read", self.bytes);
+        row("shared among themselves", self.bytes - distinct);
+        row("in the store already", stored);
+        row("new, before compression", new);
+        self.histogram();
     }
 
     /// The distribution of the sizes of the distinct chunks, by powers of two.
-    fn histogram(&self) -> Result<()> {
+    fn histogram(&self) {
         let (Some(min), Some(max)) = (self.distinct.values().min(), self.distinct.values().max())
         else {
-            return Ok(());
+            return;
         };
         let mean = self.distinct.values().sum::<u64>() / self.distinct.len() as u64;
         output::line(format_args!(
@@ -213,7 +215,7 @@ impl Found {
             iec(*min),
             iec(*max),
             iec(mean)
-        ))?;
+        ));
         let mut counts = [0_usize; 64];
         for size in self.distinct.values() {
             counts[size.ilog2() as usize] += 1;
@@ -221,8 +223,7 @@ impl Found {
         let most = counts.iter().copied().max().unwrap_or(1).max(1);
         for (power, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
             let bar = "#".repeat((40 * count).div_ceil(most));
-            output::line(format_args!("{:>11} and more {count:>8} {bar}", iec(1 << power)))?;
+            output::line(format_args!("{:>11} and more {count:>8} {bar}", iec(1 << power)));
         }
-        Ok(())
     }
 }

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use castore_core::{Digest, Error};
-use castore_objstore::{BlobCopy, CopyOptions, CopyOutcome, ObjectStoreBlobService, Stats};
+use castore_objstore::{BlobCopy, CopyOptions, CopyOutcome, Stats};
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use serde_json::json;
 
-use super::Mode;
+use super::{Mode, say_if_closed};
 use crate::digests;
 use crate::failure::{CORRUPT, Failure, Result, say};
 use crate::output;
 use crate::phases::Phases;
 use crate::size::iec;
-use crate::store::{Location, absent, resolve};
+use crate::store::{Location, Store, absent, resolve};
 
 /// How many digests are looked up at once.
 const AT_ONCE: usize = 32;
@@ -38,16 +38,18 @@ pub(crate) async fn run(
         digests::check_lists(lists)?;
     }
     let source = location.open()?;
-    let target = target.open_or_create(mode.quiet)?;
+    // A source that is none must not be taken for an empty one, nor make a target.
+    source.must_exist().await?;
+    let target = target.open_or_create(mode.quiet).await?;
     let begun = Instant::now();
     let phases = Phases::start(mode.progress());
     let mut options = CopyOptions::default();
-    options.list_target = matches!(which, Which::All);
+    let all = matches!(which, Which::All);
+    options.list_target = all;
     options.verify = verify;
 
     let failures = Failures::default();
     let mut counts = Counts::default();
-    let mut output_closed = false;
     let blobs = blobs(&source, which, |failure| {
         phases.suspend(|| failures.add(mode, &failure));
     });
@@ -57,6 +59,8 @@ pub(crate) async fn run(
             CopyOutcome::Failed(error) => {
                 Some(Failure::from(error.clone()).about(format!("blob {digest}")))
             }
+            // Of a blob that was listed, this says that it was removed meanwhile.
+            CopyOutcome::Absent if all => None,
             CopyOutcome::Absent => Some(absent(&source, digest).await),
             _ => None,
         };
@@ -64,7 +68,7 @@ pub(crate) async fn run(
             phases.suspend(|| failures.add(mode, &failure));
         }
         counts.add(&outcome);
-        output_closed |= output::closed(phases.suspend(|| print(mode, &digest, &outcome)))?;
+        phases.suspend(|| print(mode, &digest, &outcome));
         if failures.of_store() {
             break;
         }
@@ -74,16 +78,14 @@ pub(crate) async fn run(
     if failures.of_store() {
         say("castore: gave up, as a store failed; what was copied so far is reused next time");
     }
-    output_closed |= output::closed(summarize(mode, &counts, &target.stats(), begun.elapsed()))?;
-    if output_closed && !mode.quiet {
-        say("castore: standard output was closed, but all that was given was dealt with");
-    }
+    summarize(mode, &counts, &target.stats(), begun.elapsed());
+    say_if_closed(mode);
     failures.end()
 }
 
 /// The blobs that were asked for; `fail` is told of what is no blob's digest.
 fn blobs<'a>(
-    source: &'a ObjectStoreBlobService,
+    source: &'a Store,
     which: Which,
     fail: impl Fn(Failure) + Send + Sync + 'a,
 ) -> BoxStream<'a, Result<Digest, Error>> {
@@ -145,6 +147,7 @@ impl Failures {
 struct Counts {
     copied: u64,
     there: u64,
+    absent: u64,
     failed: u64,
 }
 
@@ -153,16 +156,17 @@ impl Counts {
         *match outcome {
             CopyOutcome::Copied(_) => &mut self.copied,
             CopyOutcome::AlreadyThere => &mut self.there,
+            CopyOutcome::Absent => &mut self.absent,
             _ => &mut self.failed,
         } += 1;
     }
 }
 
-fn print(mode: Mode, digest: &Digest, outcome: &CopyOutcome) -> Result<()> {
+fn print(mode: Mode, digest: &Digest, outcome: &CopyOutcome) {
     if !mode.json {
         return match outcome {
-            CopyOutcome::Copied(_) | CopyOutcome::AlreadyThere => Ok(output::line(digest)?),
-            _ => Ok(()),
+            CopyOutcome::Copied(_) | CopyOutcome::AlreadyThere => output::line(digest),
+            _ => {}
         };
     }
     let mut value = match outcome {
@@ -175,33 +179,38 @@ fn print(mode: Mode, digest: &Digest, outcome: &CopyOutcome) -> Result<()> {
         }),
         CopyOutcome::AlreadyThere => json!({ "outcome": "there" }),
         CopyOutcome::Absent => json!({ "outcome": "absent" }),
-        CopyOutcome::Failed(error) => json!({ "outcome": "failed", "error": error.to_string() }),
+        CopyOutcome::Failed(error) => {
+            let error = Failure::from(error.clone()).message();
+            json!({ "outcome": "failed", "error": error })
+        }
         _ => json!({ "outcome": "unknown" }),
     };
     value["type"] = "blob".into();
     value["digest"] = digest.to_string().into();
-    Ok(output::json(&value)?)
+    output::json(&value);
 }
 
-fn summarize(mode: Mode, counts: &Counts, stats: &Stats, time: Duration) -> Result<()> {
+fn summarize(mode: Mode, counts: &Counts, stats: &Stats, time: Duration) {
     let seconds = time.as_secs_f64();
     if mode.json {
         output::json(&json!({
             "type": "summary",
             "blobs_copied": counts.copied,
             "blobs_there": counts.there,
+            "blobs_absent": counts.absent,
             "blobs_failed": counts.failed,
             "chunks_new": stats.chunks_new,
             "chunks_reused": stats.chunks_reused,
             "bytes_new": stats.bytes_new,
             "bytes_stored": stats.bytes_stored,
             "seconds": seconds,
-        }))?;
+        }));
     } else if !mode.quiet {
-        let failed = match counts.failed {
+        let few = |count: u64, name: &str| match count {
             0 => String::new(),
-            failed => format!(", {failed} not"),
+            count => format!(", {count} {name}"),
         };
+        let failed = few(counts.absent, "absent") + &few(counts.failed, "not");
         say(format_args!(
             "{} blobs copied, {} there already{failed}; {} chunks copied, {} reused, {} moved, \
              {seconds:.1} s",
@@ -212,5 +221,4 @@ fn summarize(mode: Mode, counts: &Counts, stats: &Stats, time: Duration) -> Resu
             iec(stats.bytes_stored),
         ));
     }
-    Ok(())
 }

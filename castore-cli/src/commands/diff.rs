@@ -35,14 +35,14 @@ pub(crate) async fn run(mode: Mode, location: &Location, first: &str, second: &s
             "shared": extent(shared),
             "first": blob(&first, only_first),
             "second": blob(&second, only_second),
-        }))?;
+        }));
         return Ok(());
     }
     for (name, part) in
         [("shared", shared), ("only first", only_first), ("only second", only_second)]
     {
         let Extent { chunks, bytes, .. } = part;
-        output::line(format_args!("{name:<11}  {bytes} ({}), {chunks} chunks", iec(bytes)))?;
+        output::line(format_args!("{name:<11}  {bytes} ({}), {chunks} chunks", iec(bytes)));
     }
     Ok(())
 }

@@ -9,9 +9,11 @@ use futures_util::stream;
 use serde_json::{Value, json};
 
 use super::Mode;
+use crate::digests::unchanged;
 use crate::failure::{CORRUPT, Failure, NO_BLOB, Result, USAGE, say};
 use crate::input::Input;
-use crate::output::{self, shown};
+use crate::names::shown;
+use crate::output;
 use crate::phases::Phases;
 use crate::size::iec;
 use crate::store::Location;
@@ -31,6 +33,7 @@ pub(crate) async fn run(
     };
     let service = location.open()?;
     service.check().await?;
+    service.must_exist().await?;
     let phases = Phases::start(mode.progress());
     let report = service.gc(roots, options, &phases).await;
     drop(phases);
@@ -43,7 +46,7 @@ pub(crate) async fn run(
             _ => error.into(),
         })?;
     say_absent(&report.absent);
-    print(mode, &report, options.dry_run)?;
+    print(mode, &report, options.dry_run);
     for digest in &report.damaged {
         say(format_args!(
             "castore: {digest} is needed, and damaged in its place and in all copies that are set aside"
@@ -68,6 +71,7 @@ async fn digests(file: &Path) -> Result<Vec<Digest>> {
     while let Some(piece) = input.next().await? {
         bytes.extend_from_slice(&piece);
     }
+    unchanged(&input)?;
     let text = String::from_utf8_lossy(&bytes);
     let mut digests = Vec::new();
     for (line, number) in text.lines().zip(1..) {
@@ -89,9 +93,9 @@ async fn digests(file: &Path) -> Result<Vec<Digest>> {
     }
 }
 
-fn print(mode: Mode, report: &GcReport, dry_run: bool) -> Result<()> {
+fn print(mode: Mode, report: &GcReport, dry_run: bool) {
     if mode.json {
-        return Ok(output::json(&json!({
+        return output::json(&json!({
             "type": "gc",
             "dry_run": dry_run,
             "blobs": report.blobs,
@@ -107,7 +111,7 @@ fn print(mode: Mode, report: &GcReport, dry_run: bool) -> Result<()> {
             "removed": amount(&report.removed),
             "absent": report.absent.iter().map(Digest::to_string).collect::<Vec<_>>(),
             "damaged": report.damaged.iter().map(Digest::to_string).collect::<Vec<_>>(),
-        }))?);
+        }));
     }
     let rows = [
         ("kept", report.blobs, None, "blobs"),
@@ -132,12 +136,11 @@ fn print(mode: Mode, report: &GcReport, dry_run: bool) -> Result<()> {
             continue;
         }
         let bytes = bytes.map_or(String::new(), |amount| format!(" ({})", iec(amount.bytes)));
-        output::line(format_args!("{name:<15}  {objects} {what}{bytes}"))?;
+        output::line(format_args!("{name:<15}  {objects} {what}{bytes}"));
     }
     if dry_run && !mode.quiet {
         say("castore: this was a dry run; --run does it");
     }
-    Ok(())
 }
 
 fn amount(amount: &Amount) -> Value {

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, NamedTempFile, TempPath};
-
 use super::{Mode, cat};
+use crate::args::Sparse;
 use crate::failure::{FAILED, Failure, Result, USAGE};
 use crate::input::blocking;
-use crate::output::{shown, write_pieces};
+use crate::names::shown;
+use crate::output::write_pieces;
 use crate::progress::Progress;
+use crate::restore::{self, be_like, publish, temporary};
 use crate::store::{Location, open_read, resolve};
 
 pub(crate) async fn run(
@@ -19,80 +20,125 @@ pub(crate) async fn run(
     digest: &str,
     output: &Path,
     force: bool,
+    sparse: Sparse,
 ) -> Result<()> {
     if output.as_os_str() == "-" {
         return cat::run(location, digest, None).await;
     }
-    let output = &check_output(output, force)?;
+    let output = check_output(output, force)?;
     let service = location.open()?;
     let digest = resolve(&service, digest).await?;
     let reader = open_read(&service, &digest).await?;
     let total = Some(reader.size());
     let progress = Progress::start(mode.progress(), &service, total, |stats| stats.bytes_read);
-
-    // The path stays here, and is removed when it is dropped: in any case but success. Work off
-    // the async threads, which nobody can cancel, only has the open file.
-    let failed = |error| Failure::from(error).about(shown(output));
-    let (file, path) = temporary(output).map_err(failed)?.into_parts();
     let pieces = reader.read_range(0..reader.size());
-    let file = write_pieces(pieces, file, File::write_all).await?.map_err(failed)?;
+
+    let name = shown(output.path());
+    let failed = |error| Failure::from(error).about(&name);
+    let output = match output {
+        Output::Device(device) => {
+            let file = File::options().write(true).open(device).map_err(failed)?;
+            let file = write_pieces(pieces, file, File::write_all).await?.map_err(failed)?;
+            drop(progress);
+            return blocking(move || flush_device(&file)).await.map_err(failed);
+        }
+        Output::File(output) => output,
+    };
+    // The path stays here, and is removed when it is dropped: in any case but success. Work off the async
+    // threads, which a signal cannot end, has the open file alone.
+    let replaces = force && output.exists();
+    let (file, path) = temporary(&output, replaces).map_err(failed)?.into_parts();
+    let file = match sparse {
+        Sparse::Auto => {
+            let file = restore::Sparse::new(file);
+            let file = write_pieces(pieces, file, restore::Sparse::write).await?.map_err(failed)?;
+            file.end().map_err(failed)?
+        }
+        Sparse::Never => write_pieces(pieces, file, File::write_all).await?.map_err(failed)?,
+    };
     drop(progress);
-    blocking(move || file.sync_all()).await.map_err(failed)?;
-    publish(path, output, force).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(output),
+    let like = replaces.then(|| output.clone());
+    let finish = move || {
+        if let Some(output) = like {
+            be_like(&file, &output)?;
+        }
+        file.sync_all()
+    };
+    blocking(finish).await.map_err(failed)?;
+    publish(path, &output, force).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => exists(&output),
         _ => failed(error),
     })
 }
 
-/// Gives the file its name. Renaming takes no time to speak of.
-fn publish(path: TempPath, output: &Path, force: bool) -> io::Result<()> {
-    let published = match force {
-        true => path.persist(output),
-        false => path.persist_noclobber(output),
-    };
-    published.map_err(|error| error.error)
+/// Where a blob is written to.
+enum Output {
+    /// A file that appears when it is whole.
+    File(PathBuf),
+    /// A device, which is written in place, every byte.
+    Device(PathBuf),
+}
+
+impl Output {
+    fn path(&self) -> &Path {
+        match self {
+            Output::File(path) | Output::Device(path) => path,
+        }
+    }
+}
+
+/// Waits until a device has everything; most that have nothing to flush say that they cannot.
+fn flush_device(file: &File) -> io::Result<()> {
+    match file.sync_all() {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+        {
+            Ok(())
+        }
+        flushed => flushed,
+    }
 }
 
 fn exists(output: &Path) -> Failure {
     Failure::new(FAILED, format!("{} exists; -f replaces it", shown(output)))
 }
 
-/// The file to write, after a look for what would only be found out in the end.
-fn check_output(output: &Path, force: bool) -> Result<PathBuf> {
+/// The output, after a look for mistakes that would show only in the end.
+fn check_output(output: &Path, force: bool) -> Result<Output> {
     let name = shown(output);
     if output.is_dir() {
         let message = format!("{name} is a directory; name the file to write");
         return Err(Failure::new(USAGE, message));
     }
     match output.metadata() {
-        // A device or a pipe would be replaced by a file, which nobody can want.
+        Ok(metadata) if is_device(&metadata) => match force {
+            true => Ok(Output::Device(output.to_owned())),
+            false => Err(Failure::new(FAILED, format!("{name} is a device; -f overwrites it"))),
+        },
+        // A pipe would be replaced by a file, which is never wanted.
         Ok(metadata) if !metadata.is_file() => {
             let message =
                 format!("{name} is not a regular file; use `castore cat DIGEST > {name}`");
             Err(Failure::new(USAGE, message))
         }
         Ok(_) if force => {
-            // A link stays, and what it leads to is replaced.
-            output.canonicalize().map_err(|error| Failure::from(error).about(name))
+            // A link stays, and the file that it leads to is replaced.
+            let output = output.canonicalize();
+            output.map(Output::File).map_err(|error| Failure::from(error).about(name))
         }
         _ if !force && output.symlink_metadata().is_ok() => Err(exists(output)),
-        _ => Ok(output.to_owned()),
+        _ => Ok(Output::File(output.to_owned())),
     }
 }
 
-/// A file beside `output`, with the permissions that a new file has.
-fn temporary(output: &Path) -> io::Result<NamedTempFile> {
-    let directory = match output.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = Builder::new();
-    builder.prefix(".castore-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The process's umask is taken off by the system, as it is for any new file.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(directory)
+#[cfg(unix)]
+fn is_device(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    metadata.file_type().is_block_device() || metadata.file_type().is_char_device()
+}
+
+#[cfg(not(unix))]
+fn is_device(_metadata: &std::fs::Metadata) -> bool {
+    false
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Mode;
 use crate::failure::{FAILED, Failure, Result};
 use crate::input::Input;
-use crate::output;
+use crate::{names, output};
 
 pub(crate) async fn run(mode: Mode, mut files: Vec<PathBuf>) -> Result<()> {
     if files.is_empty() {
@@ -17,13 +17,12 @@ pub(crate) async fn run(mode: Mode, mut files: Vec<PathBuf>) -> Result<()> {
     let mut failed = false;
     for file in files {
         match hash(&file).await {
-            Ok(digest) if mode.json => {
-                let name = file.to_string_lossy();
-                output::json(&json!({ "digest": digest.to_string(), "name": name }))?;
+            Ok((digest, change)) => {
+                print(mode, &file, &digest, change.as_deref());
+                failed |= change.is_some();
             }
-            Ok(digest) => output::line(output::b3sum(&digest, &file))?,
             Err(failure) => {
-                failure.about(output::shown(&file)).report(mode.verbose);
+                super::report_file(mode, &file, failure);
                 failed = true;
             }
         }
@@ -31,7 +30,24 @@ pub(crate) async fn run(mode: Mode, mut files: Vec<PathBuf>) -> Result<()> {
     if failed { Err(Failure::reported(FAILED)) } else { Ok(()) }
 }
 
-async fn hash(file: &Path) -> Result<Digest> {
+fn print(mode: Mode, file: &Path, digest: &Digest, change: Option<&str>) {
+    match mode.json {
+        true => {
+            let mut line = json!({ "digest": digest.to_string(), "name": names::json(file) });
+            if let Some(change) = change {
+                line["warning"] = format!("it changed while it was read: {change}").into();
+            }
+            output::json(&line);
+        }
+        false => output::line(names::b3sum(digest, file)),
+    }
+    if let Some(change) = change {
+        super::warn_changed(file, change);
+    }
+}
+
+/// The digest of a file, and how the file changed while it was read, if it did.
+async fn hash(file: &Path) -> Result<(Digest, Option<String>)> {
     let mut input = Input::open(file).await?;
     let mut hasher = blake3::Hasher::new();
     while let Some(piece) = input.next().await? {
@@ -42,5 +58,5 @@ async fn hash(file: &Path) -> Result<Digest> {
         .await
         .map_err(anyhow::Error::new)?;
     }
-    Ok(hasher.finalize().into())
+    Ok((hasher.finalize().into(), input.change().map(str::to_owned)))
 }

@@ -26,29 +26,40 @@ pub(crate) async fn run(mode: Mode, location: &Location, long: bool) -> Result<(
         })
         .buffered(AT_ONCE);
     // A blob that cannot be told about does not hide the others.
-    let mut failed = None;
+    let (mut found, mut failed) = (false, None);
     while let Some((digest, index)) = blobs.try_next().await? {
+        found = true;
         let index = match index {
             Ok(index) => index,
             Err(error) => {
                 let failure = Failure::from(error);
+                if mode.json {
+                    let (digest, error) = (digest.to_string(), failure.message());
+                    output::json(&json!({ "digest": digest, "error": error }));
+                }
                 failure.report(mode.verbose);
                 failed = Some(failure.code());
                 continue;
             }
         };
         match (mode.json, index) {
-            (true, None) => output::json(&json!({ "digest": digest.to_string() }))?,
+            (true, None) => output::json(&json!({ "digest": digest.to_string() })),
             (true, Some(index)) => output::json(&json!({
                 "digest": digest.to_string(), "size": index.size(), "chunks": index.len()
-            }))?,
+            })),
             // It was removed since it was listed.
             (false, None) if long => {}
-            (false, None) => output::line(digest)?,
+            (false, None) => output::line(digest),
             (false, Some(index)) => {
-                output::line(format_args!("{digest} {:>14} {:>8}", index.size(), index.len()))?;
+                output::line(format_args!("{digest} {:>14} {:>8}", index.size(), index.len()));
             }
         }
+        if output::is_closed() {
+            break;
+        }
+    }
+    if !found {
+        service.must_exist().await?;
     }
     match failed {
         Some(code) => Err(Failure::reported(code)),

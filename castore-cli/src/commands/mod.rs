@@ -20,8 +20,13 @@ use castore_objstore::GcOptions;
 use clap::CommandFactory;
 
 use crate::args::{Args, Command};
-use crate::failure::Result;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::failure::{Failure, Result, say};
 use crate::store::Location;
+use crate::{names, output};
 
 /// What holds for every command.
 #[derive(Debug, Clone, Copy)]
@@ -38,14 +43,39 @@ impl Mode {
     }
 }
 
+/// Reports that `file` could not be dealt with, also in JSON.
+fn report_file(mode: Mode, file: &Path, failure: Failure) {
+    if mode.json {
+        let (name, error) = (names::json(file), failure.message());
+        output::json(&json!({ "type": "error", "name": name, "error": error }));
+    }
+    failure.about(names::shown(file)).report(mode.verbose);
+}
+
+/// Says that a closed standard output ended no work.
+fn say_if_closed(mode: Mode) {
+    if output::is_closed() && !mode.quiet {
+        say("castore: standard output was closed, but all that was given was dealt with");
+    }
+}
+
+/// Says that `file` changed while it was read, as `change` tells.
+fn warn_changed(file: &Path, change: &str) {
+    let file = names::shown(file);
+    say(format_args!(
+        "castore: warning: {file} changed while it was read ({change}), so its digest may be of a mixture; \
+         run the command again when nothing writes to it"
+    ));
+}
+
 pub(crate) async fn run(args: Args) -> Result<()> {
     let Args { store, options, json, quiet, verbose, command } = args;
     let mode = Mode { json, quiet, verbose: verbose > 0 };
     let location = || Location::new(store, options);
     match command {
         Command::Put { files, check } => put::run(mode, &location()?.checking(check), files).await,
-        Command::Get { digest, output, force } => {
-            get::run(mode, &location()?, &digest, &output, force).await
+        Command::Get { digest, output, force, sparse } => {
+            get::run(mode, &location()?, &digest, &output, force, sparse).await
         }
         Command::Cat { digest, range } => cat::run(&location()?, &digest, range.as_deref()).await,
         Command::Stat { digest, chunks } => stat::run(mode, &location()?, &digest, chunks).await,
@@ -78,7 +108,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "castore", &mut script);
-            crate::output::line(String::from_utf8_lossy(&script).trim_end())?;
+            output::line(String::from_utf8_lossy(&script).trim_end());
             Ok(())
         }
     }

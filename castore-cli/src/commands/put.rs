@@ -8,10 +8,11 @@ use castore_objstore::{ObjectStoreBlobService, Stats};
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 
-use super::Mode;
+use super::{Mode, report_file, say_if_closed, warn_changed};
 use crate::failure::{FAILED, Failure, Result, USAGE, say};
 use crate::input::{Input, total};
-use crate::output::{self, shown};
+use crate::names;
+use crate::output;
 use crate::progress::Progress;
 use crate::size::iec;
 use crate::store::Location;
@@ -23,18 +24,17 @@ pub(crate) async fn run(mode: Mode, location: &Location, files: Vec<PathBuf>) ->
     if files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
         return Err(Failure::new(USAGE, "standard input (-) can be stored only once"));
     }
-    let service = location.open_or_create(mode.quiet)?;
+    let service = location.open_or_create(mode.quiet).await?;
     let begun = Instant::now();
     let progress =
         Progress::start(mode.progress(), &service, total(&files), |stats| stats.bytes_written);
 
     let count = files.len();
     let mut ended = 0;
-    let mut output_closed = false;
     let mut failed = None;
     let mut stored = stream::iter(files)
         .map(|file| {
-            let service = service.clone();
+            let service = service.service().clone();
             // A task of its own, so that it gets on while an earlier file's line is waited for.
             let task = tokio::spawn(async move {
                 let result = put(&service, &file).await;
@@ -47,16 +47,15 @@ pub(crate) async fn run(mode: Mode, location: &Location, files: Vec<PathBuf>) ->
         let (file, result) = done.map_err(anyhow::Error::new)?;
         ended += 1;
         match result {
-            Ok((digest, size)) => {
-                let printed =
-                    Progress::suspend(progress.as_ref(), || print(mode, &file, &digest, size));
-                output_closed |= output::closed(printed)?;
+            Ok(stored) => {
+                Progress::suspend(progress.as_ref(), || print(mode, &file, &stored));
+                if stored.change.is_some() {
+                    failed.get_or_insert(FAILED);
+                }
             }
             Err(failure) => {
-                let unusable = failure.is_of_store();
-                let failure = failure.about(shown(&file));
-                let code = failure.code();
-                Progress::suspend(progress.as_ref(), || failure.report(mode.verbose));
+                let (unusable, code) = (failure.is_of_store(), failure.code());
+                Progress::suspend(progress.as_ref(), || report_file(mode, &file, failure));
                 failed.get_or_insert(if code == USAGE { FAILED } else { code });
                 if unusable {
                     break;
@@ -72,28 +71,42 @@ pub(crate) async fn run(mode: Mode, location: &Location, files: Vec<PathBuf>) ->
             "castore: gave up, as the store failed; not stored of what was given: {left} more"
         ));
     }
-    output_closed |= output::closed(summarize(mode, &service.stats(), begun.elapsed()))?;
-    if output_closed && !mode.quiet {
-        say("castore: standard output was closed, but all that was given was dealt with");
-    }
+    summarize(mode, &service.stats(), begun.elapsed());
+    say_if_closed(mode);
     match failed {
         Some(code) => Err(Failure::reported(code)),
         None => Ok(()),
     }
 }
 
-fn print(mode: Mode, file: &Path, digest: &Digest, size: u64) -> Result<()> {
-    if mode.json {
-        let name = file.to_string_lossy();
-        let digest = digest.to_string();
-        let blob = json!({ "type": "blob", "digest": digest, "name": name, "size": size });
-        return Ok(output::json(&blob)?);
-    }
-    Ok(output::line(output::b3sum(digest, file))?)
+/// A blob that was stored.
+struct Stored {
+    digest: Digest,
+    /// In bytes.
+    size: u64,
+    /// How the file changed while it was read, if it did.
+    change: Option<String>,
 }
 
-/// Stores a file; returns its digest and its size in bytes.
-async fn put(service: &ObjectStoreBlobService, file: &Path) -> Result<(Digest, u64)> {
+fn print(mode: Mode, file: &Path, stored: &Stored) {
+    let Stored { digest, size, change } = stored;
+    if mode.json {
+        let (name, digest) = (names::json(file), digest.to_string());
+        let mut blob = json!({ "type": "blob", "digest": digest, "name": name, "size": size });
+        if let Some(change) = change {
+            blob["warning"] = format!("it changed while it was read: {change}").into();
+        }
+        output::json(&blob);
+    } else {
+        output::line(names::b3sum(digest, file));
+    }
+    if let Some(change) = change {
+        warn_changed(file, change);
+    }
+}
+
+/// Stores a file.
+async fn put(service: &ObjectStoreBlobService, file: &Path) -> Result<Stored> {
     let mut writer = service.open_write().await?;
     let mut input = Input::in_pieces(file, writer.preferred_write_size()).await?;
     let mut size = 0;
@@ -101,10 +114,11 @@ async fn put(service: &ObjectStoreBlobService, file: &Path) -> Result<(Digest, u
         size += piece.len() as u64;
         writer.write_bytes(piece).await?;
     }
-    Ok((writer.close().await?, size))
+    let change = input.change().map(str::to_owned);
+    Ok(Stored { digest: writer.close().await?, size, change })
 }
 
-fn summarize(mode: Mode, stats: &Stats, time: Duration) -> Result<()> {
+fn summarize(mode: Mode, stats: &Stats, time: Duration) {
     let seconds = time.as_secs_f64();
     if mode.json {
         output::json(&json!({
@@ -116,7 +130,7 @@ fn summarize(mode: Mode, stats: &Stats, time: Duration) -> Result<()> {
             "bytes_new": stats.bytes_new,
             "bytes_stored": stats.bytes_stored,
             "seconds": seconds,
-        }))?;
+        }));
     } else if !mode.quiet {
         let ratio = match stats.bytes_stored {
             0 => String::new(),
@@ -135,7 +149,6 @@ fn summarize(mode: Mode, stats: &Stats, time: Duration) -> Result<()> {
             iec((stats.bytes_written as f64 / seconds.max(1e-9)) as u64),
         ));
     }
-    Ok(())
 }
 
 /// A task that does not outlive what waits for it.

@@ -31,27 +31,27 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &RepairArgs) -> R
         let source = Location::new(Some(from.clone()), args.from_options.clone())?;
         let source = async {
             let source = source.open()?;
-            // A source that fails is taken for one that has nothing: so look before.
+            // A source that is none must not be taken for one that lacks everything.
             source.check().await?;
+            source.must_exist().await?;
             Ok(source)
         };
         let source = source.await.map_err(|failure: Failure| failure.about("--from"))?;
-        options = options.from_service(Arc::new(source));
+        options = options.from_service(Arc::new(source.service().clone()));
     }
 
     on_interrupt("what is repaired stays so, and the same command does the rest");
     let phases = Phases::start(mode.progress());
-    let mut printed = Ok(());
     let report = service
         .repair(&options, &phases, |finding, outcome| {
-            if printed.is_ok() {
-                printed = phases.suspend(|| print(mode, finding, outcome));
-            }
+            phases.suspend(|| print(mode, finding, outcome));
         })
         .await?;
     phases.end();
-    printed?;
-    summarize(mode, &report, args.dry_run, begun.elapsed().as_secs_f64())?;
+    if report.verified.blobs == 0 && report.verified.chunks == 0 {
+        service.must_exist().await?;
+    }
+    summarize(mode, &report, args.dry_run, begun.elapsed().as_secs_f64());
     match (report.unrepaired, report.failed) {
         (0, 0) => Ok(()),
         (0, _) => Err(Failure::reported(FAILED)),
@@ -59,10 +59,10 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &RepairArgs) -> R
     }
 }
 
-fn print(mode: Mode, finding: &Finding, outcome: &Outcome) -> Result<()> {
+fn print(mode: Mode, finding: &Finding, outcome: &Outcome) {
     let more = match outcome {
         Outcome::Quarantined(key) => Some(key.clone()),
-        Outcome::Failed(error) => Some(error.to_string()),
+        Outcome::Failed(error) => Some(Failure::from(error.clone()).message()),
         _ => None,
     };
     if mode.json {
@@ -70,17 +70,17 @@ fn print(mode: Mode, finding: &Finding, outcome: &Outcome) -> Result<()> {
         line["outcome"] = outcome.name().into();
         match outcome {
             Outcome::Quarantined(key) => line["quarantine"] = key.clone().into(),
-            Outcome::Failed(error) => line["error"] = error.to_string().into(),
+            Outcome::Failed(error) => line["error"] = Failure::from(error.clone()).message().into(),
             _ => {}
         }
-        return Ok(output::json(&line)?);
+        return output::json(&line);
     }
     let more = more.map(|more| format!("  -> {more}")).unwrap_or_default();
     let line = format!("{:<11}  {finding}{more}", outcome.name());
-    Ok(output::line(output::one_line(line))?)
+    output::line(output::one_line(line));
 }
 
-fn summarize(mode: Mode, report: &RepairReport, dry_run: bool, seconds: f64) -> Result<()> {
+fn summarize(mode: Mode, report: &RepairReport, dry_run: bool, seconds: f64) {
     if mode.json {
         output::json(&json!({
             "type": "summary",
@@ -96,7 +96,7 @@ fn summarize(mode: Mode, report: &RepairReport, dry_run: bool, seconds: f64) -> 
             "failed": report.failed,
             "unrepaired": report.unrepaired,
             "seconds": seconds,
-        }))?;
+        }));
     } else if !mode.quiet {
         let RepairReport { verified, repaired, quarantined, lost, removed, .. } = report;
         let would = if dry_run { "dry run, nothing was changed: " } else { "" };
@@ -110,5 +110,4 @@ fn summarize(mode: Mode, report: &RepairReport, dry_run: bool, seconds: f64) -> 
             );
         }
     }
-    Ok(())
 }

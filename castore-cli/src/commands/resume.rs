@@ -8,7 +8,7 @@ use castore_objstore::{Checkpoint, Finding, Problem};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result, USAGE};
-use crate::output::shown;
+use crate::names::shown;
 use crate::time;
 
 /// How often the file is written.

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use futures_util::StreamExt;
+use castore_core::Digest;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
-use super::Mode;
+use super::{Mode, say_if_closed};
 use crate::digests;
-use crate::failure::{Failure, Result, say};
+use crate::failure::{Failure, NO_BLOB, Result, say};
 use crate::output;
-use crate::store::{Location, absent, resolve};
+use crate::store::{Location, Store, absent, check_digest, resolve};
 
 /// How many blobs are removed at once.
 const AT_ONCE: usize = 32;
@@ -22,31 +23,34 @@ pub(crate) async fn run(
 ) -> Result<()> {
     digests::check_lists(&lists)?;
     let service = location.open()?;
+    let wanted = wanted(&service, digests, lists).await?;
     let mut failed = None;
-    let given = digests::given(digests, lists);
     let mut removed = std::pin::pin!(
-        given
-            .map(|text| {
+        stream::iter(wanted)
+            .map(|(text, digest)| {
                 let service = &service;
                 async move {
-                    let text = text?;
-                    let digest = resolve(service, &text).await?;
-                    match service.remove(&digest).await? {
-                        true => Ok(digest),
-                        false => Err(absent(service, digest).await),
-                    }
+                    let result = match digest {
+                        Ok(digest) => remove(service, digest).await,
+                        Err(failure) => Err(failure),
+                    };
+                    (text, result)
                 }
             })
             .buffered(AT_ONCE)
     );
-    while let Some(outcome) = removed.next().await {
+    while let Some((text, outcome)) = removed.next().await {
         match outcome {
             Ok(digest) if mode.json => {
-                output::json(&json!({ "digest": digest.to_string(), "removed": true }))?;
+                output::json(&json!({ "digest": digest.to_string(), "removed": true }));
             }
             Ok(_) => {}
             // What can be removed is, whatever becomes of the others.
             Err(failure) => {
+                if mode.json {
+                    let error = failure.message();
+                    output::json(&json!({ "digest": text, "removed": false, "error": error }));
+                }
                 failure.report(mode.verbose);
                 failed.get_or_insert(failure.code());
                 if failure.is_of_store() {
@@ -58,8 +62,38 @@ pub(crate) async fn run(
             }
         }
     }
+    say_if_closed(mode);
     match failed {
         Some(code) => Err(Failure::reported(code)),
         None => Ok(()),
+    }
+}
+
+/// A digest as it was given, and the blob that it names or why there is none.
+type Wanted = (String, Result<Digest>);
+
+/// All blobs that are to be removed. Nothing is removed before each digest was read and understood: a list
+/// that is wrong in its middle may be wrong from its beginning.
+async fn wanted(service: &Store, digests: Vec<String>, lists: Vec<PathBuf>) -> Result<Vec<Wanted>> {
+    let given: Vec<String> = digests::given(digests, lists)
+        .and_then(|text| async move { check_digest(&text).map(|_| text) })
+        .try_collect()
+        .await?;
+    stream::iter(given)
+        .map(|text| async move {
+            match resolve(service, &text).await {
+                Err(failure) if failure.code() != NO_BLOB => Err(failure),
+                digest => Ok((text, digest)),
+            }
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
+async fn remove(service: &Store, digest: Digest) -> Result<Digest> {
+    match service.remove(&digest).await? {
+        true => Ok(digest),
+        false => Err(absent(service, digest).await),
     }
 }

@@ -59,7 +59,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, digest: &str, list: boo
         if list {
             value["chunk_list"] = listed.into();
         }
-        output::json(&value)?;
+        output::json(&value);
     } else if list {
         let mut offset = 0;
         for chunk in index.iter() {
@@ -70,20 +70,20 @@ pub(crate) async fn run(mode: Mode, location: &Location, digest: &str, list: boo
             output::line(format_args!(
                 "{offset:>12} {:>8} {size:>8} {}{place}",
                 chunk.size, chunk.digest
-            ))?;
+            ));
             offset += chunk.size;
         }
     } else {
         let size = index.size();
-        output::line(format_args!("digest  {digest}"))?;
-        output::line(format_args!("size    {size} ({})", iec(size)))?;
-        output::line(format_args!("chunks  {}, {} of them distinct", index.len(), stored.len()))?;
+        output::line(format_args!("digest  {digest}"));
+        output::line(format_args!("size    {size} ({})", iec(size)));
+        output::line(format_args!("chunks  {}, {} of them distinct", index.len(), stored.len()));
         let ratio = if bytes == 0 { 1.0 } else { size as f64 / bytes as f64 };
-        output::line(format_args!("stored  {bytes} ({}), {ratio:.2}:1", iec(bytes)))?;
+        output::line(format_args!("stored  {bytes} ({}), {ratio:.2}:1", iec(bytes)));
         if aside > 0 {
             output::line(format_args!(
                 "aside   {aside} chunks, which `castore gc --run` puts back"
-            ))?;
+            ));
         }
     }
     match missing.as_slice() {

@@ -26,11 +26,14 @@ pub(crate) async fn run(mode: Mode, location: &Location, prices: &[String]) -> R
     let phases = Phases::start(mode.progress());
     let usage = service.usage(&phases).await?;
     drop(phases);
+    if usage.blobs == 0 && usage.objects() == 0 {
+        service.must_exist().await?;
+    }
     let estimate = prices.map(|prices| usage.estimate(&prices));
     if mode.json {
-        output::json(&value(&usage, estimate.as_ref()))?;
+        output::json(&value(&usage, estimate.as_ref()));
     } else {
-        output::line(text(&usage, estimate.as_ref()).trim_end())?;
+        output::line(text(&usage, estimate.as_ref()).trim_end());
     }
     match (usage.blobs_unreadable, usage.chunks_missing) {
         (0, 0) => Ok(()),

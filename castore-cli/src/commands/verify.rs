@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::Mode;
 use super::resume::Record;
 use crate::args::{Level, VerifyArgs};
-use crate::failure::{CORRUPT, Failure, Result, USAGE, on_interrupt, say};
-use crate::output::{self, shown};
+use crate::failure::{CORRUPT, Failure, NO_STORE, Result, USAGE, on_interrupt, say};
+use crate::names::shown;
+use crate::output;
 use crate::phases::Phases;
 use crate::size::iec;
 use crate::store::Location;
@@ -24,7 +25,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &VerifyArgs) -> R
         Some(path) => {
             let file = shown(path);
             on_interrupt(format!("the same command with --resume {file} goes on from there"));
-            Some(Record::open(path, &plan.described(location.url()))?)
+            Some(Record::open(path, &plan.described(&location.name()))?)
         }
         None => {
             on_interrupt("with --resume FILE it would go on from there next time");
@@ -46,18 +47,16 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &VerifyArgs) -> R
     };
 
     let phases = Phases::start(mode.progress());
-    let mut printed = Ok(());
     let report = service
         .verify(&options, &phases, |event| match event {
             Verified::Finding(finding) => {
+                phases.suspend(|| print(mode, &finding));
                 if let Some(record) = &mut record {
                     record.found(&finding);
                 }
-                if printed.is_ok() {
-                    printed = phases.suspend(|| print(mode, &finding));
-                }
             }
-            Verified::UpTo(checkpoint) => {
+            // The record stays before a finding that could not be printed.
+            Verified::UpTo(checkpoint) if !output::is_closed() => {
                 if let Some(record) = &mut record {
                     record.up_to(checkpoint);
                 }
@@ -66,12 +65,31 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &VerifyArgs) -> R
         })
         .await?;
     phases.end();
-    if let Some(record) = record {
+    if report.blobs == 0
+        && report.chunks == 0
+        && let Err(failure) = service.must_exist().await
+    {
+        if let Some(record) = record
+            && failure.code() == NO_STORE
+        {
+            record.finish()?;
+        }
+        return Err(failure);
+    }
+    let damaged = before + report.damaged;
+    // Standard output may be closed without having lost a finding.
+    if damaged + report.harmless > before && output::is_closed() {
+        if let Some(path) = &args.resume {
+            say(format_args!(
+                "castore: standard output was closed; the same command with --resume {} prints the findings \
+                 that are missing",
+                shown(path)
+            ));
+        }
+    } else if let Some(record) = record {
         record.finish()?;
     }
-    printed?;
-    let damaged = before + report.damaged;
-    summarize(mode, &report, damaged, begun.elapsed())?;
+    summarize(mode, &report, damaged, begun.elapsed());
     match damaged {
         0 => Ok(()),
         _ => Err(Failure::reported(CORRUPT)),
@@ -153,14 +171,14 @@ pub(crate) fn as_json(finding: &Finding) -> Value {
     })
 }
 
-fn print(mode: Mode, finding: &Finding) -> Result<()> {
+fn print(mode: Mode, finding: &Finding) {
     match mode.json {
-        true => Ok(output::json(&as_json(finding))?),
-        false => Ok(output::line(output::one_line(finding))?),
+        true => output::json(&as_json(finding)),
+        false => output::line(output::one_line(finding)),
     }
 }
 
-fn summarize(mode: Mode, report: &VerifyReport, damaged: u64, time: Duration) -> Result<()> {
+fn summarize(mode: Mode, report: &VerifyReport, damaged: u64, time: Duration) {
     let seconds = time.as_secs_f64();
     if mode.json {
         output::json(&json!({
@@ -174,7 +192,7 @@ fn summarize(mode: Mode, report: &VerifyReport, damaged: u64, time: Duration) ->
             "damaged": damaged,
             "harmless": report.harmless,
             "seconds": seconds,
-        }))?;
+        }));
     } else if !mode.quiet {
         let mut line = format!(
             "{} blobs, {} chunks ({} that no blob lists)",
@@ -201,5 +219,4 @@ fn summarize(mode: Mode, report: &VerifyReport, damaged: u64, time: Duration) ->
         };
         say(format_args!("{line}, {seconds:.1} s: {found}"));
     }
-    Ok(())
 }

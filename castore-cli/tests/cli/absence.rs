@@ -50,3 +50,78 @@ fn a_prefix_of_several_digests_lists_them() {
     let line = place.fails(2, &["cat", "abcd1234"]);
     assert!(digests.iter().all(|digest| line.contains(digest)), "{line}");
 }
+
+#[test]
+fn a_place_without_a_store_is_not_taken_for_an_empty_one() {
+    let place = Place::new();
+    place.write("a", b"a");
+    std::fs::create_dir_all(place.path("unmounted/chunks")).unwrap();
+    std::fs::write(place.path("unmounted/notes"), b"x").unwrap();
+    let digest = "0".repeat(64);
+    for args in [
+        &["ls"][..],
+        &["ls", "--long"],
+        &["verify"],
+        &["--json", "verify", "--level", "data"],
+        &["verify", "--resume", "record"],
+        &["gc"],
+        &["gc", "--run"],
+        &["repair"],
+        &["stats"],
+        &["copy", "--to", "other", "--all"],
+        &["copy", "--to", "other", &digest],
+        &["rm", &digest],
+        &["rm", "00000000"],
+        &["stat", &digest],
+        &["cat", &digest],
+        &["get", &digest, "-o", "out"],
+        &["diff", &digest, &digest],
+        &["-s", "store", "repair", "--from", "unmounted"],
+    ] {
+        let run = match args.contains(&"-s") {
+            true => {
+                place.ok(&["-q", "put", "a"]);
+                place.run(args)
+            }
+            false => place.run(&[&["-s", "unmounted"], args].concat()),
+        };
+        assert_eq!((run.code, run.text().as_str()), (10, ""), "{args:?}: {run:?}");
+        assert_eq!(run.stderr.lines().count(), 1, "{args:?}: {run:?}");
+        assert!(
+            run.stderr.contains("there is no castore store at unmounted; "),
+            "{args:?}: {run:?}"
+        );
+    }
+    assert_eq!(place.names("unmounted"), ["chunks", "notes"], "nothing was written there");
+    assert_eq!(place.names("."), ["a", "store", "unmounted"]);
+}
+
+#[test]
+fn a_store_that_is_empty_is_one() {
+    let place = Place::new();
+    let digest = place.write("a", b"a").to_string();
+    let put = place.run(&["put", "a"]);
+    assert!(put.stderr.contains("castore: made a new store at store\n"), "{put:?}");
+    assert!(!place.run(&["put", "a"]).stderr.contains("made"));
+    place.ok(&["rm", &digest]);
+    std::fs::remove_dir_all(place.path("store/chunks")).unwrap();
+    for args in [&["ls"][..], &["verify"], &["gc", "--run"], &["repair"], &["stats"]] {
+        place.ok(args);
+    }
+    place.ok(&["copy", "--all", "--to", "other"]);
+    place.ok(&["-s", "other", "verify"]);
+    place.fails(4, &["cat", &digest]);
+}
+
+#[test]
+fn something_else_at_the_place_of_a_store_is_none() {
+    let place = Place::new();
+    place.write("a", b"a");
+    std::fs::create_dir(place.path("store")).unwrap();
+    std::fs::write(place.path("store/castore-format"), b"<html>").unwrap();
+    for args in [&["-q", "put", "a"][..], &["ls"], &["gc", "--run"]] {
+        let line = place.fails(10, args);
+        assert!(line.contains("castore-format") && line.contains("; check the path"), "{line}");
+    }
+    assert_eq!(place.names("store"), ["castore-format"]);
+}

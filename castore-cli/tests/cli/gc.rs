@@ -189,7 +189,7 @@ fn what_is_to_be_kept_is_read_with_care() {
         "{line}"
     );
     assert_eq!(place.run(&["gc", "--grace", "yesterday"]).code, 2);
-    assert!(place.fails(10, &["-s", "nowhere", "gc"]).contains("no store"));
+    assert!(place.fails(10, &["-s", "nowhere", "gc"]).contains("no castore store"));
 }
 
 #[test]

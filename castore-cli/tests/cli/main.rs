@@ -1,18 +1,24 @@
 //! The program `castore`, run as its users run it.
 
 mod absence;
+mod closed;
 mod copy;
 mod damage;
 mod dry_run;
+#[cfg(unix)]
+mod files;
 mod gc;
 mod help;
 #[cfg(unix)]
 mod interrupt;
+#[cfg(target_os = "linux")]
+mod limits;
 mod operate;
 mod output;
 mod remote;
 mod remove;
 mod round_trip;
+mod secrets;
 mod stats;
 mod support;
 mod usage;

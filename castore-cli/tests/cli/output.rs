@@ -1,59 +1,8 @@
-//! Where the output goes: pipes that close, names that need escapes, JSON.
-
-use std::io::Read;
-use std::process::Stdio;
+//! The form of the output: names that need escapes, JSON, no colours.
 
 use castore_core::Digest;
 
-use crate::support::{Place, noise, ran};
-
-#[test]
-fn a_reader_that_stops_is_no_failure() {
-    let place = Place::new();
-    let data = noise(8_000_000, 1);
-    let digest = place.write("in", &data).to_string();
-    place.ok(&["put", "in"]);
-    let mut child = place.command(&["cat", &digest]).spawn().unwrap();
-    let mut first = [0; 100];
-    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
-    let cat = ran(&child.wait_with_output().unwrap());
-    assert_eq!((cat.code, cat.stderr.as_str(), first.as_slice()), (0, "", &data[..100]));
-}
-
-#[test]
-fn put_stores_everything_though_nobody_reads_its_output() {
-    let place = Place::new();
-    let names: Vec<String> = (0..100).map(|number| format!("f{number}")).collect();
-    for name in &names {
-        place.write(name, name.as_bytes());
-    }
-    let mut args = vec!["-q", "put"];
-    args.extend(names.iter().map(String::as_str));
-    let mut child = place.command(&args).spawn().unwrap();
-    drop(child.stdout.take());
-    let put = ran(&child.wait_with_output().unwrap());
-    assert_eq!((put.code, put.stderr.as_str()), (0, ""));
-    assert_eq!(place.ok(&["ls"]).lines().count(), 100);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn an_output_that_cannot_be_written_is_a_failure_but_no_panic() {
-    let place = Place::new();
-    place.write("in", b"hello");
-    place.ok(&["put", "in"]);
-    let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap());
-    let hash = ran(&place.command(&["hash", "in"]).stdout(full()).output().unwrap());
-    assert!(hash.code == 1 && hash.stderr.contains("No space left"), "{hash:?}");
-    let put = ran(&place.command(&["put", "in"]).stderr(full()).output().unwrap());
-    assert_eq!((put.code, put.text()), (0, format!("{}  in\n", Digest::of(b"hello"))));
-    let digest = Digest::of(b"hello").to_string();
-    let cat = ran(&place.command(&["cat", &digest]).stdout(full()).output().unwrap());
-    let line = "castore: standard output: No space left";
-    assert!(cat.code == 1 && cat.stderr.starts_with(line), "{cat:?}");
-    let wrong = ran(&place.command(&["cat", "xyz"]).stderr(full()).output().unwrap());
-    assert_eq!(wrong.code, 2);
-}
+use crate::support::{Place, ran};
 
 #[cfg(unix)]
 #[test]
@@ -67,7 +16,9 @@ fn names_of_all_kinds_are_printed_as_b3sum_does() {
         (&b"a b"[..], format!("{digest}  a b\n")),
         (b"a\\b", format!("\\{digest}  a\\\\b\n")),
         (b"a\nb", format!("\\{digest}  a\\nb\n")),
-        (b"a\xffb", format!("{digest}  a\u{fffd}b\n")),
+        (b"a\xffb", format!("\\{digest}  a\\xffb\n")),
+        (b"a\xfeb", format!("\\{digest}  a\\xfeb\n")),
+        ("a\u{fffd}b".as_bytes(), format!("{digest}  a\u{fffd}b\n")),
     ] {
         let name = OsStr::from_bytes(name);
         std::fs::write(place.path(".").join(name), b"x").unwrap();
@@ -75,7 +26,82 @@ fn names_of_all_kinds_are_printed_as_b3sum_does() {
             let done = ran(&place.command(&["-q", command]).arg(name).output().unwrap());
             assert_eq!((done.code, done.text()), (0, line.clone()), "{name:?}");
         }
+        // The list of what was put is one of what to remove.
+        std::fs::write(place.path("list"), &line).unwrap();
+        assert_eq!(place.ok(&["--json", "rm", "--list", "list"]).lines().count(), 1);
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn names_that_differ_are_different_in_json() {
+    use std::collections::HashSet;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let place = Place::new();
+    let names = [&b"a\xffb"[..], b"a\xfeb", b"a\\xffb", "a\u{fffd}b".as_bytes(), b"a\\b", b"a\nb"];
+    for name in names {
+        std::fs::write(place.path(".").join(OsStr::from_bytes(name)), b"x").unwrap();
+    }
+    for command in [&["-q", "--json", "hash"][..], &["-q", "--json", "put"]] {
+        let mut command = place.command(command);
+        let run = ran(&command
+            .args(names.map(OsStr::from_bytes))
+            .arg(OsStr::from_bytes(b"\xff"))
+            .output()
+            .unwrap());
+        assert_eq!(
+            (run.code, run.stderr.as_str()),
+            (1, "castore: \"\\xff\": No such file or directory\n")
+        );
+        let lines: Vec<serde_json::Value> =
+            run.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let printed: Vec<_> = lines.iter().filter_map(|line| line["name"].as_str()).collect();
+        assert_eq!(printed[..2], ["a\\xffb", "a\\xfeb"]);
+        assert_eq!(printed[3..], ["a\u{fffd}b", "a\\b", "a\nb", "\\xff"]);
+        assert_eq!(printed.iter().collect::<HashSet<_>>().len(), names.len() + 1);
+    }
+}
+
+#[test]
+fn each_failure_is_an_object_in_json() {
+    let place = Place::new();
+    place.write("in", b"hello");
+    for command in ["put", "hash", "chunk"] {
+        let run = place.run(&["-q", "--json", command, "gone", "in"]);
+        assert_eq!((run.code, run.stderr.lines().count()), (1, 1), "{run:?}");
+        let expected = r#"{"error":"No such file or directory","name":"gone","type":"error"}"#;
+        assert_eq!(run.text().lines().next(), Some(expected), "{run:?}");
+    }
+    let absent = "0".repeat(64);
+    let run = place.run(&["--json", "rm", &absent]);
+    let expected = format!(
+        r#"{{"digest":"{absent}","error":"no blob {absent} in the store","removed":false}}"#
+    );
+    assert_eq!((run.code, run.text().trim()), (4, expected.as_str()));
+}
+
+#[test]
+fn no_colours_go_where_no_terminal_is() {
+    let place = Place::new();
+    place.write("in", b"hello");
+    for verbose in ["-v", "-vv"] {
+        let run = place.run(&[verbose, "put", "in", "gone"]);
+        assert!(run.code == 1 && !run.stderr.contains('\u{1b}'), "{run:?}");
+    }
+    // A terminal would be coloured: the log itself is there.
+    let log = place.run(&[
+        "-vv",
+        "-s",
+        "s3://bucket",
+        "-o",
+        "endpoint=http://127.0.0.1:1",
+        "--json",
+        "hash",
+        "in",
+    ]);
+    assert!(!log.stderr.contains('\u{1b}'), "{log:?}");
 }
 
 #[test]

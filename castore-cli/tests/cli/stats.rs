@@ -72,7 +72,7 @@ fn a_damaged_store_is_told_of() {
     assert_eq!(stats.code, 3, "{stats:?}");
     assert!(stats.stderr.contains("1 chunks are missing"), "{stats:?}");
     assert!(stats.text().contains("missing       1 chunks"), "{stats:?}");
-    assert!(place.fails(10, &["-s", "none", "stats"]).contains("no store"));
+    assert!(place.fails(10, &["-s", "none", "stats"]).contains("no castore store"));
 }
 
 #[test]

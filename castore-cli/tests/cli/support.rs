@@ -48,6 +48,25 @@ impl Place {
         command
     }
 
+    /// The program, run by the program `through[0]`, such as `env`.
+    #[cfg(unix)]
+    pub(crate) fn through(&self, through: &[&str], args: &[&str]) -> Command {
+        let direct = self.command(args);
+        let mut command = Command::new(through[0]);
+        command
+            .args(&through[1..])
+            .arg(direct.get_program())
+            .args(direct.get_args())
+            .current_dir(self.directory.path())
+            .env_clear()
+            .envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
         ran(&self.command(args).output().unwrap())
     }
@@ -76,7 +95,7 @@ impl Place {
         names
     }
 
-    /// All files of the store.
+    /// All files of the store but its marker.
     pub(crate) fn objects(&self) -> Vec<PathBuf> {
         fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
             let Ok(entries) = std::fs::read_dir(directory) else { return };
@@ -87,6 +106,7 @@ impl Place {
         }
         let mut found = Vec::new();
         walk(&self.path("store"), &mut found);
+        found.retain(|path| *path != self.path("store/castore-format"));
         found
     }
 }
