@@ -14,7 +14,7 @@ use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectMeta, ObjectStore};
 
 use crate::error::{chain, corrupt, store_error};
-use crate::exec::limits::{Limits, Task, driven, straight};
+use crate::exec::limits::{Limits, Task, driven, off_thread, straight};
 use crate::exec::pool::may_block;
 use crate::objects::local::Disk;
 use crate::objects::remote::Remote;
@@ -98,6 +98,36 @@ impl Requests {
                 None => this.remote.head(&path).await.map(|meta| meta.size),
             };
             unless_absent(operation, digest, size)
+        })
+        .await
+    }
+
+    /// The stored size of an object in bytes, or `None` where there is no such object; and what
+    /// `examine` says of its file, in a directory. It counts as [`head`](Self::head) does.
+    pub(crate) async fn examine<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        digest: Digest,
+        path: Path,
+        examine: impl FnOnce(&File, u64) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<Option<(u64, Option<T>)>> {
+        let Some(disk) = self.disk.clone() else {
+            let size = self.head(operation, digest, path).await?;
+            return Ok(size.map(|size| (size, None)));
+        };
+        let (counters, limits) = (Arc::clone(&self.counters), Arc::clone(&self.limits));
+        driven(operation, async move {
+            counters.requests_head.add(1);
+            let _permit = limits.request().await;
+            let examined = off_thread(operation, move || {
+                let Some((file, size)) = unless_absent(operation, digest, disk.open(&path))? else {
+                    return Ok(None);
+                };
+                let found = examine(&file, size);
+                let found = found.map_err(|error| unreadable(operation, digest, error))?;
+                Ok(Some((size, Some(found))))
+            });
+            examined.await?
         })
         .await
     }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use castore_core::{BlobIndex, BlobSource, Digest, Result};
 use futures_util::stream::{self, BoxStream, StreamExt};
-use tokio::task::JoinHandle;
 
 use crate::error::{corrupt, task_error};
 use crate::exec::limits::{DIGESTED_AT_ONCE, Permit, Task, start_off_thread};
+use crate::exec::pool::Started;
 use crate::store::Store;
 use crate::store::chunk::READ_CHUNK as CHUNK;
 
@@ -143,7 +143,7 @@ impl Window {
 struct WholeDigest {
     hasher: blake3::Hasher,
     /// Has the hasher while it is at a large chunk.
-    task: Option<JoinHandle<blake3::Hasher>>,
+    task: Option<Started<blake3::Hasher>>,
 }
 
 impl WholeDigest {

@@ -15,6 +15,7 @@ mod interoperability;
 mod latency;
 mod limits;
 mod mend;
+mod presence;
 mod probe;
 mod random_access;
 mod repair;
