@@ -217,15 +217,43 @@ pub(crate) fn is_corrupt(error: &Error) -> bool {
     error.kind() == ErrorKind::Corrupt
 }
 
-/// A background task that ended without a result of its own.
-pub(crate) fn task_error(operation: &'static str, error: tokio::task::JoinError) -> Error {
-    unfinished(operation, error.is_panic()).with_source(error)
+/// Work in the background that ended without a result of its own.
+pub(crate) fn task_error(operation: &'static str, error: impl Into<Unfinished>) -> Error {
+    let unfinished = error.into();
+    let message = unfinished.to_string();
+    let error = Error::new(ErrorKind::Other, operation, message);
+    match unfinished {
+        Unfinished::Panicked(Some(said)) => error.with_source(io::Error::other(said)),
+        _ => error,
+    }
 }
 
-/// Work in the background that panicked, or ended with its runtime.
-pub(crate) fn unfinished(operation: &'static str, panicked: bool) -> Error {
-    let message = if panicked { "a background task panicked" } else { "the runtime was shut down" };
-    Error::new(ErrorKind::Other, operation, message)
+/// Why work in the background has no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unfinished {
+    /// With the message of the panic, where it is a text.
+    #[error("a background task panicked")]
+    Panicked(Option<String>),
+    #[error("the runtime was shut down")]
+    Ended,
+}
+
+impl Unfinished {
+    /// Of work that panicked with `payload`.
+    pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Unfinished {
+        let text = payload.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|&text| text.to_owned()));
+        Unfinished::Panicked(text)
+    }
+}
+
+impl From<tokio::task::JoinError> for Unfinished {
+    fn from(error: tokio::task::JoinError) -> Unfinished {
+        match error.try_into_panic() {
+            Ok(payload) => Unfinished::panicked(&*payload),
+            Err(_) => Unfinished::Ended,
+        }
+    }
 }
 
 fn about(error: Error, digest: Option<Digest>) -> Error {

@@ -14,14 +14,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use castore_core::Result;
+use castore_core::{Digest, Error, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::error::task_error;
-use crate::exec::pool::{Outcome, Processors, may_block};
+use crate::exec::pool::{self, Outcome, Processors, Started, may_block};
 use crate::exec::reading::ReadingMemory;
 use crate::exec::request_limit::{RequestLimit, RequestPermit};
+use crate::exec::under_way;
 
 /// Up to so many bytes are digested wherever they are, on an async thread too. That takes 100 to 200
 /// microseconds, and having it done elsewhere would cost a good part of that.
@@ -53,7 +54,18 @@ impl Memory {
 
     /// Waits until `bytes` (or all there is, where that is less) are free.
     async fn take(&self, bytes: usize) -> Permit {
-        acquire(&self.free, bytes.div_ceil(UNIT).min(self.units)).await
+        acquire(&self.free, self.units_of(bytes)).await
+    }
+
+    /// The same, where they are free now.
+    fn try_take(&self, bytes: usize) -> Option<Permit> {
+        let units = u32::try_from(self.units_of(bytes)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(units).ok()?;
+        Some(Permit { permit: Some(permit) })
+    }
+
+    fn units_of(&self, bytes: usize) -> usize {
+        bytes.div_ceil(UNIT).min(self.units)
     }
 }
 
@@ -128,6 +140,19 @@ impl Limits {
         }
     }
 
+    /// The same, where they are free now.
+    pub(crate) fn try_writing_of_both(
+        a: &Arc<Limits>,
+        b: &Arc<Limits>,
+        bytes: usize,
+    ) -> Option<[Permit; 2]> {
+        let permit = a.writing.try_take(bytes)?;
+        match Arc::ptr_eq(a, b) {
+            true => Some([permit, Permit { permit: None }]),
+            false => Some([permit, b.writing.try_take(bytes)?]),
+        }
+    }
+
     /// The memory for reading. Nothing waits for it.
     pub(crate) fn reading(&self) -> &ReadingMemory {
         &self.reading
@@ -166,14 +191,21 @@ impl Limits {
         operation: &'static str,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Task<T> {
-        Task::Job(self.processors.begin(operation, work))
+        Task { running: Running::Job(self.processors.begin(operation, work)), digest: None }
     }
 }
 
 /// A task that ends when what waits for it is dropped; a job that has begun then goes on until it has to
 /// wait for others. Its result is an error of `operation` where it panicked, or its runtime has ended.
 #[derive(Debug)]
-pub(crate) enum Task<T> {
+pub(crate) struct Task<T> {
+    running: Running<T>,
+    /// The blob or chunk that the task is about.
+    digest: Option<Digest>,
+}
+
+#[derive(Debug)]
+enum Running<T> {
     Spawned(&'static str, JoinHandle<Result<T>>),
     Job(Outcome<Result<T>>),
 }
@@ -186,11 +218,17 @@ impl<T> Task<T> {
     where
         T: Send + 'static,
     {
-        Task::Spawned(operation, tokio::spawn(work))
+        Task { running: Running::Spawned(operation, tokio::spawn(work)), digest: None }
+    }
+
+    /// Names `digest` in the error of a task that panics, or ends with its runtime.
+    pub(crate) fn about(mut self, digest: Digest) -> Task<T> {
+        self.digest = Some(digest);
+        self
     }
 
     pub(crate) fn abort(&self) {
-        if let Task::Spawned(_, task) = self {
+        if let Running::Spawned(_, task) = &self.running {
             task.abort();
         }
     }
@@ -200,10 +238,17 @@ impl<T> Future for Task<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        Poll::Ready(match &mut *self {
-            Task::Spawned(operation, task) => ready!(Pin::new(task).poll(context))
-                .unwrap_or_else(|error| Err(task_error(operation, error))),
-            Task::Job(outcome) => ready!(Pin::new(outcome).poll(context)).flatten(),
+        let digest = self.digest;
+        let unfinished = |error: Error| match digest {
+            Some(digest) => error.with_digest(digest),
+            None => error,
+        };
+        Poll::Ready(match &mut self.running {
+            Running::Spawned(operation, task) => ready!(Pin::new(task).poll(context))
+                .unwrap_or_else(|error| Err(unfinished(task_error(operation, error)))),
+            Running::Job(outcome) => {
+                ready!(Pin::new(outcome).poll(context)).map_err(unfinished).flatten()
+            }
         })
     }
 }
@@ -250,21 +295,15 @@ pub(crate) async fn off_thread<T: Send + 'static>(
     start_off_thread(work).await.map_err(|error| task_error(operation, error))
 }
 
-/// Starts `work` off the async threads at once.
+/// Starts `work` off the async threads. It goes on to its end, also where the result is dropped.
 pub(crate) fn start_off_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> JoinHandle<T> {
-    #[cfg(test)]
-    if ON_THREAD.get() {
-        return tokio::spawn(async move { work() });
-    }
-    tokio::task::spawn_blocking(work)
-}
-
-#[cfg(test)]
-thread_local! {
-    /// Whether all work is to be done on this thread, for tests that decide what happens when.
-    pub(crate) static ON_THREAD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+) -> Started<T> {
+    let guard = under_way::current();
+    pool::start(move || {
+        let _guard = guard;
+        work()
+    })
 }
 
 async fn acquire(semaphore: &Arc<Semaphore>, units: usize) -> Permit {
@@ -272,4 +311,38 @@ async fn acquire(semaphore: &Arc<Semaphore>, units: usize) -> Permit {
     // An error would mean that the semaphore is closed, and nobody closes it.
     let permit = Arc::clone(semaphore).acquire_many_owned(units).await.ok();
     Permit { permit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_error_of_a_panic_names_operation_and_digest() {
+        let limits = Limits::new(1 << 20, 4, 1);
+        let digest = Digest::of(b"about");
+        let panics = || async { panic!("as it should") };
+        for task in [Task::<()>::spawn("test", panics()), limits.begin("test", panics())] {
+            let error = task.about(digest).await.unwrap_err();
+            assert_eq!(error.digest(), Some(digest));
+            assert_eq!(error.operation(), "test");
+            let source = std::error::Error::source(&error).expect("the panic's message");
+            assert_eq!(source.to_string(), "as it should");
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_of_two_services_is_tried_without_waiting() {
+        let [a, b] = [(); 2].map(|()| Arc::new(Limits::new(1 << 20, 4, 1)));
+        let all = Limits::writing_of_both(&a, &b, 1 << 20).await;
+        assert!(Limits::try_writing_of_both(&a, &b, 1).is_none());
+        assert!(Limits::try_writing_of_both(&b, &b, 1).is_none());
+        drop(all);
+        let held = b.writing(1 << 20).await;
+        assert!(Limits::try_writing_of_both(&a, &b, 1).is_none());
+        // Nothing of the other's is kept.
+        assert!(Limits::try_writing_of_both(&a, &a, 1 << 20).is_some());
+        drop(held);
+        assert!(Limits::try_writing_of_both(&a, &b, 1 << 20).is_some());
+    }
 }

@@ -1,12 +1,15 @@
 //! Work for the processors: off the async threads, as much at once as there are processors.
 //!
-//! Jobs wait in one queue. Each thread that takes one takes the next when it is done, without waking
-//! anybody for it: for a chunk, being handed from thread to thread costs as much as a good part of
-//! what is done with it.
+//! Jobs wait in one queue. A thread that is done with a job takes the next one, without waking another
+//! thread for it: for a chunk, being handed from thread to thread costs as much as a good part of the
+//! work.
 //!
 //! A job is something to compute, or, where the store is a directory, all that is to be done with a
 //! chunk or a small blob: then its thread waits for the disk as well ([`may_block`]). While the disk is
 //! slow, there are more threads, of which no more compute at once than before.
+//!
+//! A job runs on a thread of our own (`threads.rs`), whichever runtime began it. A job that has to wait
+//! for others goes on as a task of the runtime that began it.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -20,15 +23,17 @@ use std::time::{Duration, Instant};
 
 use castore_core::Result;
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::error::unfinished;
-use crate::exec::limits::{start_off_thread, straight};
+use crate::error::{Unfinished, task_error};
+use crate::exec::limits::straight;
+use crate::exec::threads::{FOR_WAITING, threads};
 
-/// Up to this a job has not waited: so long its requests take of a processor.
+/// A wait that is shorter counts as computing: a request costs about this much of a processor by itself.
 const NO_WAIT: Duration = Duration::from_micros(500);
 
-/// Returns what it took, where it may have waited.
+/// Returns how long it took, where it may have waited.
 type Job = Box<dyn FnOnce() -> Took + Send>;
 
 /// How long a job took, to compute and otherwise.
@@ -60,13 +65,17 @@ struct Queue {
     took: Took,
 }
 
-/// What a job will have come to. Where it is dropped, a job that has begun goes on until it has to wait
-/// for others, and another one is not begun.
+/// The result of a job, to be waited for. When this is dropped, a job that has not begun never does, and
+/// one that has begun goes on until it has to wait for others.
 #[derive(Debug)]
 pub(crate) struct Outcome<T> {
     operation: &'static str,
     result: oneshot::Receiver<thread::Result<T>>,
 }
+
+/// Work that was started and goes on to its end, also when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Started<T>(oneshot::Receiver<thread::Result<T>>);
 
 thread_local! {
     /// How long the job that is being done has computed, or waited for its turn to; none while there is
@@ -83,7 +92,8 @@ impl Processors {
     /// At most `at_once` jobs compute at a time, on up to `most` threads.
     pub(crate) fn new(at_once: usize, most: usize) -> Processors {
         let (queue, computing) = (Mutex::default(), Computing::new(at_once));
-        let shared = Shared { queue, computing, at_once, most: most.max(at_once) };
+        let most = most.min(FOR_WAITING).max(at_once);
+        let shared = Shared { queue, computing, at_once, most };
         Processors { shared: Arc::new(shared) }
     }
 
@@ -101,34 +111,37 @@ impl Processors {
         }
         let (done, result) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
+        let within = Within::current();
         self.shared.add(Box::new(move || {
             if !done.is_closed() {
                 let result = catch_unwind(AssertUnwindSafe(|| shared.computing.run(work)));
-                // Whoever waited may have gone meanwhile.
+                // The receiver may be gone meanwhile.
                 let _ = done.send(result);
             }
+            drop(within);
             Took::default()
         }));
         Outcome { operation, result }.await
     }
 
-    /// Has all of `work` done on one thread, which waits for the disk where that must be. What has to
-    /// wait for others goes on as a task: so nobody waits for a thread that waits for him.
+    /// Has all of `work` done on one thread, which waits for the disk where that must be. Work that has to
+    /// wait for others goes on as a task of this runtime: so no two jobs wait for each other's thread.
     pub(crate) fn begin<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Outcome<T> {
         let (done, result) = oneshot::channel();
+        let within = Within::current();
         self.shared.add(Box::new(move || {
             if done.is_closed() {
                 return Took::default();
             }
             let mut work = Box::pin(work);
-            let (polled, took) = poll_once(work.as_mut());
+            let (polled, took) = within.enter(|| poll_once(work.as_mut()));
             match polled {
                 Ok(Poll::Ready(result)) => drop(done.send(Ok(result))),
-                Ok(Poll::Pending) => drop(tokio::spawn(straight(go_on(work, done)))),
+                Ok(Poll::Pending) => within.spawn(straight(go_on(work, done))),
                 Err(panic) => drop(done.send(Err(panic))),
             }
             took
@@ -137,7 +150,64 @@ impl Processors {
     }
 }
 
-/// Does of `work` what can be done without waiting for others.
+/// Starts `work` off the async threads: at once, or as soon as one of our threads is free.
+pub(crate) fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Started<T> {
+    let (done, result) = oneshot::channel();
+    let within = Within::current();
+    on_thread(move || {
+        let result = within.enter(|| catch_unwind(AssertUnwindSafe(work)));
+        // The receiver may be gone meanwhile.
+        let _ = done.send(result);
+    });
+    Started(result)
+}
+
+fn on_thread(job: impl FnOnce() + Send + 'static) {
+    #[cfg(test)]
+    if ON_THREAD.get() {
+        tokio::spawn(async move { job() });
+        return;
+    }
+    threads().add(job);
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Whether all work is to be done on this thread, for tests that decide what happens when.
+    pub(crate) static ON_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The runtime that a job belongs to.
+struct Within {
+    handle: Option<Handle>,
+    #[cfg(any(test, feature = "test-util"))]
+    _hold: Option<super::held_clock::Hold>,
+}
+
+impl Within {
+    fn current() -> Within {
+        let handle = Handle::try_current().ok();
+        Within {
+            #[cfg(any(test, feature = "test-util"))]
+            _hold: handle.as_ref().and_then(super::held_clock::hold),
+            handle,
+        }
+    }
+
+    fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _entered = self.handle.as_ref().map(Handle::enter);
+        work()
+    }
+
+    /// Outside of a runtime `work` is dropped, as one drops it that has ended.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(handle) = &self.handle {
+            handle.spawn(work);
+        }
+    }
+}
+
+/// Does as much of `work` as can be done without waiting for others.
 fn poll_once<T>(work: Pin<&mut impl Future<Output = T>>) -> (thread::Result<Poll<T>>, Took) {
     let began = Instant::now();
     COMPUTED.set(Some(Duration::ZERO));
@@ -156,7 +226,7 @@ async fn go_on<T>(work: impl Future<Output = T>, mut done: oneshot::Sender<threa
 }
 
 impl Took {
-    /// What was before counts for less and less.
+    /// Earlier jobs count for less and less.
     fn add(&mut self, last: Took) {
         self.computed = self.computed * 15 / 16 + last.computed;
         self.waited = self.waited * 15 / 16 + last.waited.saturating_sub(NO_WAIT);
@@ -175,7 +245,7 @@ impl Shared {
             queue.threads += 1;
             drop(queue);
             let thread = Thread { shared: Arc::clone(self), counts: true };
-            start_off_thread(move || thread.work());
+            on_thread(move || thread.work());
         }
     }
 
@@ -187,8 +257,7 @@ impl Shared {
     }
 }
 
-/// A thread that takes from the queue. It counts until it is dropped, also where it never starts because
-/// its runtime has ended.
+/// A thread that takes from the queue. It counts until it is dropped.
 struct Thread {
     shared: Arc<Shared>,
     counts: bool,
@@ -199,11 +268,20 @@ impl Thread {
         let mut took = Took::default();
         while let Some(job) = self.next(took) {
             took = job();
+            if threads().are_busy() {
+                // Other services, and work that is not of the queue, get their turn.
+                self.note(took);
+                return on_thread(move || self.work());
+            }
         }
     }
 
-    /// The next job, after one that took so long. Where there is none, or there are too many threads, this
-    /// one counts no more from the same instant on: whoever adds a job then starts another one.
+    fn note(&self, took: Took) {
+        lock(&self.shared.queue).took.add(took);
+    }
+
+    /// The next job, after one that took so long. When there is none, or there are too many threads, this
+    /// thread counts no more from the same instant on: the next job to be added starts another one.
     fn next(&mut self, took: Took) -> Option<Job> {
         let mut queue = lock(&self.shared.queue);
         queue.took.add(took);
@@ -263,8 +341,19 @@ impl<T> Future for Outcome<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(match ready!(Pin::new(&mut self.result).poll(context)) {
             Ok(Ok(result)) => Ok(result),
-            Ok(Err(_)) => Err(unfinished(self.operation, true)),
-            Err(_) => Err(unfinished(self.operation, false)),
+            Ok(Err(panic)) => Err(task_error(self.operation, Unfinished::panicked(&*panic))),
+            Err(_) => Err(task_error(self.operation, Unfinished::Ended)),
+        })
+    }
+}
+
+impl<T> Future for Started<T> {
+    type Output = Result<T, Unfinished>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match ready!(Pin::new(&mut self.0).poll(context)) {
+            Ok(result) => result.map_err(|panic| Unfinished::panicked(&*panic)),
+            Err(_) => Err(Unfinished::Ended),
         })
     }
 }
@@ -425,7 +514,9 @@ mod tests {
         for begun in [at_once, later] {
             let ended: Result<()> = begun.await;
             let error = ended.unwrap_err();
-            assert_eq!(error.to_string(), unfinished("test", true).to_string());
+            let expected = task_error("test", Unfinished::Panicked(None));
+            assert_eq!(error.to_string(), expected.to_string());
+            assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "as it should");
         }
         assert!(!processors.compute("test", may_block).await.unwrap());
     }
@@ -468,28 +559,76 @@ mod tests {
         assert_eq!(threads(&[[(1000, 200); 30].as_slice(), &[(1000, 4000)]].concat()), 2);
         // Each waits four times as long as it computes.
         assert_eq!(threads(&[(1000, 4500); 50]), 10);
-        assert_eq!(threads(&[(0, 4500)]), 100);
+        // The rest of the process's threads is for other work.
+        assert_eq!(threads(&[(0, 4500)]), FOR_WAITING);
         // It was slow, and is so no more.
         assert_eq!(threads(&[[(1000, 9000); 50].as_slice(), &[(1000, 200); 50]].concat()), 2);
     }
 
-    /// A runtime that ends takes its threads with it, also those that have not started.
-    #[test]
-    fn a_runtime_that_ends_does_not_stop_the_next_one() {
-        let processors = Processors::new(1, 1);
-        let runtime = || {
-            let mut builder = tokio::runtime::Builder::new_current_thread();
-            builder.max_blocking_threads(1).enable_time().build().unwrap()
-        };
-        let ended = runtime();
-        ended.block_on(async {
-            tokio::task::spawn_blocking(|| sleep(Duration::from_millis(200)));
-            let waiting = processors.compute("test", || ());
-            let timeout = tokio::time::timeout(Duration::from_millis(20), waiting);
-            assert!(timeout.await.is_err());
+    /// A runtime whose only blocking thread is taken.
+    fn without_blocking_threads() -> tokio::runtime::Runtime {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.max_blocking_threads(1).enable_time().build().unwrap();
+        let (begun, begins) = std::sync::mpsc::channel();
+        runtime.spawn_blocking(move || {
+            begun.send(()).unwrap();
+            sleep(Duration::from_millis(300));
         });
-        ended.shutdown_background();
-        sleep(Duration::from_millis(400));
-        runtime().block_on(processors.compute("test", || ())).unwrap();
+        begins.recv().unwrap();
+        runtime
+    }
+
+    #[test]
+    fn work_needs_no_blocking_thread_of_the_runtime() {
+        let processors = Arc::new(Processors::new(1, 1));
+        let runtime = without_blocking_threads();
+        let began = Instant::now();
+        runtime.block_on(async {
+            assert_eq!(processors.compute("test", || 1).await.unwrap(), 1);
+            assert_eq!(processors.begin("test", async { 2 }).await.unwrap(), 2);
+            assert_eq!(start(|| 3).await.unwrap(), 3);
+        });
+        assert!(began.elapsed() < Duration::from_millis(250));
+        runtime.shutdown_background();
+    }
+
+    /// One runtime's job is taken up by a thread that another runtime's jobs keep busy.
+    #[test]
+    fn work_that_waits_goes_on_in_the_runtime_that_began_it() {
+        let processors = Arc::new(Processors::new(1, 1));
+        let [first, second] = [(); 2].map(|()| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(1).enable_time().build().unwrap()
+        });
+        let waiting = async {
+            tokio::task::yield_now().await;
+            Handle::current().id()
+        };
+        let computes = Arc::clone(&processors);
+        let begun = first.spawn(async move {
+            computes.compute("test", || sleep(Duration::from_millis(50))).await
+        });
+        let found = second.block_on(async { processors.begin("test", waiting).await.unwrap() });
+        assert_eq!(found, second.handle().id());
+        first.block_on(begun).unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_runtime_that_ends_takes_its_waiting_work_with_it_and_no_other() {
+        let processors = Arc::new(Processors::new(1, 1));
+        let [ends, stays] = [(); 2].map(|()| {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(1).enable_time().build().unwrap()
+        });
+        let (give, wait) = oneshot::channel::<u32>();
+        let never =
+            ends.block_on(async { processors.begin("test", std::future::pending::<u32>()) });
+        let waits =
+            stays.block_on(async { processors.begin("test", async { wait.await.unwrap() }) });
+        ends.shutdown_background();
+        let error = stays.block_on(never).unwrap_err();
+        assert_eq!(error.to_string(), task_error("test", Unfinished::Ended).to_string());
+        give.send(7).unwrap();
+        assert_eq!(stays.block_on(waits).unwrap(), 7);
     }
 }

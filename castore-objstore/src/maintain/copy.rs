@@ -27,17 +27,25 @@ const BLOBS_AT_ONCE: usize = 32;
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct CopyOptions {
-    /// List the chunks of the target first, instead of asking for each chunk.
+    /// List the chunks of the target first, instead of asking for each chunk. A directory is asked for
+    /// each chunk in any case.
     ///
     /// A listing takes a request for a thousand chunks of the target, and memory of 32 bytes for
     /// each of them. That is cheaper where most of a store is copied, and dearer where a few blobs
     /// go to a large store.
     pub list_target: bool,
-    /// Read each blob from the target, and verify its digest, before its index is written there.
+    /// Read each blob from the target, and verify its digest, before its index is written there; and
+    /// those that the target has already.
     ///
-    /// It finds what is wrong with an index of the source that lists chunks of another blob, and with
-    /// chunks that the target had; and costs reading all of the blob.
+    /// This finds damaged chunks that the target had, and costs reading all of the blob there.
     pub verify: bool,
+    /// Do not verify that the chunks that an index of the source lists are those of its blob.
+    ///
+    /// Without this, a copy reads every chunk of the blob at the source, also those that the target has,
+    /// and computes the digest of the whole before it writes the index. With it, a copy reads only the
+    /// chunks that the target lacks, and passes on an index that lists the chunks of another blob,
+    /// which a reader of the blob finds out.
+    pub trust_indexes: bool,
 }
 
 /// A blob that was to be copied, and what became of it.
@@ -58,7 +66,7 @@ pub enum CopyOutcome {
     Copied(CopiedBlob),
     /// The target had it already.
     AlreadyThere,
-    /// The source does not have it.
+    /// The source does not have it, or not any more.
     Absent,
     /// It was not copied. `Corrupt` where it is damaged at the source.
     Failed(Error),
@@ -82,10 +90,12 @@ impl ObjectStoreBlobService {
     /// Copies `blobs` to `target`, several at once, and tells of each as soon as it is safe there:
     /// in the order in which they get done.
     ///
-    /// Where the target has the index of a blob, and it is well-formed, it has the blob. Otherwise the
-    /// chunks that it lacks are copied, then the index. Every chunk that is copied is verified; its
-    /// compressed form is passed on. The chunks that the target has, and the digest of the whole blob, are
-    /// verified where [`CopyOptions::verify`] says so; otherwise by whoever reads the blob.
+    /// The target has a blob if it has the same index as the source, and every chunk that the index lists.
+    /// Otherwise the chunks that it lacks are copied, then the index. Every chunk that is copied is
+    /// verified, and its compressed form is passed on. The digest of the whole blob is verified before the
+    /// index is written, unless [`CopyOptions::trust_indexes`] says otherwise: an index that lists the
+    /// chunks of another blob is `Corrupt`. The chunks that the target has are looked at, and are read and
+    /// verified with [`CopyOptions::verify`].
     ///
     /// A blob that cannot be copied ends with [`CopyOutcome::Failed`] and stops no other one. What
     /// is stored counts in the target's [`stats`](ObjectStoreBlobService::stats), and what is read
@@ -105,14 +115,15 @@ impl ObjectStoreBlobService {
         observer: &'a dyn Observer,
     ) -> BoxStream<'a, Result<BlobCopy>> {
         let (source, target) = (Arc::clone(&self.shared), Arc::clone(&target.shared));
-        let CopyOptions { list_target, verify } = *options;
+        let CopyOptions { list_target, verify, trust_indexes } = *options;
         let begin = async move {
             let target = match list_target {
                 true => Target::listed(target, observer).await?,
                 false => Target::new(target),
             };
             let phase = Mutex::new(Phase::new(observer, "copy chunks", None));
-            let copying = Arc::new(Copying { source, target: Arc::new(target), verify });
+            let copying =
+                Arc::new(Copying { source, target: Arc::new(target), verify, trust_indexes });
             let context = Arc::new((copying, phase));
             Ok(blobs
                 .map_ok(move |digest| {

@@ -1,5 +1,6 @@
 //! The requests to the object store: limited, counted, and with errors of ours.
 
+use std::fs::File;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -104,6 +105,34 @@ impl Requests {
     ) -> Result<Option<u64>> {
         let meta = self.look(operation, digest, path).await?;
         Ok(meta.map(|meta| meta.size))
+    }
+
+    /// The stored size of an object in bytes, or `None` where there is no such object; and what
+    /// `examine` says of its file, in a directory. It counts as [`head`](Self::head) does.
+    pub(crate) async fn examine<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        digest: Digest,
+        path: Path,
+        examine: impl FnOnce(&File, u64) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<Option<(u64, Option<T>)>> {
+        let Backend::Local(local) = &self.backend else {
+            let size = self.head(operation, digest, path).await?;
+            return Ok(size.map(|size| (size, None)));
+        };
+        let (this, local) = (self.clone(), local.clone());
+        let request = Request::new(operation, digest);
+        let place = path.clone();
+        let look = async move {
+            this.counters.requests_head.add(1);
+            let look = move |local: &Local| {
+                let (file, size) = local.open_object(&path)?;
+                Ok(examine(&file, size).map(|found| (size, Some(found))))
+            };
+            let looked = this.locally(&local, request, look).await?.transpose();
+            looked.map_err(|error| unreadable(operation, digest, error))
+        };
+        driven(operation, request.guard(place, look)).await
     }
 
     /// The version of an object, or `None` where there is no such object.

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use castore_core::{BlobSource, Digest, Result};
 use futures_util::stream::{self, BoxStream, StreamExt};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::cursor::Cursor;
 use crate::error::{corrupt, task_error};
 use crate::exec::limits::{DIGESTED_AT_ONCE, Permit, Task, start_off_thread};
+use crate::exec::pool::Started;
 use crate::exec::reading::{Ahead, IDLE_AFTER};
 use crate::store::Store;
 use crate::store::chunk::READ_CHUNK as CHUNK;
@@ -279,7 +279,7 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
 struct WholeDigest {
     hasher: blake3::Hasher,
     /// Has the hasher while it is at a large chunk.
-    task: Option<JoinHandle<blake3::Hasher>>,
+    task: Option<Started<blake3::Hasher>>,
 }
 
 impl WholeDigest {

@@ -1,10 +1,13 @@
 //! Indexes: fetched and decoded, written and committed.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
-use castore_core::{BlobIndex, Digest, Error, ErrorKind, Result};
+use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
+use futures_util::future::join;
 
 use super::Store;
-use super::chunk::There;
+use super::chunk::{CHUNK, Existing, Stored};
 use crate::error::corrupt;
 use crate::exec::clock::Moment;
 use crate::exec::limits::off_thread;
@@ -24,6 +27,17 @@ pub(crate) enum Listed {
     /// The blob is one chunk, of unknown size.
     OneChunk,
     Chunks(BlobIndex),
+}
+
+/// The object that is found where an index is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FoundIndex {
+    Absent,
+    Expected,
+    /// An index of other chunks.
+    Other,
+    /// No index, or one that is too long to be the expected one: then it was not read.
+    Unknown,
 }
 
 impl Store {
@@ -60,35 +74,74 @@ impl Store {
     /// one of them was not there before, and so no index that lists it can be; `seen` is when the first
     /// of them was seen to be stored.
     ///
-    /// The chunk of a blob of one chunk is not stored yet, it is `only`: where the index is there,
-    /// so is the chunk, and asking for the index first makes a known blob cost one request. A new
-    /// one costs three, as its chunk is stored without looking for it.
+    /// The chunk of a blob of one chunk is not stored yet: it is `sole_chunk`. The store is asked for it and
+    /// for the index at once, so that a known blob takes one round trip and two requests, and a new one
+    /// three round trips and four requests.
     pub(crate) async fn commit(
         &self,
         index: &BlobIndex,
-        only: Option<Bytes>,
+        sole_chunk: Option<Bytes>,
         any_new: bool,
         mut seen: Option<Moment>,
     ) -> Result<()> {
         let digest = index.digest();
-        if !any_new {
-            let there = self.look_at_index(digest, &castore_proto::encode(index)).await?;
-            match only {
-                Some(_) if there == There::Good && !self.check_reused => {
-                    self.requests.counters.chunks_reused.add(1);
+        if any_new {
+            return self.write_index(index, seen).await;
+        }
+        let expected = castore_proto::encode(index);
+        let found = match sole_chunk {
+            None => self.look_at_index(digest, &expected).await?,
+            Some(chunk) => {
+                let look = self.look_at_index(digest, &expected);
+                let store = self.store_chunk(digest, chunk.clone(), None);
+                let (found, stored) = join(look, store).await;
+                let (found, mut stored) = (found?, stored?);
+                let is_in_doubt = found == FoundIndex::Unknown && !self.check_reused;
+                if is_in_doubt
+                    && stored.new.is_none()
+                    && self.verify_chunk(digest, index.size()).await != Existing::Intact
+                {
+                    // The store has something else where the index belongs, and in the chunk's place.
+                    let seen = self.upload_chunk(digest, chunk).await?;
+                    self.requests.counters.chunks_replaced.add(1);
+                    stored = Stored { new: None, seen };
                 }
-                // Some writers leave the index of such a blob empty; then the chunk tells.
-                Some(chunk) => {
-                    let look = there != There::Absent || self.check_reused;
-                    seen = Some(self.store_chunk(digest, chunk, None, look).await?.seen);
-                }
-                None => {}
+                seen = Some(stored.seen);
+                found
             }
-            if there == There::Good {
-                return self.flush().await;
+        };
+        match found {
+            FoundIndex::Expected => self.flush().await,
+            FoundIndex::Absent | FoundIndex::Other => self.write_index(index, seen).await,
+            FoundIndex::Unknown => {
+                if !self.check_reused {
+                    self.verify_chunks(index).await?;
+                }
+                self.write_index(index, seen).await?;
+                // A server that answers every request with "200 OK" has stored nothing.
+                match self.look_at_index(digest, &expected).await? {
+                    FoundIndex::Expected => Ok(()),
+                    _ => {
+                        let message = "the store does not give back the index that it was given";
+                        Err(Error::new(ErrorKind::Unavailable, INDEX, message).with_digest(digest))
+                    }
+                }
             }
         }
-        self.write_index(index, seen).await
+    }
+
+    /// Reads and verifies the chunks of a blob. Ends with the first one that cannot be read, as `Corrupt`.
+    async fn verify_chunks(&self, index: &BlobIndex) -> Result<()> {
+        let mut distinct = HashSet::new();
+        for ChunkMeta { digest, size } in index.iter().filter(|chunk| distinct.insert(chunk.digest))
+        {
+            if self.verify_chunk(digest, size).await != Existing::Intact {
+                self.known.forget(&digest);
+                let message = "the store has something else in its place; check what is reused";
+                return Err(corrupt(CHUNK, digest, message));
+            }
+        }
+        Ok(())
     }
 
     /// What the index of a blob says. `Corrupt` where it is malformed.
@@ -109,27 +162,27 @@ impl Store {
         }
     }
 
-    /// What is there of an index that is `expected`.
-    async fn look_at_index(&self, digest: Digest, expected: &Bytes) -> Result<There> {
+    /// Looks whether the index in the store is `expected`, byte for byte.
+    async fn look_at_index(&self, digest: Digest, expected: &Bytes) -> Result<FoundIndex> {
         let path = self.layout.blob(&digest);
-        let size = expected.len() as u64;
-        if !self.check_reused {
-            return Ok(match self.requests.head(INDEX, digest, path).await? {
-                None => There::Absent,
-                // What has another size is not this index: damaged, or of chunks of other sizes.
-                Some(found) if found != size => There::Bad,
-                Some(_) => There::Good,
-            });
-        }
-        let object = match self.requests.get(INDEX, digest, path, size).await {
+        let object = match self.requests.get(INDEX, digest, path, expected.len() as u64).await {
             Ok(Some(object)) => object,
-            Ok(None) => return Ok(There::Absent),
-            Err(_) => return Ok(There::Bad),
+            Ok(None) => return Ok(FoundIndex::Absent),
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(FoundIndex::Unknown),
+            // An object that cannot be read is overwritten, or that fails and says why.
+            Err(_) if self.check_reused => return Ok(FoundIndex::Other),
+            Err(error) => return Err(error),
         };
-        match off_thread(INDEX, move || object.read()).await? {
-            Ok(found) if found == *expected => Ok(There::Good),
-            Ok(_) | Err(_) => Ok(There::Bad),
-        }
+        let expected = expected.clone();
+        let compared = off_thread(INDEX, move || {
+            let found = object.read()?;
+            Ok(match castore_proto::decode(&digest, &found) {
+                _ if found == expected => FoundIndex::Expected,
+                Ok(_) => FoundIndex::Other,
+                Err(_) => FoundIndex::Unknown,
+            })
+        });
+        compared.await?.map_err(|error| unreadable(INDEX, digest, error))
     }
 
     /// Returns once all chunks that were stored so far survive a power cut, if an index does that is

@@ -2,6 +2,7 @@
 
 pub(crate) mod chunk;
 pub(crate) mod codec;
+pub(crate) mod frames;
 pub(crate) mod index;
 pub(crate) mod layout;
 pub(crate) mod list;

@@ -17,15 +17,23 @@ const REMEMBERED: usize = if cfg!(test) { 256 } else { 64 * 1024 };
 /// How long a chunk counts as stored after it was seen to be.
 ///
 /// Somebody else may remove it from the store. A blob whose chunks were seen too long ago for that
-/// is checked again before its index is written (`check_again.rs`); this spares most blobs from it.
+/// is checked again before its index is written (`recheck.rs`); this spares most blobs from it.
 pub(crate) const TRUSTED: Duration = Duration::from_secs(3600);
 
 type Turn = Arc<AsyncMutex<()>>;
 
 #[derive(Debug)]
 pub(crate) struct Known {
-    stored: Cache<Digest, Moment>,
+    stored: Cache<Digest, Seen>,
     uploading: Mutex<HashMap<Digest, Turn>>,
+}
+
+/// A chunk that was seen in the store.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    at: Moment,
+    /// The size of its object in bytes, where this service wrote or verified that.
+    stored_size: Option<u64>,
 }
 
 impl Known {
@@ -35,22 +43,33 @@ impl Known {
 
     /// When the chunk was last seen to be stored, if that is a short while ago.
     pub(crate) fn seen(&self, digest: &Digest) -> Option<Moment> {
-        self.stored.get(digest).filter(|seen| seen.elapsed() < TRUSTED)
+        self.stored.get(digest).map(|seen| seen.at).filter(|at| at.elapsed() < TRUSTED)
+    }
+
+    /// The size in bytes of the chunk's object, where this service once wrote or verified that.
+    pub(crate) fn stored_size(&self, digest: &Digest) -> Option<u64> {
+        self.stored.get(digest)?.stored_size
     }
 
     /// Remembers that the chunk was stored at `seen`: before the request that told so was sent.
     pub(crate) fn insert(&self, digest: Digest, seen: Moment) {
-        self.stored.insert(digest, seen);
+        let stored_size = self.stored_size(&digest);
+        self.stored.insert(digest, Seen { at: seen, stored_size });
     }
 
-    /// It is not there any more.
+    /// The same of an object of `stored_size` bytes, which was written or verified.
+    pub(crate) fn insert_sized(&self, digest: Digest, seen: Moment, stored_size: u64) {
+        self.stored.insert(digest, Seen { at: seen, stored_size: Some(stored_size) });
+    }
+
+    /// Forgets a chunk that is not there any more.
     pub(crate) fn forget(&self, digest: &Digest) {
         self.stored.remove(digest);
     }
 
-    /// Waits for the turn to see to the chunk `digest`: of identical chunks that are in flight,
-    /// one is asked for and uploaded, and the others then find it known. Where the one that had
-    /// the turn failed or was given up, the next one does it for itself.
+    /// Waits for the turn to store the chunk `digest`: of identical chunks that are in flight, one is asked
+    /// for and uploaded, and the others then find it known. When the holder of the turn fails or is given
+    /// up, the next one stores the chunk itself.
     pub(crate) async fn turn(&self, digest: Digest) -> TurnGuard<'_> {
         let turn = Arc::clone(self.uploading().entry(digest).or_default());
         let mut guard = TurnGuard { known: self, digest, turn, held: None };

@@ -12,10 +12,11 @@ use bytes::Bytes;
 use castore_chunker::Cutter;
 use castore_core::{Digest, Result};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::error::task_error;
+use crate::exec::hasher::RunningDigest;
 use crate::exec::limits::{Permit, off_thread, start_off_thread};
+use crate::exec::pool::Started;
 use crate::store::Store;
 
 const OPERATION: &str = "write blob";
@@ -33,7 +34,7 @@ pub(crate) type Chunk = (Digest, Bytes);
 /// A batch that was cut.
 pub(crate) struct Cut {
     /// The chunks that end in it, which are being digested.
-    pub(crate) chunks: JoinHandle<Vec<Chunk>>,
+    pub(crate) chunks: Started<Vec<Chunk>>,
     /// Whether it ends within a chunk, so that further ones will come.
     pub(crate) more: bool,
     /// What of the memory is the batch's, until its last chunk is compressed.
@@ -48,12 +49,13 @@ pub(crate) async fn cut_all(
     cut: mpsc::Sender<Cut>,
 ) -> Result<Option<Digest>> {
     let mut cutter = Cutter::new(shared.params);
-    let mut whole = Whole::default();
+    let mut whole = RunningDigest::default();
     while let Some(Batch { pieces, bytes, last }) = batches.recv().await {
         // With the chunk that began in an earlier batch.
         let permit = shared.limits.writing(bytes + cutter.buffered()).await;
         shared.requests.counters.bytes_written.add(bytes as u64);
-        whole.update(pieces.clone()).await?;
+        let hashed = whole.update(pieces.clone()).await;
+        hashed.map_err(|error| task_error(OPERATION, error))?;
         // Other writers keep the other processors busy, if there are any.
         let alone = shared.writers.load(Relaxed) <= 1;
         let threads = if alone { shared.cutting_threads } else { NonZeroUsize::MIN };
@@ -74,7 +76,8 @@ pub(crate) async fn cut_all(
             return Ok(None);
         }
         if last {
-            return whole.finish().await.map(Some);
+            let digest = whole.finish().await.map_err(|error| task_error(OPERATION, error))?;
+            return Ok(Some(digest));
         }
     }
     Ok(None)
@@ -82,35 +85,4 @@ pub(crate) async fn cut_all(
 
 fn digested(chunks: Vec<Bytes>) -> Vec<Chunk> {
     chunks.into_iter().map(|chunk| (Digest::of(&chunk), chunk)).collect()
-}
-
-/// The digest of all bytes, taken one batch after another beside everything else.
-#[derive(Default)]
-struct Whole {
-    task: Option<JoinHandle<blake3::Hasher>>,
-}
-
-impl Whole {
-    /// Begins with the next bytes, when it is done with those before.
-    async fn update(&mut self, pieces: Vec<Bytes>) -> Result<()> {
-        let mut hasher = self.hasher().await?;
-        self.task = Some(start_off_thread(move || {
-            for piece in &pieces {
-                hasher.update(piece);
-            }
-            hasher
-        }));
-        Ok(())
-    }
-
-    async fn finish(&mut self) -> Result<Digest> {
-        Ok(self.hasher().await?.finalize().into())
-    }
-
-    async fn hasher(&mut self) -> Result<blake3::Hasher> {
-        match self.task.take() {
-            Some(task) => task.await.map_err(|error| task_error(OPERATION, error)),
-            None => Ok(blake3::Hasher::new()),
-        }
-    }
 }

@@ -1,9 +1,10 @@
 //! Writing a blob: the sink that takes bytes, and the task that turns them into chunks.
 //!
 //! Bytes gather in the sink up to a batch. A task waits for memory, and has the batch cut and
-//! digested off the async threads (`cutting.rs`). The blob's own task takes the chunks, starts a task
-//! for each that is not known to be stored (`store.rs`), and writes the index when all of them have
-//! ended well. They go on while the caller prepares more bytes, and end when the sink is dropped.
+//! digested off the async threads (`chunking.rs`). The blob's own task takes the chunks, starts a task
+//! for each that is not known to be stored (`store/chunk.rs`), and writes the index when all of them have
+//! ended well. They go on while the caller prepares more bytes, and end when the sink is dropped or
+//! aborted.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,9 +20,10 @@ use tokio::sync::mpsc;
 
 use crate::error::task_error;
 use crate::exec::clock::Moment;
-use crate::exec::limits::{DIGESTED_AT_ONCE, Permit, Task, off_thread};
+use crate::exec::limits::{DIGESTED_AT_ONCE, Permit, Task, off_thread, straight};
+use crate::exec::under_way::{Guard, UnderWay};
 use crate::store::Store;
-use crate::store::chunk::{CHUNK, InStore};
+use crate::store::chunk::{CHUNK, Stored};
 use crate::write::chunking::{Batch, Chunk, Cut, cut_all};
 
 const OPERATION: &str = "write blob";
@@ -34,17 +36,23 @@ const FEW_WRITERS: usize = 4;
 const MIN_BATCH: usize = 64 * 1024;
 
 pub(crate) fn open(shared: &Arc<Store>) -> BlobWriter {
+    BlobWriter::new(sink(shared))
+}
+
+fn sink(shared: &Arc<Store>) -> Sink {
     let writers = 1 + shared.writers.fetch_add(1, Relaxed);
     let batch_size = match writers {
         1 => shared.large_batch_size,
         _ => shared.batch_size * FEW_WRITERS / writers.max(FEW_WRITERS),
     };
-    BlobWriter::new(Sink {
+    Sink {
         shared: Arc::clone(shared),
         batch_size: batch_size.max(MIN_BATCH),
         gathered: Batch::default(),
+        under_way: Some(UnderWay::new()),
         blob: None,
-    })
+        small: None,
+    }
 }
 
 struct Sink {
@@ -52,8 +60,12 @@ struct Sink {
     /// How many bytes are handed over at a time.
     batch_size: usize,
     gathered: Batch,
+    /// All that was started for the blob holds a guard of this. `None` once the writer was aborted.
+    under_way: Option<UnderWay>,
     /// Starts with the first batch: a writer that is opened and dropped costs nothing.
     blob: Option<BlobTask>,
+    /// The task of a blob that needs no [`BlobTask`].
+    small: Option<Task<Digest>>,
 }
 
 impl Drop for Sink {
@@ -73,7 +85,8 @@ impl Sink {
     async fn hand_over(&mut self, last: bool) -> Result<()> {
         let mut batch = std::mem::take(&mut self.gathered);
         batch.last = last;
-        let blob = self.blob.get_or_insert_with(|| BlobTask::start(&self.shared));
+        let under_way = self.under_way.as_ref().ok_or_else(aborted)?;
+        let blob = self.blob.get_or_insert_with(|| BlobTask::start(&self.shared, under_way));
         if blob.batches.send(batch).await.is_ok() {
             return Ok(());
         }
@@ -86,11 +99,17 @@ impl Sink {
 }
 
 impl BlobTask {
-    fn start(shared: &Arc<Store>) -> BlobTask {
+    fn start(shared: &Arc<Store>, under_way: &UnderWay) -> BlobTask {
         // One batch waits while one is being cut.
         let (batches, incoming) = mpsc::channel(1);
-        BlobTask { batches, task: Task::spawn(OPERATION, write_blob(Arc::clone(shared), incoming)) }
+        let guard = under_way.new_guard();
+        let work = write_blob(Arc::clone(shared), incoming, guard.clone());
+        BlobTask { batches, task: Task::spawn(OPERATION, guard.held_by(work)) }
     }
+}
+
+fn aborted() -> Error {
+    Error::new(ErrorKind::InvalidInput, OPERATION, "the writer was aborted")
 }
 
 #[async_trait]
@@ -109,10 +128,13 @@ impl BlobSink for Sink {
     }
 
     async fn close(&mut self) -> Result<Digest> {
+        let under_way = self.under_way.as_ref().ok_or_else(aborted)?;
         if self.blob.is_none() && self.gathered.bytes <= self.shared.params.min_size() {
             let batch = std::mem::take(&mut self.gathered);
-            let write = write_small(Arc::clone(&self.shared), batch);
-            return self.shared.requests.begin(OPERATION, write).await;
+            let guard = under_way.new_guard();
+            let write = write_small(Arc::clone(&self.shared), batch, guard.clone());
+            let write = guard.held_by(write);
+            return self.small.insert(self.shared.requests.begin(OPERATION, write)).await;
         }
         self.hand_over(true).await?;
         match &mut self.blob {
@@ -121,11 +143,11 @@ impl BlobSink for Sink {
         }
     }
 
+    /// Ends the tasks of the blob. An object that is just being stored is stored before this returns.
     async fn abort(&mut self) {
-        if let Some(mut blob) = self.blob.take() {
-            blob.task.abort();
-            // It ends with "cancelled", or had ended already: either is fine.
-            let _ = (&mut blob.task).await;
+        drop((self.blob.take(), self.small.take()));
+        if let Some(under_way) = self.under_way.take() {
+            under_way.ended().await;
         }
     }
 
@@ -136,7 +158,7 @@ impl BlobSink for Sink {
 
 /// The task of a blob that is certainly one chunk, or none: there is nothing to cut, and nothing to be
 /// done at the same time, so that all of it is done here.
-async fn write_small(shared: Arc<Store>, batch: Batch) -> Result<Digest> {
+async fn write_small(shared: Arc<Store>, batch: Batch, guard: Guard) -> Result<Digest> {
     shared.requests.counters.bytes_written.add(batch.bytes as u64);
     let all = match <[Bytes; 1]>::try_from(batch.pieces) {
         Ok([all]) => all,
@@ -147,21 +169,26 @@ async fn write_small(shared: Arc<Store>, batch: Batch) -> Result<Digest> {
         0..=DIGESTED_AT_ONCE => Digest::of(&bytes),
         _ => off_thread(OPERATION, move || Digest::of(&bytes)).await?,
     };
-    let mut blob = Blob::new(shared);
+    let mut blob = Blob::new(shared, guard);
     if !all.is_empty() {
         blob.chunks.push(ChunkMeta { digest, size: all.len() as u64 });
-        blob.only = Some(all);
+        blob.sole_chunk = Some(all);
     }
     blob.commit(digest).await
 }
 
 /// The blob's task.
-async fn write_blob(shared: Arc<Store>, batches: mpsc::Receiver<Batch>) -> Result<Digest> {
+async fn write_blob(
+    shared: Arc<Store>,
+    batches: mpsc::Receiver<Batch>,
+    guard: Guard,
+) -> Result<Digest> {
     // One batch is taken up while the next one is being cut.
     let (cut, mut incoming) = mpsc::channel(1);
     // It waits for memory, which chunks of this very blob may hold: they are seen to here meanwhile.
-    let cutting = Task::spawn(OPERATION, cut_all(Arc::clone(&shared), batches, cut));
-    let mut blob = Blob::new(shared);
+    let cut_all = guard.clone().held_by(cut_all(Arc::clone(&shared), batches, cut));
+    let cutting = Task::spawn(OPERATION, cut_all);
+    let mut blob = Blob::new(shared, guard);
     loop {
         tokio::select! {
             // A chunk that cannot be stored ends the blob at once, and not with the next batch.
@@ -176,7 +203,8 @@ async fn write_blob(shared: Arc<Store>, batches: mpsc::Receiver<Batch>) -> Resul
         }
     }
     match cutting.await? {
-        Some(whole) => blob.commit(whole).await,
+        // The requests are made by this very task, and end with it.
+        Some(whole) => straight(blob.commit(whole)).await,
         None => Err(Error::new(ErrorKind::InvalidInput, OPERATION, "the writer was dropped")),
     }
 }
@@ -184,21 +212,23 @@ async fn write_blob(shared: Arc<Store>, batches: mpsc::Receiver<Batch>) -> Resul
 /// A blob that is being written.
 struct Blob {
     shared: Arc<Store>,
+    guard: Guard,
     chunks: Vec<ChunkMeta>,
-    /// The first chunk, as long as it may be the only one. What is done with it depends on that.
-    only: Option<Bytes>,
-    storing: FuturesUnordered<Task<InStore>>,
+    /// The first chunk, as long as it may be the only one: such a chunk is stored when the blob is closed.
+    sole_chunk: Option<Bytes>,
+    storing: FuturesUnordered<Task<Stored>>,
     any_new: bool,
     /// When the first of the chunks was seen to be stored.
     seen: Option<Moment>,
 }
 
 impl Blob {
-    fn new(shared: Arc<Store>) -> Blob {
+    fn new(shared: Arc<Store>, guard: Guard) -> Blob {
         Blob {
             shared,
+            guard,
             chunks: Vec::new(),
-            only: None,
+            sole_chunk: None,
             storing: FuturesUnordered::new(),
             any_new: false,
             seen: None,
@@ -216,7 +246,7 @@ impl Blob {
             let size = chunk.len() as u64;
             self.chunks.push(ChunkMeta { digest, size });
             if self.chunks.len() == 1 {
-                self.only = Some(chunk);
+                self.sole_chunk = Some(chunk);
             } else {
                 self.store_first(permit);
                 self.store(digest, chunk, permit);
@@ -230,7 +260,7 @@ impl Blob {
 
     /// Stores the first chunk, now that it is not the only one.
     fn store_first(&mut self, permit: &Arc<Permit>) {
-        if let Some(first) = self.only.take() {
+        if let Some(first) = self.sole_chunk.take() {
             self.store(self.chunks[0].digest, first, permit);
         }
     }
@@ -244,12 +274,13 @@ impl Blob {
         }
         let shared = Arc::clone(&self.shared);
         let permit = Arc::clone(permit);
-        let store = async move { shared.store_chunk(digest, chunk, Some(permit), true).await };
-        self.storing.push(self.shared.requests.begin(CHUNK, store));
+        let store = async move { shared.store_chunk(digest, chunk, Some(permit)).await };
+        let store = self.guard.clone().held_by(store);
+        self.storing.push(self.shared.requests.begin(CHUNK, store).about(digest));
     }
 
-    fn stored(&mut self, InStore { new, seen }: InStore) {
-        self.any_new |= new;
+    fn stored(&mut self, Stored { new, seen }: Stored) {
+        self.any_new |= new.is_some();
         self.seen_at(seen);
     }
 
@@ -274,7 +305,116 @@ impl Blob {
         while let Some(stored) = self.storing.next().await {
             self.stored(stored?);
         }
-        self.shared.commit(&index, self.only, self.any_new, self.seen).await?;
+        self.shared.commit(&index, self.sole_chunk, self.any_new, self.seen).await?;
         Ok(digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use castore_chunker::ChunkParams;
+    use futures_util::TryStreamExt;
+    use object_store::memory::InMemory;
+    use object_store::throttle::{ThrottleConfig, ThrottledStore};
+    use object_store::{ObjectMeta, ObjectStore};
+
+    use super::*;
+    use crate::ObjectStoreBlobService;
+
+    /// Polls `future` whenever it asks for it; returns whether it ended before it was pending so often.
+    async fn ends_within(polls: usize, future: impl Future) -> bool {
+        let mut future = pin!(future);
+        let mut left = polls;
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending if left == 0 => Poll::Ready(false),
+            Poll::Pending => {
+                left -= 1;
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// All objects; of a directory also the files that are not finished.
+    async fn objects(store: &dyn ObjectStore) -> Vec<(String, u64)> {
+        let objects: Vec<ObjectMeta> = store.list(None).try_collect().await.unwrap();
+        let mut objects: Vec<_> =
+            objects.into_iter().map(|o| (o.location.to_string(), o.size)).collect();
+        objects.sort();
+        objects
+    }
+
+    /// Puts a blob, gives it up at every poll, and aborts it; nothing is stored after that.
+    async fn aborted_at_every_poll(
+        size: usize,
+        open: impl Fn() -> (ObjectStoreBlobService, Arc<dyn ObjectStore>),
+    ) {
+        let mut data = vec![0; size];
+        blake3::Hasher::new().update(b"aborted").finalize_xof().fill(&mut data);
+        for polls in 0.. {
+            assert!(polls < 2000, "the put does not end");
+            let (service, store) = open();
+            let mut sink = sink(&service.shared);
+            let put = async {
+                sink.write(data.clone().into()).await.unwrap();
+                sink.close().await.unwrap();
+            };
+            let ended = ends_within(polls, put).await;
+            sink.abort().await;
+            let after_abort = objects(&*store).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(objects(&*store).await, after_abort, "after {polls} polls");
+            assert!(sink.close().await.is_err());
+            if ended {
+                assert!(polls > 0 && !after_abort.is_empty());
+                return;
+            }
+        }
+    }
+
+    fn builder(store: &Arc<dyn ObjectStore>) -> crate::Builder {
+        ObjectStoreBlobService::builder(Arc::clone(store))
+            .chunk_params(ChunkParams::new(64, 256, 1024).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_stored_after_an_abort() {
+        for size in [50, 10_000] {
+            aborted_at_every_poll(size, || {
+                let wait = Duration::from_millis(20);
+                let config = ThrottleConfig {
+                    wait_put_per_call: wait,
+                    wait_get_per_call: wait,
+                    ..ThrottleConfig::default()
+                };
+                let store = ThrottledStore::new(InMemory::new(), config);
+                let store: Arc<dyn ObjectStore> = Arc::new(store);
+                (builder(&store).build().unwrap(), store)
+            })
+            .await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_stored_in_a_directory_after_an_abort() {
+        for size in [50, 10_000] {
+            let directories = std::cell::RefCell::new(Vec::new());
+            aborted_at_every_poll(size, || {
+                let directory = tempfile::tempdir().unwrap();
+                let local = ObjectStoreBlobService::local(directory.path()).durable(false);
+                let params = ChunkParams::new(64, 256, 1024).unwrap();
+                let service = local.chunk_params(params).build().unwrap();
+                let store = object_store::local::LocalFileSystem::new_with_prefix(directory.path());
+                directories.borrow_mut().push(directory);
+                (service, Arc::new(store.unwrap()) as _)
+            })
+            .await;
+        }
     }
 }

@@ -1,11 +1,17 @@
 //! Several at once, on the same blob.
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use castore_core::{BlobService, Digest};
+use castore_objstore::ObjectStoreBlobService;
 use futures_util::future::join_all;
 use tokio::io::AsyncReadExt;
+use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 
 use crate::support::clock::{LATENCY, not_stuck};
-use crate::support::data::{MIB, random};
+use crate::support::data::{MIB, random, tiny};
 use crate::support::probe::{Effect, Kind, Part, Probe, broken};
 use crate::support::service::{assert_unavailable, put, read, service, try_put};
 
@@ -101,4 +107,123 @@ async fn a_blob_appears_whole() {
     };
     let (_, absent) = not_stuck(async { tokio::join!(put(&service, &data), looking) }).await;
     assert!(absent >= 2);
+}
+
+/// Runs `work` on a thread of its own; fails where it takes longer than anything takes that is not stuck.
+fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || send.send(work()));
+    receive.recv_timeout(Duration::from_secs(120)).expect("it hangs")
+}
+
+fn runtime(number: usize) -> Runtime {
+    let mut builder = match number % 2 {
+        0 => RuntimeBuilder::new_current_thread(),
+        _ => RuntimeBuilder::new_multi_thread(),
+    };
+    builder.worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Services over a directory and over another store.
+fn services(directory: &tempfile::TempDir) -> [ObjectStoreBlobService; 2] {
+    let local = ObjectStoreBlobService::local(directory.path()).durable(false);
+    [local.chunk_params(tiny()).build().unwrap(), service(&Probe::new())]
+}
+
+/// Several blobs, the middle one of which all others write as well.
+async fn put_and_read(service: &ObjectStoreBlobService, number: usize) {
+    for name in [format!("{number}"), "shared".to_owned(), format!("{number} again")] {
+        for size in [50, 100_000] {
+            let data = random(&name, size);
+            let digest = put(service, &data).await;
+            assert_eq!(read(service, &digest).await, data);
+        }
+    }
+}
+
+#[test]
+fn one_service_in_four_runtimes() {
+    let directory = tempfile::tempdir().unwrap();
+    for service in services(&directory) {
+        ends(move || {
+            let threads = [0, 1, 2, 3].map(|number| {
+                let service = service.clone();
+                thread::spawn(move || runtime(number).block_on(put_and_read(&service, number)))
+            });
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+    }
+}
+
+/// Each of these runtimes ends while the service is at its work, at another point.
+#[test]
+fn a_runtime_that_ends_leaves_the_service_to_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    for service in services(&directory) {
+        ends(move || {
+            let others = [0, 1].map(|number| {
+                let service = service.clone();
+                thread::spawn(move || runtime(number).block_on(put_and_read(&service, number)))
+            });
+            for round in 2..42 {
+                let ends = runtime(round);
+                ends.block_on(async {
+                    let work = put_and_read(&service, round);
+                    let _ =
+                        tokio::time::timeout(Duration::from_micros(50 * round as u64), work).await;
+                });
+                ends.shutdown_background();
+            }
+            for other in others {
+                other.join().unwrap();
+            }
+            runtime(0).block_on(put_and_read(&service, 0));
+        });
+    }
+}
+
+/// As many callers block in the runtime's blocking pool as it has threads.
+#[test]
+fn callers_that_block_in_every_blocking_thread_of_a_runtime() {
+    const CALLERS: usize = 512;
+    let directory = tempfile::tempdir().unwrap();
+    for service in services(&directory) {
+        ends(move || {
+            let runtime = RuntimeBuilder::new_multi_thread()
+                .worker_threads(2)
+                .max_blocking_threads(CALLERS)
+                .enable_all()
+                .build()
+                .unwrap();
+            let data = random("blocking callers", 20_000);
+            let digest = runtime.block_on(put(&service, &data));
+            let all = std::sync::Arc::new(std::sync::Barrier::new(CALLERS));
+            let callers: Vec<_> = (0..CALLERS)
+                .map(|_| {
+                    let (service, all) = (service.clone(), std::sync::Arc::clone(&all));
+                    runtime.spawn_blocking(move || {
+                        all.wait();
+                        let read = async { read(&service, &digest).await };
+                        tokio::runtime::Handle::current().block_on(read)
+                    })
+                })
+                .collect();
+            #[cfg(target_os = "linux")]
+            assert!(own_threads() <= 64, "{} threads", own_threads());
+            for caller in callers {
+                assert_eq!(runtime.block_on(caller).unwrap(), data);
+            }
+        });
+    }
+}
+
+/// How many threads the services of this process have.
+#[cfg(target_os = "linux")]
+fn own_threads() -> usize {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let named =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+    named.filter(|name| name.starts_with("castore-")).count()
 }

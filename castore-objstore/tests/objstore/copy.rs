@@ -19,7 +19,10 @@ use crate::support::service::{
     assert_absent, assert_unavailable, builder, chunk_key, index_key, put, read, service,
     service_with,
 };
-use crate::support::stored::{SHAPES, Shape, Stored};
+use crate::support::stored::{Shape, Stored};
+
+/// The shapes of a blob that is there.
+const INDEXED: [Shape; 3] = [Shape::Many, Shape::One, Shape::OneUnlisted];
 
 /// Copies these blobs, and returns what became of each, in their order.
 async fn copy(
@@ -67,6 +70,12 @@ fn listing() -> CopyOptions {
     options
 }
 
+fn trusting() -> CopyOptions {
+    let mut options = CopyOptions::default();
+    options.trust_indexes = true;
+    options
+}
+
 fn both_ways() -> [CopyOptions; 2] {
     [CopyOptions::default(), listing()]
 }
@@ -74,7 +83,7 @@ fn both_ways() -> [CopyOptions; 2] {
 #[tokio::test]
 async fn every_shape_arrives_and_its_index_is_canonical() {
     for options in both_ways() {
-        for shape in SHAPES {
+        for shape in INDEXED {
             let stored = Stored::new(shape).await;
             let to = Probe::new();
             let target = service(&to);
@@ -132,7 +141,7 @@ async fn only_what_the_target_lacks_is_moved() {
     let (old_chunks, new_chunks) = (distinct(&old, tiny()), distinct(&new, tiny()));
     let lacking = new_chunks.difference(&old_chunks).count();
     assert!(lacking > 0 && lacking < new_chunks.len());
-    for options in both_ways() {
+    for options in [both_ways().as_slice(), &[trusting()]].concat() {
         let (from, to) = (Probe::new(), Probe::new());
         let digest = put(&service_with(&from, tiny()), &new).await;
         put(&service_with(&to, tiny()), &old).await;
@@ -143,7 +152,9 @@ async fn only_what_the_target_lacks_is_moved() {
         let copied = copied(outcome[0].clone());
         assert_eq!(copied.chunks_new as usize, lacking);
         assert_eq!(copied.chunks_reused as usize, new_chunks.len() - lacking);
-        assert_eq!(from.count(Kind::Get, Part::Chunks), lacking);
+        // The whole blob is digested, unless its index is trusted.
+        let fetched = if options.trust_indexes { lacking } else { new_chunks.len() };
+        assert_eq!(from.count(Kind::Get, Part::Chunks), fetched);
         assert_eq!(from.count(Kind::Head, Part::Chunks), 0);
         assert_eq!(to.count(Kind::Put, Part::Chunks), lacking);
         assert_eq!(to.count(Kind::Get, Part::Chunks), 0);
@@ -174,21 +185,126 @@ async fn a_chunk_that_a_blob_repeats_is_moved_once() {
 }
 
 #[tokio::test]
-async fn copying_again_asks_for_one_index_a_blob_and_moves_nothing() {
-    let (from, to) = (Probe::new(), Probe::new());
-    let source = service_with(&from, tiny());
-    let mut blobs = vec![put(&source, &random("many", 20_000)).await];
-    blobs.push(put(&source, &random("one", 50)).await);
-    for digest in &blobs {
-        copied(copy_one(&source, &service(&to), *digest).await);
+async fn copying_again_compares_the_indexes_looks_at_the_chunks_and_moves_nothing() {
+    let many = random("many", 20_000);
+    let chunks = distinct(&many, tiny()).len() + 1;
+    for options in both_ways() {
+        let (from, to) = (Probe::new(), Probe::new());
+        let source = service_with(&from, tiny());
+        let mut blobs = vec![put(&source, &many).await];
+        blobs.push(put(&source, &random("one", 50)).await);
+        for digest in &blobs {
+            copied(copy_one(&source, &service(&to), *digest).await);
+        }
+        from.forget();
+        to.forget();
+        for outcome in copy(&source, &service(&to), &blobs, &options).await {
+            assert!(matches!(outcome, CopyOutcome::AlreadyThere), "{outcome:?}");
+        }
+        assert_eq!((from.total(), from.count(Kind::Get, Part::Blobs)), (2, 2));
+        assert_eq!(to.count(Kind::Get, Part::Blobs), 2);
+        assert_eq!(to.total(), if options.list_target { 3 } else { 2 + chunks });
     }
-    from.forget();
-    to.forget();
-    for outcome in copy(&source, &service(&to), &blobs, &CopyOptions::default()).await {
-        assert!(matches!(outcome, CopyOutcome::AlreadyThere), "{outcome:?}");
+}
+
+/// An index is no proof that its chunks are there.
+#[tokio::test]
+async fn a_chunk_that_the_target_lacks_is_copied_although_the_index_is_there() {
+    for options in [both_ways().as_slice(), &[trusting(), verifying()]].concat() {
+        for shape in INDEXED {
+            for empty in [false, true] {
+                let stored = Stored::new(shape).await;
+                let to = Probe::new();
+                copied(copy_one(&stored.service(), &service(&to), stored.digest).await);
+                match empty {
+                    false => to.remove(&stored.bad_key()).await,
+                    true => to.overwrite(&stored.bad_key(), Bytes::new()).await,
+                }
+                let blobs = [stored.digest];
+                let done = copy(&stored.service(), &service(&to), &blobs, &options).await;
+                assert_eq!(copied(done[0].clone()).chunks_new, 1, "{shape:?}");
+                assert_eq!(read(&service(&to), &stored.digest).await, stored.data);
+            }
+        }
     }
-    assert_eq!(from.total(), 0);
-    assert_eq!((to.total(), to.count(Kind::Get, Part::Blobs)), (2, 2));
+}
+
+#[tokio::test]
+async fn a_file_of_the_target_that_was_cut_short_is_replaced() {
+    for options in both_ways() {
+        for shape in INDEXED {
+            let stored = Stored::new(shape).await;
+            let to = tempfile::tempdir().unwrap();
+            let target = || ObjectStoreBlobService::local(to.path()).build().unwrap();
+            copied(copy_one(&stored.service(), &target(), stored.digest).await);
+            let file = to.path().join(stored.bad_key().as_ref());
+            let object = std::fs::read(&file).unwrap();
+            std::fs::write(&file, &object[..object.len() / 2]).unwrap();
+            let done = copy(&stored.service(), &target(), &[stored.digest], &options).await;
+            copied(done[0].clone());
+            assert_eq!(read(&target(), &stored.digest).await, stored.data);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_without_an_index_is_no_blob() {
+    let stored = Stored::new(Shape::One).await;
+    stored.probe.remove(&stored.index_key()).await;
+    let to = Probe::new();
+    let outcome = copy_one(&stored.service(), &service(&to), stored.digest).await;
+    assert!(matches!(outcome, CopyOutcome::Absent), "{outcome:?}");
+    assert!(to.objects(Part::Blobs).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_that_is_removed_at_the_source_meanwhile_is_absent() {
+    for shape in [Shape::Many, Shape::One] {
+        let stored = Stored::new(shape).await;
+        let to = Probe::new();
+        to.hold(Kind::Head);
+        let (source, target, digest) = (stored.service(), service(&to), stored.digest);
+        let copying =
+            tokio::spawn(
+                async move { copy(&source, &target, &[digest], &trusting()).await.remove(0) },
+            );
+        settle().await;
+        stored.probe.remove(&stored.index_key()).await;
+        for chunk in stored.probe.objects(Part::Chunks).await {
+            stored.probe.remove(&chunk).await;
+        }
+        to.release();
+        let outcome = not_stuck(copying).await.unwrap();
+        assert!(matches!(outcome, CopyOutcome::Absent), "{outcome:?}");
+    }
+}
+
+/// Chunks of the blob in another order, one of them left out, and those of another blob.
+#[tokio::test]
+async fn an_index_that_lists_other_chunks_is_not_passed_on_unless_it_is_trusted() {
+    for case in 0..3 {
+        let stored = Stored::new(Shape::Many).await;
+        let other = random("another", 5000);
+        put(&stored.service(), &other).await;
+        let other = stored.service().chunks(&Digest::of(&other)).await.unwrap().unwrap();
+        let mut chunks: Vec<_> = stored.index.iter().collect();
+        match case {
+            0 => chunks.swap(0, 1),
+            1 => drop(chunks.pop()),
+            _ => chunks = other.iter().collect(),
+        }
+        let index = castore_core::BlobIndex::new(stored.digest, chunks).unwrap();
+        stored.probe.overwrite(&stored.index_key(), castore_proto::encode(&index)).await;
+        let to = Probe::new();
+        for options in both_ways() {
+            let done = copy(&stored.service(), &service(&to), &[stored.digest], &options).await;
+            let error = failed(done[0].clone());
+            assert_eq!((error.kind(), error.digest()), (ErrorKind::Corrupt, Some(stored.digest)));
+            assert!(to.objects(Part::Blobs).await.is_empty());
+        }
+        let done = copy(&stored.service(), &service(&to), &[stored.digest], &trusting()).await;
+        copied(done[0].clone());
+    }
 }
 
 #[tokio::test]
@@ -219,7 +335,7 @@ async fn a_copy_that_failed_is_taken_up_where_it_was() {
             outcome => {
                 let copied = copied(outcome);
                 assert_eq!(copied.chunks_reused as usize, before);
-                assert_eq!(from.count(Kind::Get, Part::Chunks), chunks - before);
+                assert_eq!(from.count(Kind::Get, Part::Chunks), chunks);
                 break;
             }
         }
@@ -252,7 +368,7 @@ async fn the_index_waits_for_the_last_chunk() {
 #[tokio::test]
 async fn a_damaged_blob_fails_alone_and_leaves_nothing_damaged() {
     let good = random("good", 20_000);
-    for shape in SHAPES {
+    for shape in INDEXED {
         for damage in 0..5 {
             let stored = Stored::new(shape).await;
             let key = stored.bad_key();
@@ -311,7 +427,7 @@ fn verifying() -> CopyOptions {
 
 #[tokio::test]
 async fn every_shape_is_verified_where_it_is_asked_for() {
-    for shape in SHAPES {
+    for shape in INDEXED {
         let stored = Stored::new(shape).await;
         let to = Probe::new();
         let target = service(&to);
@@ -342,7 +458,7 @@ async fn the_index_of_another_blob_is_noticed_where_blobs_are_verified() {
 
 #[tokio::test]
 async fn a_damaged_chunk_of_the_target_is_noticed_where_blobs_are_verified() {
-    for shape in SHAPES {
+    for shape in INDEXED {
         let stored = Stored::new(shape).await;
         let to = Probe::new();
         to.overwrite(&stored.bad_key(), Bytes::from_static(b"garbage")).await;
@@ -392,7 +508,7 @@ async fn failures_of_the_stores_fail_the_blob_and_come_back_whole() {
         (false, Kind::Put, Part::Chunks),
         (false, Kind::Put, Part::Blobs),
     ] {
-        for shape in SHAPES {
+        for shape in INDEXED {
             let stored = Stored::new(shape).await;
             let to = Probe::new();
             let (source, target) = (stored.service(), service(&to));

@@ -146,7 +146,7 @@ async fn a_failing_look_for_a_chunk() {
 #[tokio::test]
 async fn a_failing_look_for_the_index() {
     let probe = Probe::new();
-    probe.fault(Kind::Head, Part::Blobs, 0..1, BREAK);
+    probe.fault(Kind::Get, Part::Blobs, 0..1, BREAK);
     assert_unavailable(&assert_fails_then_works(&probe, &random("one chunk", 50)).await);
 
     // For a blob of many chunks it is looked for where all of them were there.
@@ -154,7 +154,7 @@ async fn a_failing_look_for_the_index() {
     let probe = Probe::new();
     let service = service_with(&probe, tiny());
     put(&service, &data).await;
-    probe.fault(Kind::Head, Part::Blobs, 0..1, BREAK);
+    probe.fault(Kind::Get, Part::Blobs, 0..1, BREAK);
     assert_unavailable(&try_put(&service, &data).await.unwrap_err());
     put(&service, &data).await;
 }

@@ -16,6 +16,7 @@ mod large_indexes;
 mod latency;
 mod limits;
 mod mend;
+mod presence;
 mod probe;
 mod random_access;
 mod repair;

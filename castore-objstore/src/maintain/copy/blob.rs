@@ -1,25 +1,33 @@
 //! Copying one blob.
+//!
+//! Its chunks are fetched, stored and digested as in a pipeline: several are under way, and the whole blob is
+//! digested in their order. A blob that has memory for a chunk never waits for memory for a further one;
+//! so blobs that are copied at once do not wait for each other's.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use castore_core::{BlobIndex, ChunkMeta, Digest, ErrorKind, Result};
+use bytes::Bytes;
+use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::join;
+use tokio::sync::mpsc;
 
 use super::target::{Target, missing};
 use super::{CopiedBlob, CopyOutcome};
-use crate::error::corrupt;
+use crate::error::{corrupt, task_error};
 use crate::exec::clock::Moment;
-use crate::exec::limits::{Limits, driven};
+use crate::exec::hasher::RunningDigest;
+use crate::exec::limits::{Limits, Permit, Task, straight};
 use crate::read;
 use crate::store::Store;
-use crate::store::chunk::CHUNK;
+use crate::store::chunk::{Probe, Stored};
 use crate::store::index::Listed;
 
 const OPERATION: &str = "copy blob";
 
 /// How many chunks of one blob are under way at once; memory and requests are limited besides.
-const CHUNKS_AT_ONCE: usize = 128;
+pub(super) const CHUNKS_AT_ONCE: usize = 128;
 
 /// How often a blob is gone through once more because that took too long (docs/gc.md).
 const ROUNDS: usize = 2;
@@ -30,38 +38,104 @@ pub(super) struct Copying {
     pub(super) target: Arc<Target>,
     /// Whether blobs are read from the target before their indexes are written there.
     pub(super) verify: bool,
+    /// Whether an index of the source is passed on without the digest of its blob being computed.
+    pub(super) trust_indexes: bool,
 }
 
-/// A chunk that is at the target.
-struct Done {
-    /// Uncompressed, in bytes.
-    size: u64,
-    /// The compressed bytes, where it was not there before.
-    stored: Option<u64>,
-    /// When it was there.
+type Steps = mpsc::UnboundedSender<()>;
+
+/// Memory of both stores.
+type Memory = [Permit; 2];
+
+/// A chunk that was read at the source.
+struct Read {
+    object: Bytes,
+    chunk: Bytes,
+    memory: Memory,
+}
+
+/// A chunk in the pipeline.
+struct Entry {
+    digest: Digest,
+    work: Work,
+}
+
+enum Work {
+    /// It is being copied, or only read.
+    Copy(Task<(Stored, Option<Bytes>)>, Memory),
+    /// The target has it, and nothing else is to be done with it.
+    There(Moment),
+    /// It is the same as the one before.
+    Repeated,
+}
+
+/// What has come of the chunks of a blob.
+struct Sums {
+    copied: CopiedBlob,
+    /// When the first of the chunks was seen at the target.
     seen: Moment,
 }
 
 impl Copying {
     /// Copies one blob; `step` is called for each chunk that is done with.
+    ///
+    /// All of the work is a task of its own, which holds and waits for shares of limits; `step` is called
+    /// here, as it may be called only while this future is polled.
     pub(super) async fn blob(
-        &self,
+        self: &Arc<Self>,
         digest: Digest,
         step: &(impl Fn() + Sync),
     ) -> Result<CopyOutcome> {
-        if self.target.has_blob(&digest).await? {
-            let target = Arc::clone(&self.target.shared);
-            // Another process may have written it, and not flushed it yet.
-            driven(OPERATION, async move { target.flush().await }).await?;
-            return Ok(CopyOutcome::AlreadyThere);
+        let (steps, mut done) = mpsc::unbounded_channel();
+        let this = Arc::clone(self);
+        let copy = straight(async move { this.copy_blob(digest, &steps).await });
+        let mut copy = Task::spawn(OPERATION, copy).about(digest);
+        let outcome = loop {
+            tokio::select! {
+                Some(()) = done.recv() => step(),
+                outcome = &mut copy => break outcome,
+            }
+        };
+        while done.try_recv().is_ok() {
+            step();
         }
+        outcome
+    }
+
+    async fn copy_blob(&self, digest: Digest, steps: &Steps) -> Result<CopyOutcome> {
         let mut total = CopiedBlob::default();
         for round in 0.. {
-            let mut copied = CopiedBlob::default();
-            // An empty blob needs no chunk, whenever it was looked for.
-            let mut seen = Moment::now();
-            let Some(index) = self.chunks(digest, &mut copied, &mut seen, step).await? else {
-                return Ok(CopyOutcome::Absent);
+            let of_source = async {
+                match digest {
+                    // It is always present.
+                    Digest::EMPTY => Ok(Listed::Chunks(BlobIndex::empty())),
+                    _ => self.source.fetch_index(&digest).await,
+                }
+            };
+            let (listed, at_target) = join(of_source, self.target.index(&digest)).await;
+            let (listed, at_target) = (listed?, at_target?);
+            let (index, read) = match listed {
+                Listed::Absent => return Ok(CopyOutcome::Absent),
+                Listed::Chunks(index) => (index, None),
+                Listed::OneChunk => match self.read_sole_chunk(digest).await {
+                    Ok((index, read)) => (index, Some(read)),
+                    Err(error) => return self.absent_or(digest, error).await,
+                },
+            };
+            let index = Arc::new(index);
+            let listed_there = at_target.is_some_and(|at_target| at_target == *index);
+            if round == 0 && listed_there && self.target.has_chunks_of(&index).await? {
+                // Another process may have written it, and not flushed it yet.
+                self.target.shared.flush().await?;
+                if self.verify {
+                    self.verify(&index).await?;
+                }
+                return Ok(CopyOutcome::AlreadyThere);
+            }
+            let check = !self.trust_indexes && round == 0;
+            let Sums { copied, seen } = match self.chunks(&index, read, check, steps).await {
+                Ok(sums) => sums,
+                Err(error) => return self.absent_or(digest, error).await,
             };
             total.size = index.size();
             total.chunks_new += copied.chunks_new;
@@ -69,20 +143,27 @@ impl Copying {
             if round == 0 {
                 total.chunks_reused = copied.chunks_reused;
             }
-            let index = Arc::new(index);
             if self.verify {
                 self.verify(&index).await?;
             }
-            let target = Arc::clone(&self.target.shared);
             // A chunk that was found hours ago may not be there any more, and can be copied again.
+            let target = &self.target.shared;
             if seen.elapsed() <= target.recheck_after || round == ROUNDS {
-                // As new: an index that is there is not this one.
-                let commit = async move { target.commit(&index, None, true, Some(seen)).await };
-                driven(OPERATION, commit).await?;
+                target.write_index(&index, Some(seen)).await?;
                 break;
             }
         }
         Ok(CopyOutcome::Copied(total))
+    }
+
+    /// `error`, unless it is that of a blob that was removed from the source meanwhile.
+    async fn absent_or(&self, digest: Digest, error: Error) -> Result<CopyOutcome> {
+        if error.kind() == ErrorKind::Corrupt
+            && let Ok(Listed::Absent) = self.source.fetch_index(&digest).await
+        {
+            return Ok(CopyOutcome::Absent);
+        }
+        Err(error)
     }
 
     /// Reads the blob from the target.
@@ -101,123 +182,146 @@ impl Copying {
         Ok(())
     }
 
-    /// Copies the chunks of a blob, and returns its index; `seen` becomes when the first of them was
-    /// seen at the target.
+    /// Reads the chunk of a blob whose index does not tell its size.
+    async fn read_sole_chunk(&self, digest: Digest) -> Result<(BlobIndex, Read)> {
+        let mut memory = self.memory(self.source.params.max_size()).await;
+        let fetched = self.source.fetch_stored(digest, None).await?;
+        let (object, chunk) = fetched.ok_or_else(|| missing(digest))?;
+        memory.iter_mut().for_each(|permit| permit.shrink(chunk.len()));
+        let index = BlobIndex::new(digest, [ChunkMeta { digest, size: chunk.len() as u64 }]);
+        let index = index
+            .map_err(|error| corrupt(OPERATION, digest, "it is no chunk").with_source(error))?;
+        Ok((index, Read { object, chunk, memory }))
+    }
+
+    async fn memory(&self, bytes: usize) -> Memory {
+        Limits::writing_of_both(&self.source.limits, &self.target.shared.limits, bytes).await
+    }
+
+    /// Brings every chunk of `index` to the target; the first may have been `read` before. With `check`
+    /// all of them are read, and the digest of the whole is verified.
     async fn chunks(
         &self,
-        digest: Digest,
-        copied: &mut CopiedBlob,
-        seen: &mut Moment,
-        step: &(impl Fn() + Sync),
-    ) -> Result<Option<BlobIndex>> {
-        // It is always present.
-        if digest == Digest::EMPTY {
-            return Ok(Some(BlobIndex::empty()));
-        }
-        match self.source.fetch_index(&digest).await? {
-            Listed::Chunks(index) => {
-                self.chunks_of(&index, copied, seen, step).await?;
-                return Ok(Some(index));
-            }
-            Listed::OneChunk => {}
-            // A chunk without an index is no blob.
-            Listed::Absent => return Ok(None),
-        }
-        let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
-        let copy = copy_chunk(source, target, digest, None);
-        let copy = self.source.requests.begin(OPERATION, copy);
-        let done = copy.await?.ok_or_else(|| missing(digest))?;
-        copied.count(&done, seen);
-        step();
-        BlobIndex::new(digest, [ChunkMeta { digest, size: done.size }])
-            .map(Some)
-            .map_err(|error| corrupt(OPERATION, digest, "it is no chunk").with_source(error))
-    }
-
-    /// Sees to it that every chunk of `index` is at the target.
-    async fn chunks_of(
-        &self,
         index: &BlobIndex,
-        copied: &mut CopiedBlob,
-        seen: &mut Moment,
-        step: &(impl Fn() + Sync),
-    ) -> Result<()> {
-        let mut running = FuturesUnordered::new();
-        let mut chunks = index.iter();
+        mut read: Option<Read>,
+        check: bool,
+        steps: &Steps,
+    ) -> Result<Sums> {
+        // An empty blob needs no chunk, whenever it was looked for.
+        let mut sums = Sums { copied: CopiedBlob::default(), seen: Moment::now() };
+        let mut whole = RunningDigest::default();
+        let mut pipeline: VecDeque<Entry> = VecDeque::new();
+        let mut chunks = index.iter().peekable();
+        let mut added = None;
+        let mut last = (Bytes::new(), sums.seen);
         loop {
-            let next = if running.len() < CHUNKS_AT_ONCE { chunks.next() } else { None };
-            if let Some(ChunkMeta { digest, size }) = next {
-                if let Some(known) = self.target.shared.known.seen(&digest) {
-                    copied.count(&Done { size, stored: None, seen: known }, seen);
-                    self.target.shared.requests.counters.chunks_reused.add(1);
-                    step();
-                    continue;
+            while pipeline.len() < CHUNKS_AT_ONCE
+                && let Some(chunk) = chunks.peek().copied()
+            {
+                let repeated = added == Some(chunk.digest);
+                let holds_memory =
+                    pipeline.iter().any(|entry| matches!(entry.work, Work::Copy(..)));
+                let work = match self.target.probe(&chunk.digest) {
+                    _ if repeated => Work::Repeated,
+                    Probe::Seen(seen) if !check => Work::There(seen),
+                    probe => match self.copy(chunk, &mut read, check, probe, holds_memory).await {
+                        Some(work) => work,
+                        None => break,
+                    },
+                };
+                added = Some(chunk.digest);
+                chunks.next();
+                pipeline.push_back(Entry { digest: chunk.digest, work });
+            }
+            let Some(Entry { digest, work }) = pipeline.pop_front() else { break };
+            let mut memory = None;
+            let stored = match work {
+                Work::Copy(copy, held) => {
+                    let (stored, chunk) = copy.about(digest).await?;
+                    memory = Some(held);
+                    last = (chunk.unwrap_or_default(), stored.seen);
+                    stored
                 }
-                let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
-                running.push(self.source.requests.begin(OPERATION, async move {
-                    let done = copy_chunk(source, target, digest, Some(size)).await?;
-                    done.ok_or_else(|| missing(digest))
-                }));
-            } else {
-                let Some(done) = running.next().await else { return Ok(()) };
-                copied.count(&done?, seen);
-                step();
+                Work::There(seen) => {
+                    self.target.shared.requests.counters.chunks_reused.add(1);
+                    last = (Bytes::new(), seen);
+                    Stored { new: None, seen }
+                }
+                Work::Repeated => {
+                    self.target.shared.requests.counters.chunks_reused.add(1);
+                    Stored { new: None, seen: last.1 }
+                }
+            };
+            if check {
+                let updated = whole.update(vec![last.0.clone()]).await;
+                updated.map_err(|error| task_error(OPERATION, error))?;
+            }
+            drop(memory);
+            sums.count(stored);
+            // The receiver ends before this task does only where the copy was given up.
+            let _ = steps.send(());
+        }
+        if check {
+            let found = whole.finish().await.map_err(|error| task_error(OPERATION, error))?;
+            if found != index.digest() {
+                let message = format!("the chunks that its index lists are those of {found}");
+                return Err(corrupt(OPERATION, index.digest(), message));
             }
         }
+        Ok(sums)
+    }
+
+    /// Starts to copy a chunk. `None` where there is no memory for it now, and the blob `holds_memory`:
+    /// then it must not wait for more.
+    async fn copy(
+        &self,
+        ChunkMeta { digest, size }: ChunkMeta,
+        read: &mut Option<Read>,
+        check: bool,
+        probe: Probe,
+        holds_memory: bool,
+    ) -> Option<Work> {
+        let (fetched, memory) = match read.take() {
+            Some(Read { object, chunk, memory }) => (Some((object, chunk)), memory),
+            None if holds_memory => {
+                let (source, target) = (&self.source.limits, &self.target.shared.limits);
+                (None, Limits::try_writing_of_both(source, target, size as usize)?)
+            }
+            None => (None, self.memory(size as usize).await),
+        };
+        let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target.shared));
+        let copy = async move {
+            let fetch = async {
+                match fetched {
+                    Some(fetched) => Ok(fetched),
+                    None => {
+                        let fetched = source.fetch_stored(digest, Some(size)).await?;
+                        fetched.ok_or_else(|| missing(digest))
+                    }
+                }
+            };
+            if !check {
+                let object = async { fetch.await.map(|(object, _)| (object, None)) };
+                return Ok((target.store_object(digest, size, probe, object).await?, None));
+            }
+            let (object, chunk) = fetch.await?;
+            let object = async { Ok((object, None)) };
+            let stored = target.store_object(digest, size, probe, object).await?;
+            Ok((stored, Some(chunk)))
+        };
+        Some(Work::Copy(self.source.requests.begin(OPERATION, copy), memory))
     }
 }
 
-impl CopiedBlob {
-    /// Counts a chunk that is at the target, and remembers in `seen` when the first of them was there.
-    fn count(&mut self, chunk: &Done, seen: &mut Moment) {
-        *seen = seen.earlier(chunk.seen);
-        match chunk.stored {
+impl Sums {
+    fn count(&mut self, chunk: Stored) {
+        self.seen = self.seen.earlier(chunk.seen);
+        match chunk.new {
             Some(bytes) => {
-                self.chunks_new += 1;
-                self.bytes_stored += bytes;
+                self.copied.chunks_new += 1;
+                self.copied.bytes_stored += bytes;
             }
-            None => self.chunks_reused += 1,
+            None => self.copied.chunks_reused += 1,
         }
     }
-}
-
-/// Copies a chunk, unless it is there; returns `None` where the source does not have it either. Needs
-/// a task of its own. Where the size is not known, the chunk is fetched in any case.
-async fn copy_chunk(
-    source: Arc<Store>,
-    target: Arc<Target>,
-    digest: Digest,
-    size: Option<u64>,
-) -> Result<Option<Done>> {
-    let Store { known, requests, layout, .. } = &*target.shared;
-    let reused = |size, seen| {
-        requests.counters.chunks_reused.add(1);
-        Ok(Some(Done { size, stored: None, seen }))
-    };
-    let mut there = target.has_chunk(digest).await?;
-    if let (Some(seen), Some(size)) = (there, size) {
-        return reused(size, seen);
-    }
-    // Of one that does not say, what is likely.
-    let bytes = size.map_or(source.params.max_size(), |size| size as usize);
-    let _memory = Limits::writing_of_both(&source.limits, &target.shared.limits, bytes).await;
-    // Only now, as writers do: whoever has the turn must not wait for memory.
-    let _turn = known.turn(digest).await;
-    there = known.seen(&digest).or(there);
-    if let (Some(seen), Some(size)) = (there, size) {
-        return reused(size, seen);
-    }
-    let fetched = source.fetch_stored(digest, size).await?;
-    let Some((stored, size)) = fetched else { return Ok(None) };
-    if let Some(seen) = there {
-        return reused(size, seen);
-    }
-    let stored_size = stored.len() as u64;
-    let seen = Moment::now();
-    requests.put(CHUNK, digest, layout.chunk(&digest), stored).await?;
-    known.insert(digest, seen);
-    requests.counters.chunks_new.add(1);
-    requests.counters.bytes_new.add(size);
-    requests.counters.bytes_stored.add(stored_size);
-    Ok(Some(Done { size, stored: Some(stored_size), seen }))
 }

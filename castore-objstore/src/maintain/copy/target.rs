@@ -1,14 +1,17 @@
 //! What is at the target of a copy already.
 
+use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 
-use castore_core::{Digest, Error, ErrorKind, Result};
-use futures_util::TryStreamExt;
+use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::exec::clock::Moment;
 use crate::exec::limits::off_thread;
 use crate::maintain::observer::{Observer, Phase};
 use crate::store::Store;
+use crate::store::chunk::{Existing, Probe};
 use crate::store::index::Listed;
 use crate::store::layout::Kind;
 use crate::store::presence::TRUSTED;
@@ -33,14 +36,18 @@ impl Target {
         Target { shared, listing: None }
     }
 
-    /// With a listing of its chunks.
+    /// With a listing of its chunks. A directory is asked chunk by chunk even so: that is as cheap, and
+    /// tells files that were cut short.
     pub(super) async fn listed(shared: Arc<Store>, observer: &dyn Observer) -> Result<Target> {
+        if shared.directory.is_some() {
+            return Ok(Target::new(shared));
+        }
         let begun = Moment::now();
         let mut phase = Phase::new(observer, LIST, None);
         let mut objects = shared.objects(LIST, shared.layout.all(Kind::Chunk));
         let mut chunks = Vec::new();
         while let Some(object) = objects.try_next().await? {
-            // What has no bytes is no chunk, but what a power cut leaves of one.
+            // Of a power cut an object of no bytes is left.
             if object.size > 0 {
                 chunks.extend(object.digest);
             }
@@ -55,40 +62,60 @@ impl Target {
         Ok(Target { shared, listing: Some(Listing { chunks, begun }) })
     }
 
-    /// Whether the blob is there: its index is, and is one.
-    pub(super) async fn has_blob(&self, digest: &Digest) -> Result<bool> {
+    /// The index that is there, where it is one.
+    pub(super) async fn index(&self, digest: &Digest) -> Result<Option<BlobIndex>> {
         match self.shared.fetch_index(digest).await {
-            Ok(Listed::Chunks(_)) => Ok(true),
-            Ok(Listed::OneChunk) => Ok(self.has_chunk(*digest).await?.is_some()),
-            Ok(Listed::Absent) => Ok(false),
+            Ok(Listed::Chunks(index)) => Ok(Some(index)),
+            Ok(Listed::OneChunk | Listed::Absent) => Ok(None),
             // It is overwritten.
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// When the chunk was there, now or a short while ago; `None` where it is not.
-    pub(super) async fn has_chunk(&self, digest: Digest) -> Result<Option<Moment>> {
-        let known = &self.shared.known;
-        if let Some(seen) = known.seen(&digest) {
-            return Ok(Some(seen));
+    /// Whether every chunk of a blob is there, as far as a look tells.
+    pub(super) async fn has_chunks_of(&self, index: &BlobIndex) -> Result<bool> {
+        let mut distinct = HashSet::new();
+        let chunks = index.iter().filter(|chunk| distinct.insert(chunk.digest));
+        let looks = stream::iter(chunks).map(|ChunkMeta { digest, size }| async move {
+            match self.probe(&digest) {
+                Probe::Seen(_) => return Ok(true),
+                Probe::Absent => return Ok(false),
+                Probe::Look => {}
+            }
+            let shared = Arc::clone(&self.shared);
+            let look = async move { shared.look_at_chunk(digest, size).await };
+            let look = self.shared.requests.begin(CHUNK, look).about(digest);
+            Ok(look.await? == Existing::Intact)
+        });
+        let mut looks = pin!(looks.buffer_unordered(super::blob::CHUNKS_AT_ONCE));
+        while let Some(intact) = looks.try_next().await? {
+            if !intact {
+                return Ok(false);
+            }
         }
-        if let Some(listing) = &self.listing
-            && listing.begun.elapsed() < TRUSTED
-        {
-            // One that came later is stored once more, which does no harm.
-            return Ok(listing.chunks.binary_search(&digest).is_ok().then_some(listing.begun));
+        Ok(true)
+    }
+
+    /// What is known of a chunk without asking for it.
+    pub(super) fn probe(&self, digest: &Digest) -> Probe {
+        if let Some(seen) = self.shared.known.seen(digest) {
+            return Probe::Seen(seen);
         }
-        let seen = Moment::now();
-        if !self.shared.is_in_place(CHUNK, Kind::Chunk, &digest).await? {
-            return Ok(None);
+        match &self.listing {
+            Some(listing) if listing.begun.elapsed() < TRUSTED => {
+                match listing.chunks.binary_search(digest) {
+                    Ok(_) => Probe::Seen(listing.begun),
+                    // One that came later is stored once more, which does no harm.
+                    Err(_) => Probe::Absent,
+                }
+            }
+            _ => Probe::Look,
         }
-        known.insert(digest, seen);
-        Ok(Some(seen))
     }
 }
 
-/// What is not at the source although an index lists it.
+/// The error of a chunk that an index at the source lists, and that is not there.
 pub(super) fn missing(digest: Digest) -> Error {
     crate::error::corrupt(crate::store::chunk::READ_CHUNK, digest, "it is missing")
 }

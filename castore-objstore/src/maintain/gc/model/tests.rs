@@ -13,7 +13,7 @@ use super::actors::{
 };
 use super::schedule::Schedule;
 use super::store::{GRACE, HOUR, IN_FLIGHT, Manner, World};
-use crate::exec::limits::ON_THREAD;
+use crate::exec::pool::ON_THREAD;
 use crate::maintain::gc::{GcOptions, Roots};
 use crate::store::safeguards::Safeguards;
 

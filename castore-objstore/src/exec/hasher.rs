@@ -1,0 +1,68 @@
+//! The digest of a whole blob, taken piece by piece while other things are done with the pieces.
+
+use bytes::Bytes;
+use castore_core::Digest;
+
+use crate::error::Unfinished;
+use crate::exec::limits::{DIGESTED_AT_ONCE, start_off_thread};
+use crate::exec::pool::Started;
+
+/// Digests small pieces where it is, and large ones off the async threads.
+#[derive(Default)]
+pub(crate) struct RunningDigest {
+    hasher: blake3::Hasher,
+    /// Has the hasher while it is at large pieces.
+    started: Option<Started<blake3::Hasher>>,
+}
+
+impl RunningDigest {
+    /// Begins with the next bytes, when those before are done with.
+    pub(crate) async fn update(&mut self, pieces: Vec<Bytes>) -> Result<(), Unfinished> {
+        self.settle().await?;
+        if pieces.iter().map(Bytes::len).sum::<usize>() <= DIGESTED_AT_ONCE {
+            for piece in &pieces {
+                self.hasher.update(piece);
+            }
+            return Ok(());
+        }
+        let mut hasher = std::mem::take(&mut self.hasher);
+        self.started = Some(start_off_thread(move || {
+            for piece in &pieces {
+                hasher.update(piece);
+            }
+            hasher
+        }));
+        Ok(())
+    }
+
+    /// The digest of all bytes so far.
+    pub(crate) async fn finish(&mut self) -> Result<Digest, Unfinished> {
+        self.settle().await?;
+        Ok(self.hasher.finalize().into())
+    }
+
+    async fn settle(&mut self) -> Result<(), Unfinished> {
+        if let Some(started) = self.started.take() {
+            self.hasher = started.await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_digest_is_that_of_all_pieces_in_order() {
+        let large = Bytes::from(vec![7; DIGESTED_AT_ONCE + 1]);
+        let small = Bytes::from_static(b"small");
+        let mut running = RunningDigest::default();
+        assert_eq!(running.finish().await.unwrap(), Digest::EMPTY);
+        running.update(vec![small.clone(), large.clone()]).await.unwrap();
+        running.update(vec![large.clone()]).await.unwrap();
+        running.update(vec![small.clone()]).await.unwrap();
+        let all = [&small[..], &large, &large, &small].concat();
+        assert_eq!(running.finish().await.unwrap(), Digest::of(&all));
+    }
+}

@@ -1,0 +1,89 @@
+//! What is under way for one owner: to wait until all of it has ended.
+//!
+//! A task that is aborted ends some time later, and work on a thread cannot be aborted at all. Each of them
+//! holds a [`Guard`] of its owner, which waits until there is none.
+
+use std::convert::Infallible;
+use std::future::Future;
+
+use tokio::sync::mpsc;
+
+/// The owner's side.
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    guard: Guard,
+    released: mpsc::Receiver<Infallible>,
+}
+
+/// Held by each task and each piece of work, until it has ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Guard {
+    _held: mpsc::Sender<Infallible>,
+}
+
+tokio::task_local! {
+    static GUARD: Guard;
+}
+
+impl UnderWay {
+    pub(crate) fn new() -> UnderWay {
+        let (_held, released) = mpsc::channel(1);
+        UnderWay { guard: Guard { _held }, released }
+    }
+
+    pub(crate) fn new_guard(&self) -> Guard {
+        self.guard.clone()
+    }
+
+    /// Returns when all guards are released.
+    pub(crate) async fn ended(self) {
+        let UnderWay { guard, mut released } = self;
+        drop(guard);
+        released.recv().await;
+    }
+}
+
+impl Guard {
+    /// Runs `work`, which holds the guard, as does the work that it starts on threads.
+    pub(crate) fn held_by<T>(self, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        GUARD.scope(self, work)
+    }
+}
+
+/// The guard of the future that is being polled, where it has one.
+pub(crate) fn current() -> Option<Guard> {
+    GUARD.try_with(Guard::clone).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::exec::limits::{Task, off_thread};
+
+    #[tokio::test]
+    async fn the_owner_waits_for_tasks_and_for_what_they_have_started_on_threads() {
+        let under_way = UnderWay::new();
+        let waits = Task::spawn(
+            "test",
+            under_way.new_guard().held_by(pending::<castore_core::Result<()>>()),
+        );
+        let (begun, begins) = channel();
+        let (go, wait) = channel::<()>();
+        let works = under_way.new_guard().held_by(off_thread("test", move || {
+            begun.send(()).unwrap();
+            wait.recv()
+        }));
+        let mut works = Box::pin(works);
+        assert!(futures_util::poll!(&mut works).is_pending());
+        begins.recv().unwrap();
+        drop((waits, works));
+        let mut ended = Box::pin(under_way.ended());
+        tokio::task::yield_now().await;
+        assert!(futures_util::poll!(&mut ended).is_pending());
+        go.send(()).unwrap();
+        ended.await;
+    }
+}
