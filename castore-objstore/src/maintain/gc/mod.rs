@@ -11,6 +11,7 @@ mod mark;
 mod model;
 #[cfg(test)]
 mod power_cut;
+mod quarantine;
 mod set_aside;
 mod sweep;
 
@@ -75,11 +76,15 @@ pub struct GcOptions {
     /// Only counts what would be done, and changes nothing. Whether something is old enough is then
     /// decided by the clock of this machine.
     pub dry_run: bool,
+    /// Collects garbage even where a repair has moved the index of a blob to the quarantine and the blob
+    /// is not in its place. Then the chunks of that blob are garbage, too, and only a source that has all
+    /// of it can bring it back. Not by default: a run stops at such a blob.
+    pub ignore_quarantine: bool,
 }
 
 impl Default for GcOptions {
     fn default() -> GcOptions {
-        GcOptions { grace: DEFAULT_GRACE, dry_run: false }
+        GcOptions { grace: DEFAULT_GRACE, dry_run: false, ignore_quarantine: false }
     }
 }
 
@@ -88,6 +93,13 @@ impl GcOptions {
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> GcOptions {
         self.grace = grace;
+        self
+    }
+
+    /// The same, [regardless of the quarantine](GcOptions::ignore_quarantine) or not.
+    #[must_use]
+    pub fn ignore_quarantine(mut self, ignore: bool) -> GcOptions {
+        self.ignore_quarantine = ignore;
         self
     }
 
@@ -152,8 +164,8 @@ impl ObjectStoreBlobService {
     /// whose index is set aside.
     ///
     /// # Errors
-    /// `Corrupt` where an index cannot be decoded, since its chunks are not known then: nothing is set
-    /// aside or removed. The first error of the store ends the run.
+    /// `Corrupt` where an index cannot be decoded, since its chunks are not known then, or lies in the
+    /// quarantine ([`GcOptions::ignore_quarantine`]): nothing is set aside or removed. The first error of the store ends the run.
     pub async fn gc(
         &self,
         roots: Roots,
@@ -169,6 +181,7 @@ impl ObjectStoreBlobService {
         // Whether a batch is old enough is known before the indexes are looked at.
         let batches = run.batches().await?;
         let mut roots = run.look(roots).await?;
+        run.refuse_quarantined(&roots).await?;
         run.second_look(&batches, &roots, Kind::Chunk).await?;
         run.second_look(&batches, &roots, Kind::Blob).await?;
         run.forget(&batches).await?;

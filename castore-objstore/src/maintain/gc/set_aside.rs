@@ -202,9 +202,7 @@ fn name() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
     use std::time::SystemTime;
 
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let random = RandomState::new().build_hasher().finish();
     format!("{:08x}-{random:016x}", now.as_secs())
 }
