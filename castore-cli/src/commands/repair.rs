@@ -52,7 +52,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &RepairArgs) -> R
         service.must_exist().await?;
     }
     summarize(mode, &report, args.dry_run, begun.elapsed().as_secs_f64());
-    match (report.unrepaired, report.failed) {
+    match (report.unrepaired, report.failed + report.not_known) {
         (0, 0) => Ok(()),
         (0, _) => Err(Failure::reported(FAILED)),
         _ => Err(Failure::reported(CORRUPT)),
@@ -62,7 +62,9 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &RepairArgs) -> R
 fn print(mode: Mode, finding: &Finding, outcome: &Outcome) {
     let more = match outcome {
         Outcome::Quarantined(key) => Some(key.clone()),
-        Outcome::Failed(error) => Some(Failure::from(error.clone()).message()),
+        Outcome::Failed(error) | Outcome::NotKnown(error) => {
+            Some(Failure::from(error.clone()).message())
+        }
         _ => None,
     };
     if mode.json {
@@ -70,7 +72,9 @@ fn print(mode: Mode, finding: &Finding, outcome: &Outcome) {
         line["outcome"] = outcome.name().into();
         match outcome {
             Outcome::Quarantined(key) => line["quarantine"] = key.clone().into(),
-            Outcome::Failed(error) => line["error"] = Failure::from(error.clone()).message().into(),
+            Outcome::Failed(error) | Outcome::NotKnown(error) => {
+                line["error"] = Failure::from(error.clone()).message().into();
+            }
             _ => {}
         }
         return output::json(&line);
@@ -94,6 +98,7 @@ fn summarize(mode: Mode, report: &RepairReport, dry_run: bool, seconds: f64) {
             "lost": report.lost,
             "removed": report.removed,
             "failed": report.failed,
+            "not_known": report.not_known,
             "unrepaired": report.unrepaired,
             "seconds": seconds,
         }));
@@ -101,9 +106,14 @@ fn summarize(mode: Mode, report: &RepairReport, dry_run: bool, seconds: f64) {
         let RepairReport { verified, repaired, quarantined, lost, removed, .. } = report;
         let would = if dry_run { "dry run, nothing was changed: " } else { "" };
         say(format_args!(
-            "{would}{} damaged, {repaired} repaired, {quarantined} quarantined, {lost} lost, {} failed, {removed} leftovers removed, {seconds:.1} s",
-            verified.damaged, report.failed
+            "{would}{} damaged, {repaired} repaired, {quarantined} quarantined, {lost} lost, {} failed, {} not known, {removed} leftovers removed, {seconds:.1} s",
+            verified.damaged, report.failed, report.not_known
         ));
+        if report.not_known > 0 {
+            say(
+                "castore: what is not known stays as it is; repair again when the store and the sources can be read",
+            );
+        }
         if report.unrepaired > 0 {
             say(
                 "castore: some blobs still cannot be read; put them again, or repair from a store or file that has them",

@@ -65,6 +65,7 @@ fn value(usage: &Usage, estimate: Option<&Estimate>) -> Value {
         "stray_bytes_stored": usage.stray_bytes_stored,
         "beside": usage.beside,
         "beside_bytes_stored": usage.beside_bytes_stored,
+        "quarantined": usage.quarantined,
         "objects": usage.objects(),
         "bytes_stored": usage.bytes_stored(),
         "deduplication_ratio": usage.deduplication_ratio(),
@@ -127,6 +128,9 @@ fn text(usage: &Usage, estimate: Option<&Estimate>) -> String {
     if usage.beside > 0 {
         let stored = bytes(usage.beside_bytes_stored);
         line("moved aside", format!("{} objects, {stored}", usage.beside));
+    }
+    if usage.quarantined > 0 {
+        line("quarantined", format!("{} of these objects", usage.quarantined));
     }
     line(
         "ratios",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Mode;
 use super::resume::Record;
 use crate::args::{Level, VerifyArgs};
-use crate::failure::{CORRUPT, Failure, NO_STORE, Result, USAGE, on_interrupt, say};
+use crate::failure::{CORRUPT, FAILED, Failure, NO_STORE, Result, USAGE, on_interrupt, say};
 use crate::names::shown;
 use crate::output;
 use crate::phases::Phases;
@@ -90,8 +90,10 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &VerifyArgs) -> R
         record.finish()?;
     }
     summarize(mode, &report, damaged, begun.elapsed());
-    match damaged {
-        0 => Ok(()),
+    match (damaged, report.unknown) {
+        (0, 0) => Ok(()),
+        // What could not be read is not known to be damaged.
+        (0, _) => Err(Failure::reported(FAILED)),
         _ => Err(Failure::reported(CORRUPT)),
     }
 }
@@ -163,6 +165,7 @@ pub(crate) fn as_json(finding: &Finding) -> Value {
         "type": "finding",
         "problem": finding.problem.name(),
         "damage": finding.is_damage(),
+        "unknown": finding.is_unknown(),
         "key": finding.key,
         "digest": finding.digest.map(|digest| digest.to_string()),
         "detail": finding.detail,
@@ -190,7 +193,9 @@ fn summarize(mode: Mode, report: &VerifyReport, damaged: u64, time: Duration) {
             "bytes_read": report.bytes_read,
             "blobs_read": report.blobs_read,
             "damaged": damaged,
+            "unknown": report.unknown,
             "harmless": report.harmless,
+            "quarantined": report.quarantined,
             "seconds": seconds,
         }));
     } else if !mode.quiet {
@@ -209,14 +214,18 @@ fn summarize(mode: Mode, report: &VerifyReport, damaged: u64, time: Duration) {
         if report.blobs_read > 0 {
             line += &format!(", {} blobs read", report.blobs_read);
         }
-        let found = match (damaged, report.harmless) {
+        let mut found = match (damaged, report.unknown) {
             (0, 0) => "all good".to_owned(),
-            (0, harmless) => format!("all good, {harmless} objects that are no part of it"),
+            (0, unknown) => format!("{unknown} could not be read, the rest is good"),
             (damaged, 0) => format!("{damaged} DAMAGED"),
-            (damaged, harmless) => {
-                format!("{damaged} DAMAGED, {harmless} objects that are no part of it")
-            }
+            (damaged, unknown) => format!("{damaged} DAMAGED, {unknown} could not be read"),
         };
+        if report.harmless > 0 {
+            found += &format!(", {} objects that are no part of it", report.harmless);
+        }
+        if report.quarantined > 0 {
+            found += &format!(", {} objects in the quarantine", report.quarantined);
+        }
         say(format_args!("{line}, {seconds:.1} s: {found}"));
     }
 }

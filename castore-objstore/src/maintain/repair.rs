@@ -1,13 +1,20 @@
-//! What is wrong is made right again, from other stores or from files; what cannot be is moved aside.
+//! What is wrong is made right again, from this store, from other stores or from files; what cannot be
+//! is moved to the quarantine.
 //!
-//! A verification says what is bad. Chunks come first: each is fetched from the sources, verified, and
-//! stored again. Then indexes are written again, each after the whole blob has proved right. Only what
-//! is bad is written. Every step can be done twice, and nothing is deleted that was not copied before:
-//! so a repair may end at any instant, and the next one finishes the work.
+//! A verification says what is bad. Chunks come first: each is fetched, verified, and stored again. Then
+//! indexes are written again, each after the whole blob has proved right. Only what is bad is written.
+//!
+//! Findings are hours old when their turn comes: so each object is looked at again right before anything
+//! is done about it. An object that cannot be read, or that a source which cannot be reached may have,
+//! is not known to be lost, and is not moved. Every step can be done twice, and nothing is deleted that was
+//! not copied before: so a repair may end at any instant, and the next one finishes the work.
 
 mod blobs;
+mod chunks;
 mod files;
+mod indexes;
 mod options;
+mod own;
 mod source;
 
 use std::collections::BTreeMap;
@@ -16,13 +23,11 @@ use std::sync::Arc;
 use castore_core::{Digest, Error, ErrorKind, Result};
 use futures_util::{StreamExt, stream};
 
+use self::chunks::Repaired;
 pub use self::options::{Outcome, RepairOptions, RepairReport};
 use self::source::{Places, Sources};
 use super::observer::{Observer, Phase};
-use super::verify::{
-    Examined, Finding, Indexed, Problem, Verified, VerifyOptions, examine, read_index,
-};
-use crate::store::quarantine::Moved;
+use super::verify::{Finding, Problem, Verified, VerifyOptions};
 
 use crate::exec::in_order::InOrder;
 use crate::exec::limits::off_thread;
@@ -38,12 +43,17 @@ impl ObjectStoreBlobService {
     /// Verifies the store, and repairs what is wrong with it. Tells `each` what became of everything
     /// that was found.
     ///
-    /// A chunk is taken from the sources by its own digest, or out of a blob that lists it. An index
-    /// that is malformed or wrong is made anew from a source that has the blob, or, where it only
-    /// states wrong sizes, from the chunks. What is written is verified first. A bad chunk that no
-    /// source has is moved to the quarantine, `quarantine/` under the base path, and so is a bad index;
-    /// the index of a blob of several chunks of which one is lost stays, so that a later repair can
-    /// finish. Leftovers of crashes that are older than an hour are removed; strays stay.
+    /// A chunk is taken from this store's trash and quarantine, where a good object of it lies there, and
+    /// from the sources by its own digest, or out of a blob that lists it. An index that is malformed or
+    /// wrong is made anew from a source that has the blob, or from the store's own chunks where they are
+    /// those of the blob. What is written is verified first. A blob whose index an earlier repair has
+    /// moved to the quarantine is restored in the same way.
+    ///
+    /// A bad chunk that no source has is moved to the quarantine, `quarantine/` under the base path, and
+    /// so is a bad index; the index of a blob of several chunks of which one is lost stays, so that a
+    /// later repair can finish. Each object is looked at again right before it is moved. An object that
+    /// cannot be read, or that a source that fails may have, stays ([`Outcome::NotKnown`]). Leftovers of
+    /// crashes that are older than an hour are removed; strays stay.
     ///
     /// Takes memory as [`verify`](ObjectStoreBlobService::verify) does, and about 500 bytes for each
     /// finding.
@@ -56,7 +66,7 @@ impl ObjectStoreBlobService {
     ///
     /// # Errors
     /// Those of [`verify`](ObjectStoreBlobService::verify); `InvalidInput` for a file that cannot be
-    /// read. A source that fails is a source that does not have it.
+    /// read. A source that fails is an [`Outcome::NotKnown`] of what it may have.
     pub async fn repair(
         &self,
         options: &RepairOptions,
@@ -131,6 +141,7 @@ impl Repair<'_> {
                 phase.step();
             }
         }
+        // Indexes name the places of chunks in blobs; only then can another store or a file have them.
         if !bad.chunks.is_empty() && !self.sources.is_empty() {
             self.sources.places = Places::of(&self.shared, self.observer, &bad.chunks).await?;
         }
@@ -151,7 +162,7 @@ impl Repair<'_> {
         let repair = |finding: Finding| {
             let (shared, sources) = (&shared, &sources);
             async move {
-                let outcome = repair_chunk(shared, sources, &finding, dry_run).await;
+                let outcome = chunks::repair(shared, sources, &finding, dry_run).await;
                 (finding, outcome)
             }
         };
@@ -185,62 +196,12 @@ impl Repair<'_> {
         let total = Some(indexes.len() as u64);
         let mut phase = Phase::new(self.observer, "repair the indexes", total);
         for (blob, finding) in indexes {
-            let outcome = self.repair_index(blob, &finding).await;
-            self.done(&finding, &outcome.unwrap_or_else(Outcome::Failed), each);
+            let (shared, dry_run) = (&self.shared, self.options.dry_run);
+            let outcome = indexes::repair(shared, &self.sources, blob, &finding, dry_run).await;
+            self.done(&finding, &outcome, each);
             phase.step();
         }
         Ok(())
-    }
-
-    async fn repair_index(&self, blob: Digest, finding: &Finding) -> Result<Outcome> {
-        let (shared, dry_run) = (&self.shared, self.options.dry_run);
-        let index = read_index(shared, &blob).await;
-        match (&index, finding.problem) {
-            (Indexed::Absent, _) => return Ok(Outcome::Changed),
-            // Somebody has written it again.
-            (Indexed::OneChunk | Indexed::Chunks(_), Problem::MalformedIndex) => {
-                return Ok(Outcome::Changed);
-            }
-            _ => {}
-        }
-        if let Indexed::Chunks(index) = &index
-            && finding.problem == Problem::WrongSize
-            && blobs::from_own_chunks(shared, index, dry_run).await?
-        {
-            return Ok(Outcome::Repaired);
-        }
-        if self.sources.restore(shared, &blob, dry_run).await? {
-            return Ok(Outcome::Repaired);
-        }
-        if finding.problem == Problem::MissingChunk
-            && let Some(chunk) = self.sources.chunk(shared, &blob).await
-        {
-            if !dry_run {
-                shared.upload_chunk(blob, chunk).await?;
-            }
-            return Ok(Outcome::Repaired);
-        }
-        match finding.problem {
-            // The store does not give it, and so it cannot be copied; or there is nothing in it, and
-            // what is missing is the chunk.
-            Problem::UnreadableIndex | Problem::MissingChunk => return Ok(Outcome::Lost),
-            _ => {}
-        }
-        let path = shared.layout.blob(&blob);
-        if dry_run {
-            return Ok(Outcome::Quarantined(shared.layout.quarantined(&path).to_string()));
-        }
-        let is_bad = || async {
-            match (&index, read_index(shared, &blob).await) {
-                (_, Indexed::Malformed(_)) => true,
-                (Indexed::Chunks(before), Indexed::Chunks(now)) => *before == now,
-                _ => false,
-            }
-        };
-        Ok(match shared.quarantine(blob, &path, is_bad).await? {
-            Moved::To(aside) => Outcome::Quarantined(aside.to_string()),
-            Moved::Changed => Outcome::Changed,
-        })
     }
 
     async fn remove_leftovers(
@@ -288,92 +249,15 @@ impl Repair<'_> {
             Outcome::Lost => Some(&mut self.report.lost),
             Outcome::Removed => Some(&mut self.report.removed),
             Outcome::Failed(_) => Some(&mut self.report.failed),
+            Outcome::NotKnown(_) => Some(&mut self.report.not_known),
             Outcome::Changed | Outcome::Left => None,
         };
         if let Some(count) = count {
             *count += 1;
         }
-        let is_unrepaired =
-            matches!(outcome, Outcome::Quarantined(_) | Outcome::Lost | Outcome::Failed(_));
+        let is_unrepaired = matches!(outcome, Outcome::Quarantined(_) | Outcome::Lost)
+            || finding.is_damage() && matches!(outcome, Outcome::Failed(_));
         self.report.unrepaired += u64::from(is_unrepaired && finding.blob_count > 0);
         each(finding, outcome);
     }
-}
-
-/// What became of a chunk.
-enum Repaired {
-    Outcome(Outcome),
-    /// It is a blob whose index has no entry, and so may be several chunks.
-    IndexInstead,
-}
-
-async fn repair_chunk(
-    shared: &Arc<Store>,
-    sources: &Sources,
-    finding: &Finding,
-    dry_run: bool,
-) -> Repaired {
-    let Some(digest) = finding.digest else { return Repaired::Outcome(Outcome::Left) };
-    if finding.problem == Problem::MissingChunk
-        && finding.blobs.contains(&digest)
-        && let Indexed::OneChunk = read_index(shared, &digest).await
-    {
-        return Repaired::IndexInstead;
-    }
-    let outcome = async {
-        if let Some(chunk) = sources.chunk(shared, &digest).await {
-            if !dry_run {
-                shared.upload_chunk(digest, chunk).await?;
-                if !matches!(examine(shared, &digest).await, Examined::Good(_)) {
-                    let message = "what was stored again does not come back";
-                    let error = Error::new(ErrorKind::Unavailable, OPERATION, message);
-                    return Err(error.with_digest(digest));
-                }
-            }
-            return Ok(Outcome::Repaired);
-        }
-        match finding.problem {
-            Problem::MissingChunk => {
-                shared.known.forget(&digest);
-                if !dry_run {
-                    move_index_of_one(shared, digest).await?;
-                }
-                return Ok(Outcome::Lost);
-            }
-            // It cannot be copied.
-            Problem::UnreadableChunk => return Ok(Outcome::Lost),
-            _ => {}
-        }
-        let path = shared.layout.chunk(&digest);
-        if dry_run {
-            return Ok(Outcome::Quarantined(shared.layout.quarantined(&path).to_string()));
-        }
-        let is_bad = || async {
-            matches!(examine(shared, &digest).await, Examined::Bad { problem, .. } if problem != Problem::UnreadableChunk)
-        };
-        Ok(match shared.quarantine(digest, &path, is_bad).await? {
-            Moved::To(aside) => {
-                move_index_of_one(shared, digest).await?;
-                Outcome::Quarantined(aside.to_string())
-            }
-            Moved::Changed => Outcome::Changed,
-        })
-    };
-    Repaired::Outcome(outcome.await.unwrap_or_else(Outcome::Failed))
-}
-
-/// Moves the index of a blob aside that is the one chunk `digest`, which is lost: a writer takes such
-/// an index for a sign that the chunk is there, and would not store it again.
-async fn move_index_of_one(shared: &Arc<Store>, digest: Digest) -> Result<()> {
-    let is_of_one = || async {
-        match read_index(shared, &digest).await {
-            Indexed::OneChunk => true,
-            Indexed::Chunks(index) => index.len() == 1,
-            _ => false,
-        }
-    };
-    if is_of_one().await {
-        shared.quarantine(digest, &shared.layout.blob(&digest), is_of_one).await?;
-    }
-    Ok(())
 }

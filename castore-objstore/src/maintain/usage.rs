@@ -66,6 +66,9 @@ pub struct Usage {
     pub beside: u64,
     /// What they take up in the store.
     pub beside_bytes_stored: u64,
+    /// Of the objects that were moved out of the way those in the quarantine: each is one that a repair
+    /// found to be damaged and could not make good.
+    pub quarantined: u64,
     /// Objects to be fetched to read every blob once.
     pub objects_to_read: u64,
     /// Their bytes.
@@ -212,6 +215,9 @@ impl ObjectStoreBlobService {
                     .as_ref()
                     .and_then(aside_of)
                     .is_some_and(|(digest, _)| table.found(&digest, object.size));
+                if part == "quarantine" {
+                    usage.quarantined += 1;
+                }
                 if !is_needed {
                     usage.beside += 1;
                     usage.beside_bytes_stored += object.size;

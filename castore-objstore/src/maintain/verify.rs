@@ -2,14 +2,16 @@
 //!
 //! One listing of the chunks comes first, then the indexes, each of whose chunks is looked up in what
 //! was listed; then, where that is asked for, the chunks are read in the order of their digests, and
-//! the blobs in that of theirs. What is missed is looked for once more before it is reported: others
-//! may have written or removed it meanwhile.
+//! the blobs in that of theirs. Others write, remove and collect garbage meanwhile: so an object that
+//! is missed or wrong is looked at once more right before it is reported. An object that cannot be read
+//! is read again at the end of its phase, and then it is not known whether it is good.
 
 mod blobs;
 mod data;
 mod finding;
 mod indexes;
 mod inventory;
+mod missing;
 mod options;
 
 use std::collections::{HashMap, HashSet};
@@ -27,15 +29,18 @@ use crate::error::is_corrupt;
 use crate::exec::in_order::InOrder;
 use crate::service::ObjectStoreBlobService;
 use crate::store::Store;
+use crate::store::layout::Kind;
 
+pub(crate) use self::blobs::{Whole, read_whole};
 pub(crate) use self::data::{Examined, examine};
 pub use self::finding::{Finding, Problem};
 pub(crate) use self::indexes::{Indexed, read_index};
+pub(crate) use self::missing::look_again;
 pub use self::options::{Checkpoint, VerifyLevel, VerifyOptions};
 
 const LIST: &str = "list the store";
 
-/// With so many objects in a row that the store does not give, it is the store that fails.
+/// Give up after this many consecutive unreadable objects: the store itself is failing.
 const UNREADABLE_IN_A_ROW: u32 = 100;
 
 /// What a verification tells while it goes on.
@@ -65,24 +70,29 @@ pub struct VerifyReport {
     pub bytes_read: u64,
     /// Blobs of several chunks that were read as a whole.
     pub blobs_read: u64,
+    /// Objects in the quarantine, where earlier repairs have moved them.
+    pub quarantined: u64,
     /// Findings that are damage ([`Finding::is_damage`]).
     pub damaged: u64,
-    /// Other findings: strays, leftovers, empty chunk objects that no index lists.
+    /// Findings of objects that could not be read ([`Finding::is_unknown`]): nothing is known of them.
+    pub unknown: u64,
+    /// Other findings: strays, leftovers, empty chunk objects that no index lists, blobs in the
+    /// quarantine.
     pub harmless: u64,
 }
 
 impl VerifyReport {
-    /// Whether no damage was found.
+    /// Whether everything that was to be read could be read, and is right.
     pub fn is_good(&self) -> bool {
-        self.damaged == 0
+        self.damaged == 0 && self.unknown == 0
     }
 }
 
 impl ObjectStoreBlobService {
     /// Verifies the store; hands every finding to `each` as soon as it is certain.
     ///
-    /// At the level of indexes it takes one listing of the chunks, one of the indexes, and a request
-    /// for each index. Further levels read every chunk once, and every blob of several chunks. All of
+    /// At the level of indexes it takes one listing of the chunks, one of the indexes, one of the
+    /// quarantine, and a request for each index. Further levels read every chunk once, and every blob of several chunks. All of
     /// it goes through the limits of the service ([`Builder::requests`](crate::Builder::requests),
     /// [`Builder::memory`](crate::Builder::memory)). Besides, it takes 54 bytes of memory for each
     /// chunk in the store and 32 for each blob (64 at the level of blobs); and about 150 for each
@@ -93,9 +103,10 @@ impl ObjectStoreBlobService {
     /// Cancel safe: it changes nothing.
     ///
     /// # Errors
-    /// What is wrong with single objects is a finding. An error is what keeps the verification from
-    /// going on: the store cannot be listed, or does not give a hundred objects in a row
-    /// (`Unavailable`, `PermissionDenied`).
+    /// What is wrong with single objects is a finding, and so is an object that the store does not give
+    /// ([`Finding::is_unknown`]). An error is what keeps the verification from going on: the store
+    /// cannot be listed, or does not give a hundred objects in a row (`Unavailable`,
+    /// `PermissionDenied`).
     pub async fn verify(
         &self,
         options: &VerifyOptions,
@@ -119,6 +130,7 @@ impl ObjectStoreBlobService {
         run.look_for_leftovers().await?;
         run.read_indexes().await?;
         run.confirm_missing().await?;
+        run.look_into_quarantine().await?;
         let before_blobs = options.resume.is_none_or(|checkpoint| !checkpoint.is_of_blobs());
         if before_blobs {
             run.read_chunks().await?;
@@ -179,6 +191,20 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         Ok(())
     }
 
+    /// Counts what is in the quarantine, and finds the blobs that are only there.
+    async fn look_into_quarantine(&mut self) -> Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let quarantined = shared.quarantined(LIST).await?;
+        self.report.quarantined = quarantined.objects;
+        for (blob, key) in quarantined.blobs {
+            if !shared.is_in_place(LIST, Kind::Blob, &blob).await? {
+                let finding = Finding::new(Problem::QuarantinedBlob, key, "");
+                self.found(finding.of(blob).affecting(vec![blob], 1));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether what is in an object is to be read.
     fn selects(&self, digest: &Digest, modified: SystemTime) -> bool {
         let VerifyOptions { level, sample, since, .. } = self.options;
@@ -188,10 +214,12 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
     }
 
     fn found(&mut self, finding: Finding) {
-        match finding.is_damage() {
-            true => self.report.damaged += 1,
-            false => self.report.harmless += 1,
-        }
+        let count = match (finding.is_unknown(), finding.is_damage()) {
+            (true, _) => &mut self.report.unknown,
+            (_, true) => &mut self.report.damaged,
+            _ => &mut self.report.harmless,
+        };
+        *count += 1;
         (self.each)(Verified::Finding(finding));
     }
 

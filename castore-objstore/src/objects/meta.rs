@@ -61,6 +61,11 @@ impl From<Meta> for Version {
 }
 
 impl Version {
+    /// The stored size in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Whether the two are surely the same bytes, written at the same time.
     pub(crate) fn is_copy_of(&self, other: &Version) -> bool {
         self.tag.is_some() && self == other

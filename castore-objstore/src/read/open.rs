@@ -79,10 +79,12 @@ pub(crate) fn reader_of(shared: &Arc<Store>, index: Arc<BlobIndex>) -> BlobReade
 }
 
 impl Store {
-    /// Whether the chunk is there, as a reader would find it.
+    /// Whether the chunk is there at this moment, as a reader would find it: in its place; as a copy aside,
+    /// which is read and verified; or in its place again, where a collector may have put it back.
     pub(crate) async fn has_chunk(&self, operation: &'static str, digest: &Digest) -> Result<bool> {
         Ok(self.is_in_place(operation, Kind::Chunk, digest).await?
-            || !self.copies_aside(operation, Kind::Chunk, digest).await?.is_empty())
+            || self.good_copy(operation, digest).await?.is_some()
+            || self.is_in_place(operation, Kind::Chunk, digest).await?)
     }
 
     /// The index and the bytes of a blob of one chunk, which has `size` bytes where its index says so.

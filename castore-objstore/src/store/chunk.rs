@@ -272,6 +272,31 @@ impl Store {
             .map_err(|error| told(digest, error))
     }
 
+    /// The bytes of a chunk out of the object at `path`, even if that is larger than the format allows;
+    /// `None` where there is no object, or where it is damaged.
+    ///
+    /// # Errors
+    /// Never `Corrupt`: the object cannot be read.
+    pub(crate) async fn salvage(
+        &self,
+        operation: &'static str,
+        digest: Digest,
+        path: Path,
+    ) -> Result<Option<Bytes>> {
+        let max_size = max_stored_size(MAX_CHUNK_SIZE);
+        let object = match self.requests.get(operation, digest, path, max_size).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return Ok(None),
+            Err(error) if is_corrupt(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let codec = Arc::clone(&self.codec);
+        let decoded = self.limits.compute(operation, move || {
+            Ok(codec.decode_of_any_size(&digest, None, &object.read()?).ok())
+        });
+        decoded.await?.map_err(|error| unreadable(operation, digest, error))
+    }
+
     pub(crate) async fn decode(
         &self,
         digest: Digest,

@@ -30,12 +30,18 @@ pub(crate) enum DecodeError {
     Empty,
     #[error("its bytes have the digest {0}")]
     Digest(Digest),
+    #[error("it takes up {stored} bytes, more than a chunk of {size} may")]
+    TooLarge { stored: u64, size: u64 },
 }
 
-/// The most bytes that a chunk of `size` bytes may take up in the store.
+/// The most bytes that the object of a chunk of `size` bytes may have.
 ///
-/// Compression makes data larger by less than 1%, and whoever flushes an encoder often adds a few
-/// bytes each time; anything beyond this bound is not a chunk.
+/// This is the one rule about sizes, for all that read chunks: readers, copies, verifications and
+/// repairs. [`Codec::decode`] keeps to it, so that none of them calls an object good that another one
+/// calls bad. It bounds the memory that a hostile store can make a reader take.
+///
+/// Compression makes data larger by less than 1%, and a writer that flushes its encoder often adds a few
+/// bytes each time; no sensible writer makes a larger object.
 pub(crate) fn max_stored_size(size: u64) -> u64 {
     2 * size + 64 * 1024
 }
@@ -74,6 +80,26 @@ impl Codec {
     ///
     /// Takes no more memory than `size`, where it is known, or the largest chunk there may be.
     pub(crate) fn decode(
+        &self,
+        digest: &Digest,
+        size: Option<u64>,
+        stored: &[u8],
+    ) -> Result<Bytes, DecodeError> {
+        let check = |size: u64| match stored.len() as u64 {
+            stored if stored > max_stored_size(size) => Err(DecodeError::TooLarge { stored, size }),
+            _ => Ok(()),
+        };
+        if let Some(size) = size {
+            check(size)?;
+        }
+        let chunk = self.decode_of_any_size(digest, size, stored)?;
+        check(chunk.len() as u64)?;
+        Ok(chunk)
+    }
+
+    /// The same for an object that may be larger than the format allows: a repair makes a proper one of
+    /// it.
+    pub(crate) fn decode_of_any_size(
         &self,
         digest: &Digest,
         size: Option<u64>,
@@ -229,5 +255,30 @@ mod tests {
         assert!(codec.decode(&digest, Some(5), &stored[..stored.len() - 1]).is_err());
         assert!(codec.decode(&digest, None, &stored[..stored.len() - 1]).is_err());
         assert!(matches!(codec.decode(&Digest::EMPTY, None, b""), Err(DecodeError::Empty)));
+    }
+
+    /// The sizes of the index and of the format are one rule, whether the size is known or not; skippable
+    /// and empty frames are part of an object that is good.
+    #[test]
+    fn an_object_is_too_large_with_and_without_the_size() {
+        let codec = Codec::new(3);
+        let chunk = text(1000);
+        let digest = Digest::of(&chunk);
+        let mut stored = codec.compress(&chunk).unwrap().to_vec();
+        let empty = codec.compress(b"").unwrap();
+        stored.extend_from_slice(&empty);
+        let rest = max_stored_size(1000) - stored.len() as u64 - 8;
+        let skippable = [&0x184d_2a50_u32.to_le_bytes()[..], &(rest as u32).to_le_bytes()].concat();
+        stored.extend(skippable);
+        stored.resize(max_stored_size(1000) as usize, 0);
+        for size in [Some(1000), None] {
+            assert_eq!(codec.decode(&digest, size, &stored).unwrap(), chunk, "{size:?}");
+        }
+        stored.extend_from_slice(&empty);
+        for size in [Some(1000), None] {
+            let refused = codec.decode(&digest, size, &stored);
+            assert!(matches!(refused, Err(DecodeError::TooLarge { .. })), "{refused:?}");
+            assert_eq!(codec.decode_of_any_size(&digest, size, &stored).unwrap(), chunk);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
 use futures_util::future::join;
+use object_store::path::Path;
 
 use super::Store;
 use super::chunk::{CHUNK, Existing, Stored};
@@ -146,7 +147,11 @@ impl Store {
 
     /// What the index of a blob says. `Corrupt` where it is malformed.
     pub(crate) async fn fetch_index(&self, digest: &Digest) -> Result<Listed> {
-        let path = self.layout.blob(digest);
+        self.fetch_index_at(digest, self.layout.blob(digest)).await
+    }
+
+    /// The same for an index that lies elsewhere.
+    pub(crate) async fn fetch_index_at(&self, digest: &Digest, path: Path) -> Result<Listed> {
         let object =
             self.requests.get(READ_INDEX, *digest, path, castore_proto::MAX_INDEX_SIZE).await?;
         let Some(object) = object else { return Ok(Listed::Absent) };

@@ -129,6 +129,28 @@ impl Layout {
             && parts.next().is_none()
     }
 
+    /// The quarantine of all indexes or chunks whose digests start as this one.
+    pub(crate) fn quarantine_shard(&self, kind: Kind, digest: &Digest) -> Path {
+        let shard = self.all(kind).clone().join(format!("{digest:.4}").as_str());
+        self.quarantined(&shard)
+    }
+
+    /// The index or the chunk that was moved to `path`: its name is the digest or, where an earlier
+    /// object of that digest lies in the quarantine already, the digest, a dot and a number.
+    pub(crate) fn quarantined_at(&self, path: &Path) -> Option<(Kind, Digest)> {
+        [Kind::Blob, Kind::Chunk].into_iter().find_map(|kind| {
+            let all = self.quarantined(self.all(kind));
+            let rest = path.as_ref().strip_prefix(all.as_ref())?.strip_prefix('/')?;
+            let (shard, name) = rest.split_once('/')?;
+            let hex = match name.split_once('.') {
+                Some((hex, number)) => is_number(number).then_some(hex)?,
+                None => name,
+            };
+            let digest: Digest = hex.parse().ok()?;
+            (digest.to_string() == hex && shard == &hex[..4]).then_some((kind, digest))
+        })
+    }
+
     /// The blob whose index lies at `path`.
     pub(crate) fn blob_at(&self, path: &Path) -> Option<Digest> {
         digest_under(&self.blobs, path)
@@ -166,6 +188,10 @@ pub(crate) fn aside_of(path: &Path) -> Option<(Digest, &str)> {
 /// Whether a batch may have this name.
 pub(crate) fn is_batch(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn digest_under(kind: &Path, path: &Path) -> Option<Digest> {
@@ -268,6 +294,27 @@ mod tests {
                 "quarantine/gc",
             ] {
                 assert!(!layout.is_directory(&key(outside)), "{base} {outside}");
+            }
+        }
+    }
+
+    #[test]
+    fn quarantined_objects_say_of_what_they_are() {
+        let digest = Digest::of(b"Hello World");
+        for base in ["", "a/b"] {
+            let layout = Layout::new(&Path::from(base));
+            for kind in [Kind::Blob, Kind::Chunk] {
+                let key = layout.quarantined(&layout.object(kind, &digest));
+                for suffix in ["", ".1", ".12"] {
+                    let path = Path::from(format!("{key}{suffix}"));
+                    assert_eq!(layout.quarantined_at(&path), Some((kind, digest)), "{path}");
+                    assert!(path.prefix_matches(&layout.quarantine_shard(kind, &digest)));
+                }
+                for suffix in [".", ".x", ".1.2", "#1", "/1"] {
+                    let path = Path::from(format!("{key}{suffix}"));
+                    assert_eq!(layout.quarantined_at(&path), None, "{path}");
+                }
+                assert_eq!(layout.quarantined_at(&layout.object(kind, &digest)), None);
             }
         }
     }

@@ -1,31 +1,56 @@
-//! Objects that are bad are moved aside, so that the next writer stores them again.
+//! Objects that are damaged are moved to the quarantine, so that the next writer stores them again.
+//!
+//! An object of the key `K` under the base path lies in the quarantine at `quarantine/K`, or at
+//! `quarantine/K.1`, `quarantine/K.2` and so on where earlier objects of that key lie there already.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
-use castore_core::{Digest, Result};
+use castore_core::{Digest, Error, ErrorKind, Result};
+use futures_util::TryStreamExt;
 use object_store::path::Path;
 
+use crate::objects::meta::Version;
 use crate::store::Store;
+use crate::store::layout::Kind;
+use crate::store::list::Object;
 
 const OPERATION: &str = "move to the quarantine";
+
+/// How many objects of one key the quarantine holds at most.
+const OF_ONE_KEY: usize = 1000;
 
 /// What became of an object that was to be moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Moved {
-    /// It lies here now.
+    /// The object lies here now.
     To(Path),
-    /// It is gone, or somebody wrote it again meanwhile.
+    /// The object is gone, or another writer has replaced it.
     Changed,
 }
 
+/// What the quarantine holds.
+#[derive(Debug, Default)]
+pub(crate) struct Quarantined {
+    /// How many objects there are.
+    pub(crate) objects: u64,
+    /// The blobs whose indexes lie in the quarantine, with one key of each.
+    pub(crate) blobs: BTreeMap<Digest, Path>,
+}
+
 impl Store {
-    /// Moves the object at `path` aside, if it is bad still, as `is_bad` finds out.
+    /// Moves the object at `path` to the quarantine, if `is_bad` finds that it still is damaged.
     ///
-    /// It is copied first and deleted last: whatever ends this in between, nothing is lost, and the
-    /// next run goes on. Where it was written again since it was found to be bad, it stays. (Only a
-    /// writer that replaces it between the last look and the deletion, two requests that follow each
-    /// other, would have its object deleted: no store can delete on a condition.)
-    pub(crate) async fn quarantine<F: Future<Output = bool>>(
+    /// The copy comes first and the delete last: a run that is ended in between loses nothing, and the
+    /// next one goes on. The delete is sent only when the copy is known to be complete, and the object
+    /// is the one that `is_bad` looked at. (A writer that replaces the object between that last look
+    /// and the delete, two requests that follow each other, would have its object deleted: no store can
+    /// delete on a condition.)
+    ///
+    /// # Errors
+    /// Those of `is_bad` and of the requests; `Unavailable` where the copy is not complete. In each case
+    /// the object stays where it is.
+    pub(crate) async fn quarantine<F: Future<Output = Result<bool>>>(
         &self,
         digest: Digest,
         path: &Path,
@@ -34,17 +59,18 @@ impl Store {
         let requests = &self.requests;
         let before = requests.version(OPERATION, digest, path.clone()).await?;
         let Some(before) = before else { return Ok(Moved::Changed) };
-        if !is_bad().await {
+        if !is_bad().await? {
             return Ok(Moved::Changed);
         }
-        let aside = self.layout.quarantined(path);
-        let there = requests.version(OPERATION, digest, aside.clone()).await?;
-        // An earlier run may have come as far as this. On a local disk the copy is a link, and
-        // linking it once more would leave a file behind.
-        if !there.is_some_and(|there| there.is_copy_of(&before))
-            && !requests.copy(OPERATION, digest, path.clone(), aside.clone()).await?
-        {
+        let (to, is_there) = self.quarantine_key(digest, path, &before).await?;
+        // On a local disk the copy is a link, and linking it once more would leave a file behind.
+        if !is_there && !requests.copy(OPERATION, digest, path.clone(), to.clone()).await? {
             return Ok(Moved::Changed);
+        }
+        let copied = requests.head(OPERATION, digest, to.clone()).await?;
+        if copied != Some(before.size()) {
+            let message = format!("the copy at {to} is not complete");
+            return Err(Error::new(ErrorKind::Unavailable, OPERATION, message).with_digest(digest));
         }
         self.flush().await?;
         if requests.version(OPERATION, digest, path.clone()).await? != Some(before) {
@@ -52,6 +78,148 @@ impl Store {
         }
         requests.delete(OPERATION, digest, path.clone()).await?;
         self.known.forget(&digest);
-        Ok(Moved::To(aside))
+        Ok(Moved::To(to))
+    }
+
+    /// The key for an object that is to be moved, and whether a run that was interrupted has copied
+    /// the object there. No key of another object, which the copy would overwrite.
+    async fn quarantine_key(
+        &self,
+        digest: Digest,
+        path: &Path,
+        object: &Version,
+    ) -> Result<(Path, bool)> {
+        let first = self.layout.quarantined(path);
+        for number in 0..OF_ONE_KEY {
+            let key = match number {
+                0 => first.clone(),
+                _ => Path::from(format!("{first}.{number}")),
+            };
+            match self.requests.version(OPERATION, digest, key.clone()).await? {
+                None => return Ok((key, false)),
+                Some(there) if there.is_copy_of(object) => return Ok((key, true)),
+                Some(_) => {}
+            }
+        }
+        let message = format!("{OF_ONE_KEY} objects of this key lie in the quarantine already");
+        Err(Error::new(ErrorKind::Other, OPERATION, message).with_digest(digest))
+    }
+
+    /// What the quarantine holds, with one listing.
+    pub(crate) async fn quarantined(&self, operation: &'static str) -> Result<Quarantined> {
+        let mut found = Quarantined::default();
+        let mut objects = self.objects(operation, &self.layout.part("quarantine"));
+        while let Some(object) = objects.try_next().await? {
+            found.objects += 1;
+            if let Some(path) = object.path
+                && let Some((Kind::Blob, digest)) = self.layout.quarantined_at(&path)
+            {
+                found.blobs.entry(digest).or_insert(path);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The keys of the objects of this digest in the quarantine, with one listing.
+    pub(crate) async fn quarantined_keys(
+        &self,
+        operation: &'static str,
+        kind: Kind,
+        digest: &Digest,
+    ) -> Result<Vec<Path>> {
+        let shard = self.layout.quarantine_shard(kind, digest);
+        let is_it = |path: &Path| self.layout.quarantined_at(path) == Some((kind, *digest));
+        let key = |object: Object| std::future::ready(Ok(object.path.filter(is_it)));
+        self.objects(operation, &shard).try_filter_map(key).try_collect().await
+    }
+
+    /// The blobs whose indexes lie in the quarantine and not in their places: blobs that were lost, and
+    /// that a repair can restore while their chunks are there. A collector of garbage stops where there
+    /// is one.
+    ///
+    /// Takes one listing, and a request for each blob in the quarantine.
+    ///
+    /// # Errors
+    /// Those of the requests.
+    pub(crate) async fn quarantined_blobs(
+        &self,
+        operation: &'static str,
+    ) -> Result<BTreeSet<Digest>> {
+        let mut lost = BTreeSet::new();
+        for digest in self.quarantined(operation).await?.blobs.into_keys() {
+            if !self.is_in_place(operation, Kind::Blob, &digest).await? {
+                lost.insert(digest);
+            }
+        }
+        Ok(lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use object_store::memory::InMemory;
+    use object_store::{ObjectStore, ObjectStoreExt};
+
+    use super::*;
+    use crate::ObjectStoreBlobService;
+
+    fn store() -> (Arc<InMemory>, Arc<Store>) {
+        let objects = Arc::new(InMemory::new());
+        let builder = ObjectStoreBlobService::builder(Arc::clone(&objects) as Arc<dyn ObjectStore>);
+        (objects, builder.base_path("base").build().unwrap().shared)
+    }
+
+    #[tokio::test]
+    async fn a_second_object_of_the_same_key_does_not_replace_the_first() {
+        let (objects, store) = store();
+        let digest = Digest::of(b"a chunk");
+        let path = store.layout.chunk(&digest);
+        let mut keys = Vec::new();
+        for junk in ["one", "two", "three"] {
+            objects.put(&path, junk.into()).await.unwrap();
+            let moved = store.quarantine(digest, &path, || async { Ok(true) }).await.unwrap();
+            let Moved::To(key) = moved else { panic!("{moved:?}") };
+            assert!(objects.head(&path).await.is_err());
+            keys.push((key, junk));
+        }
+        for (key, junk) in &keys {
+            assert_eq!(objects.get(key).await.unwrap().bytes().await.unwrap(), junk.as_bytes());
+            assert_eq!(store.layout.quarantined_at(key), Some((Kind::Chunk, digest)));
+        }
+        assert_eq!(keys[0].0, store.layout.quarantined(&path));
+        let listed = store.quarantined_keys("test", Kind::Chunk, &digest).await.unwrap();
+        assert_eq!(listed.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_object_stays_where_it_cannot_be_told_to_be_bad() {
+        let (objects, store) = store();
+        let digest = Digest::of(b"a chunk");
+        let path = store.layout.chunk(&digest);
+        objects.put(&path, "junk".into()).await.unwrap();
+        let failed = Error::new(ErrorKind::Unavailable, "test", "it cannot be read");
+        let error = store.quarantine(digest, &path, || async { Err(failed) }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let good = store.quarantine(digest, &path, || async { Ok(false) }).await.unwrap();
+        assert_eq!(good, Moved::Changed);
+        objects.head(&path).await.expect("it stays");
+    }
+
+    #[tokio::test]
+    async fn a_blob_is_quarantined_while_no_index_is_in_its_place() {
+        let (objects, store) = store();
+        let (lost, restored) = (Digest::of(b"lost"), Digest::of(b"restored"));
+        for digest in [lost, restored] {
+            let path = store.layout.blob(&digest);
+            objects.put(&path, "junk".into()).await.unwrap();
+            store.quarantine(digest, &path, || async { Ok(true) }).await.unwrap();
+        }
+        objects.put(&store.layout.blob(&restored), Bytes::new().into()).await.unwrap();
+        assert_eq!(store.quarantined_blobs("test").await.unwrap(), [lost].into());
+        let found = store.quarantined("test").await.unwrap();
+        assert_eq!((found.objects, found.blobs.len()), (2, 2));
     }
 }

@@ -83,6 +83,10 @@ impl Subject {
     pub(crate) async fn overwrite(&self, key: &Path, object: impl Into<Bytes>) {
         self.store.put(key, object.into().into()).await.unwrap();
     }
+
+    pub(crate) async fn remove(&self, key: &Path) {
+        self.store.delete(key).await.unwrap();
+    }
 }
 
 /// The smallest chunks there are.
@@ -332,8 +336,11 @@ impl Damaged {
         }
         assert_eq!(findings.len(), found.len(), "one finding for each");
         let damaged = findings.iter().filter(|finding| finding.is_damage()).count() as u64;
-        assert_eq!((report.damaged, report.harmless), (damaged, findings.len() as u64 - damaged));
-        for finding in findings.iter().filter(|finding| finding.is_damage()) {
+        let unknown = findings.iter().filter(|finding| finding.is_unknown()).count() as u64;
+        let counted = (report.damaged, report.unknown, report.harmless);
+        assert_eq!(counted, (damaged, unknown, findings.len() as u64 - damaged - unknown));
+        let in_blobs = |finding: &&Finding| finding.is_damage() || finding.is_unknown();
+        for finding in findings.iter().filter(in_blobs) {
             assert!(finding.blob_count > 0 && !finding.blobs.is_empty(), "{finding}");
             assert!(finding.blobs.iter().all(|blob| self.blobs.contains_key(blob)), "{finding}");
         }
@@ -352,6 +359,7 @@ impl Damaged {
         assert_eq!(report.repaired, count("repaired"));
         assert_eq!(report.quarantined, count("quarantined"));
         assert_eq!((report.lost, report.removed), (count("lost"), count("removed")));
+        assert_eq!((report.failed, report.not_known), (count("failed"), count("not-known")));
         outcomes
     }
 

@@ -2,17 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use castore_core::{BlobIndex, BlobService};
+use castore_core::{BlobIndex, BlobService, ErrorKind};
 use castore_objstore::{
-    ChunkParams, ObjectStoreBlobService, Outcome, Problem, RepairOptions, VerifyLevel,
+    ChunkParams, Finding, GcOptions, ObjectStoreBlobService, Outcome, Problem, Progress,
+    RepairOptions, Roots, VerifyLevel,
 };
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 
 use crate::damaged::{Damaged, by_key, put, verify};
+use crate::support::data::tiny;
+use crate::support::probe::{ALWAYS, Effect, Kind, Part, Probe, broken};
+use crate::support::service::{collect_until_error, service_with};
 use crate::verify::{in_memory, on_disk};
 
 fn from(service: &ObjectStoreBlobService) -> RepairOptions {
@@ -126,18 +131,23 @@ async fn what_cannot_be_repaired_is_moved_aside_and_the_next_put_stores_it_again
                 }
                 // The chunks of an index with wrong sizes are there.
                 Outcome::Repaired => assert_eq!(problem, Problem::WrongSize),
-                Outcome::Lost => {
-                    assert!(matches!(problem, Problem::MissingChunk | Problem::UnreadableChunk));
-                }
+                Outcome::Lost => assert_eq!(problem, Problem::MissingChunk),
+                Outcome::NotKnown(_) => assert_eq!(problem, Problem::UnreadableChunk),
                 Outcome::Left => assert_eq!(problem, Problem::Stray),
                 Outcome::Removed => assert_eq!(problem, Problem::Leftover),
                 other => panic!("{key}: {other:?}"),
             }
         }
-        // Whatever is bad still is a chunk that is missing, or not given by the store.
+        // What is bad still is a chunk that is missing, or not given by the store. Blobs whose indexes were
+        // moved are told of, until they are put again.
         let (_, findings) = verify(&stored.subject.service(), VerifyLevel::Blob).await;
         for (key, problem) in by_key(&findings) {
-            let expected = [Problem::MissingChunk, Problem::UnreadableChunk, Problem::Stray];
+            let expected = [
+                Problem::MissingChunk,
+                Problem::UnreadableChunk,
+                Problem::QuarantinedBlob,
+                Problem::Stray,
+            ];
             assert!(expected.contains(&problem), "{key}: {problem}");
         }
         if findings.iter().any(|finding| finding.problem == Problem::UnreadableChunk) {
@@ -252,6 +262,260 @@ async fn a_source_is_not_trusted() {
         assert_eq!(stored.expected[key][0], Problem::WrongSize, "{key}");
     }
     assert_good_chunks_only(&stored).await;
+}
+
+/// A blob of several chunks that no other one shares, and the key of its second chunk.
+async fn long_blob(stored: &Damaged) -> (castore_core::Digest, Path) {
+    let (blob, _) = stored.blobs.iter().find(|(_, data)| data.len() > 12_000).unwrap();
+    let index = stored.subject.service().chunks(blob).await.unwrap().unwrap();
+    (*blob, stored.subject.key("chunks", &index.get(1).unwrap().digest))
+}
+
+fn short_blob(stored: &Damaged) -> castore_core::Digest {
+    *stored.blobs.iter().find(|(_, data)| data.len() == 60).unwrap().0
+}
+
+/// A mirror of which every request fails.
+fn unreachable_mirror() -> ObjectStoreBlobService {
+    let probe = Probe::new();
+    for (kind, part) in [Kind::Get, Kind::Head, Kind::List]
+        .into_iter()
+        .flat_map(|kind| [(kind, Part::Blobs), (kind, Part::Chunks)])
+    {
+        probe.fault(kind, part, ALWAYS, Effect::Fail(broken));
+    }
+    service_with(&probe, tiny())
+}
+
+#[tokio::test]
+async fn a_source_that_fails_moves_nothing_that_it_may_have() {
+    let mut stored = in_memory(20).await;
+    stored.damage(20).await;
+    let before = stored.objects().await;
+    let options = from(&unreachable_mirror()).level(VerifyLevel::Blob);
+    let mut outcomes = Vec::new();
+    let each =
+        |finding: &Finding, outcome: &Outcome| outcomes.push((finding.clone(), outcome.clone()));
+    let report = stored.subject.service().repair(&options, &(), each).await.unwrap();
+    assert!(report.not_known > 50, "{report:?}");
+    assert_eq!((report.quarantined, report.lost, report.unrepaired), (0, 0, 0));
+    for (finding, outcome) in &outcomes {
+        match outcome {
+            Outcome::NotKnown(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
+            // The chunks of an index with wrong sizes are there.
+            Outcome::Repaired => assert_eq!(finding.problem, Problem::WrongSize),
+            Outcome::Left => assert_eq!(finding.problem, Problem::Stray),
+            other => panic!("{finding}: {other:?}"),
+        }
+    }
+    let after = stored.objects().await;
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    // The mirror is back.
+    stored.assert_repaired_from(from(&stored.twin)).await;
+}
+
+#[tokio::test]
+async fn a_further_source_heals_what_one_that_fails_may_have() {
+    let mut stored = in_memory(21).await;
+    stored.damage(21).await;
+    let options = from(&unreachable_mirror()).from_service(Arc::new(stored.twin.clone()));
+    stored.assert_repaired_from(options).await;
+}
+
+/// The index of a blob lies in the quarantine, whose chunks may be there or not.
+#[tokio::test]
+async fn a_mirror_brings_back_what_an_earlier_repair_has_moved_to_the_quarantine() {
+    for wrong_chunk in [false, true] {
+        let stored = in_memory(22).await;
+        let (long, chunk) = long_blob(&stored).await;
+        let short = short_blob(&stored);
+        stored.subject.overwrite(&stored.subject.key("blobs", &long), "garbage").await;
+        stored.subject.overwrite(&stored.subject.key("chunks", &short), "garbage").await;
+        if wrong_chunk {
+            stored.subject.overwrite(&chunk, "garbage").await;
+        }
+        stored.repair(RepairOptions::default()).await;
+        let service = stored.subject.service();
+        for blob in [long, short] {
+            assert!(!service.has(&blob).await.unwrap(), "its index is in the quarantine");
+        }
+        let (_, findings) = verify(&service, VerifyLevel::Index).await;
+        let quarantined = |finding: &&Finding| finding.problem == Problem::QuarantinedBlob;
+        assert_eq!(findings.iter().filter(quarantined).count(), 2, "{findings:?}");
+        // Without a source, and with one that fails, the blobs stay lost.
+        let outcomes = stored.repair(RepairOptions::default()).await;
+        assert!(outcomes.values().any(|outcome| outcome.name() == "left"), "{outcomes:?}");
+        let outcomes = stored.repair(from(&unreachable_mirror())).await;
+        assert!(outcomes.values().all(|outcome| outcome.name() == "not-known"), "{outcomes:?}");
+        let outcomes = stored.repair(from(&stored.twin)).await;
+        assert!(outcomes.values().all(|outcome| outcome.name() == "repaired"), "{outcomes:?}");
+        stored.assert_whole().await;
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_that_comes_back_after_the_verification_is_left_alone() {
+    for problem in [Problem::MissingChunk, Problem::CorruptChunk] {
+        let stored = in_memory(23).await;
+        let short = short_blob(&stored);
+        let key = stored.subject.key("chunks", &short);
+        let good = stored.subject.object(&key).await;
+        match problem {
+            Problem::MissingChunk => stored.subject.remove(&key).await,
+            _ => stored.subject.overwrite(&key, "garbage").await,
+        }
+        let before = stored.objects().await.len();
+        let observer = |progress: &Progress| {
+            // A repair that was told to put the chunk back, before this one acts on its finding.
+            if progress.phase == "look for the blobs of bad chunks" {
+                let put = stored.subject.overwrite(&key, good.clone());
+                futures_util::FutureExt::now_or_never(put).expect("a store in memory is quick");
+            }
+        };
+        let mut outcomes = Vec::new();
+        let each = |_: &Finding, outcome: &Outcome| outcomes.push(outcome.name());
+        // A source that has nothing makes the repair look for the places of chunks.
+        let empty = ObjectStoreBlobService::builder(Arc::new(InMemory::new())).build().unwrap();
+        let service = stored.subject.service();
+        service.repair(&from(&empty), &observer, each).await.unwrap();
+        assert_eq!(outcomes, ["changed"]);
+        assert!(stored.objects().await.len() >= before);
+        assert!(service.has(&short).await.unwrap(), "the index stays");
+        stored.assert_whole().await;
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_is_right_by_now_is_left_alone() {
+    let stored = in_memory(24).await;
+    let (long, _) = long_blob(&stored).await;
+    let key = stored.subject.key("blobs", &long);
+    let good = stored.subject.object(&key).await;
+    let chunks = castore_proto::decode(&long, &good).unwrap().unwrap();
+    let swapped: Vec<_> = chunks.iter().skip(1).chain(chunks.iter().take(1)).collect();
+    let wrong = castore_proto::encode(&BlobIndex::new(long, swapped).unwrap());
+    for bad in [Bytes::from_static(b"garbage"), wrong] {
+        stored.subject.overwrite(&key, bad).await;
+        // The last phase before indexes are repaired.
+        let observer = |progress: &Progress| {
+            if progress.phase == "read the blobs" || progress.phase == "read the chunks" {
+                let put = stored.subject.overwrite(&key, good.clone());
+                futures_util::FutureExt::now_or_never(put).expect("a store in memory is quick");
+            }
+        };
+        let options = RepairOptions::default().level(VerifyLevel::Blob);
+        let service = stored.subject.service();
+        let report = service.repair(&options, &observer, |_, _| {}).await.unwrap();
+        assert_eq!((report.quarantined, report.lost), (0, 0));
+        stored.assert_whole().await;
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_never_moved() {
+    let probe = Probe::new();
+    let service = service_with(&probe, tiny());
+    let blob = put(&service, &crate::support::data::random("data", 20_000)).await;
+    let chunk = probe.objects(Part::Chunks).await.remove(2);
+    for key in [chunk, crate::support::service::index_key(&blob)] {
+        for junk in [None, Some("junk")] {
+            let good = probe.object(&key).await;
+            if let Some(junk) = junk {
+                probe.overwrite(&key, junk).await;
+            }
+            probe.fail_keys(Kind::Get, key.to_string(), broken);
+            let mut outcomes = Vec::new();
+            let each = |_: &Finding, outcome: &Outcome| outcomes.push(outcome.name());
+            let options = RepairOptions::default();
+            let report = service.repair(&options, &(), each).await.unwrap();
+            assert_eq!((report.not_known, report.quarantined, report.unrepaired), (1, 0, 0));
+            assert_eq!(outcomes, ["not-known"]);
+            probe.heal();
+            probe.overwrite(&key, good).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn good_bytes_are_found_in_the_trash_and_in_the_quarantine() {
+    for place in ["gc/{}.batch-1", "quarantine/{}", "quarantine/{}.3"] {
+        let stored = in_memory(25).await;
+        let (long, chunk) = long_blob(&stored).await;
+        let index = stored.subject.key("blobs", &long);
+        for key in [&chunk, &index] {
+            let good = stored.subject.object(key).await;
+            let elsewhere = Path::parse(place.replace("{}", key.as_ref())).unwrap();
+            stored.subject.overwrite(&elsewhere, good).await;
+            stored.subject.overwrite(key, "garbage").await;
+            let outcomes = stored.repair(RepairOptions::default()).await;
+            assert_eq!(outcomes[&key.to_string()].name(), "repaired", "{place}: {key}");
+            assert_eq!(outcomes.len(), 1);
+        }
+        stored.assert_whole().await;
+    }
+}
+
+#[tokio::test]
+async fn a_collector_stops_at_a_blob_in_the_quarantine_unless_told_otherwise() {
+    let stored = in_memory(28).await;
+    let (long, _) = long_blob(&stored).await;
+    stored.subject.overwrite(&stored.subject.key("blobs", &long), "garbage").await;
+    stored.repair(RepairOptions::default()).await;
+    let service = stored.subject.service();
+    let before = stored.objects().await.len();
+    let options = GcOptions::default().grace(Duration::ZERO);
+    let error = service.gc(Roots::Blobs, &options, &()).await.unwrap_err();
+    assert_eq!((error.kind(), error.digest()), (ErrorKind::Corrupt, Some(long)));
+    assert!(error.to_string().contains("quarantine"), "{error}");
+    // The object of the store's clock is the only one that is new.
+    assert_eq!(stored.objects().await.len(), before + 1);
+    let told = options.clone().ignore_quarantine(true).dry_run(true);
+    assert!(service.gc(Roots::Blobs, &told, &()).await.unwrap().set_aside.objects > 0);
+    stored.repair(from(&stored.twin)).await;
+    service.gc(Roots::Blobs, &options, &()).await.unwrap();
+    stored.assert_whole().await;
+}
+
+/// An object that is larger than sensible: readers and verifications refuse it alike, and a repair makes
+/// a proper one of it.
+#[tokio::test]
+async fn a_chunk_in_an_object_that_is_too_large_is_stored_again_and_not_moved() {
+    let stored = in_memory(26).await;
+    let (long, chunk) = long_blob(&stored).await;
+    let short = short_blob(&stored);
+    let empty = zstd::bulk::compress(b"", 3).unwrap();
+    let keys = [(long, chunk), (short, stored.subject.key("chunks", &short))];
+    for (blob, key) in &keys {
+        let object = [&stored.subject.object(key).await[..], &empty.repeat(20_000)].concat();
+        stored.subject.overwrite(key, object).await;
+        let copied = stored.subject.service().open_read(blob).await;
+        let whole = match copied {
+            Ok(reader) => {
+                let reader = reader.unwrap();
+                let size = reader.size();
+                collect_until_error(reader.read_range(0..size)).await.1
+            }
+            Err(error) => Some(error),
+        };
+        assert_eq!(whole.expect("readers refuse it").kind(), ErrorKind::Corrupt);
+    }
+    let (_, findings) = verify(&stored.subject.service(), VerifyLevel::Data).await;
+    let expected = keys.iter().map(|(_, key)| (key.to_string(), Problem::CorruptChunk)).collect();
+    assert_eq!(by_key(&findings), expected);
+    let outcomes = stored.repair(RepairOptions::default()).await;
+    assert!(outcomes.values().all(|outcome| outcome.name() == "repaired"), "{outcomes:?}");
+    stored.assert_whole().await;
+}
+
+/// One chunk of the digest of the blob is the blob: its index can be made anew without a source.
+#[tokio::test]
+async fn the_malformed_index_of_a_blob_of_one_chunk_is_made_from_the_chunk() {
+    let stored = in_memory(27).await;
+    let short = short_blob(&stored);
+    stored.subject.overwrite(&stored.subject.key("blobs", &short), "garbage").await;
+    let outcomes = stored.repair(RepairOptions::default()).await;
+    assert!(outcomes.values().all(|outcome| outcome.name() == "repaired"), "{outcomes:?}");
+    stored.assert_whole().await;
 }
 
 async fn assert_good_chunks_only(stored: &Damaged) {

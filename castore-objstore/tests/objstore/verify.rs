@@ -10,10 +10,11 @@ use castore_objstore::{
 };
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
+use object_store::path::Path;
 
 use crate::damaged::{Damaged, Subject, by_key, verify, verify_with};
 use crate::support::data::{random, tiny};
-use crate::support::probe::{ALWAYS, Effect, Kind, Part, Probe, broken};
+use crate::support::probe::{ALWAYS, Effect, Kind, Part, Probe, broken, denied};
 use crate::support::service::{chunk_key, index_key, put, service_with};
 
 pub(crate) async fn in_memory(seed: u64) -> Damaged {
@@ -160,7 +161,8 @@ async fn each_chunk_is_read_once_and_indexes_take_one_listing() {
         assert_eq!(probe.count(Kind::Get, Part::Blobs), 10);
         assert_eq!(probe.count(Kind::List, Part::Chunks), 1);
         assert_eq!(probe.count(Kind::List, Part::Blobs), 1);
-        assert_eq!(probe.total(), chunk_reads + 12);
+        // The two listings, the indexes, and a listing of the quarantine.
+        assert_eq!(probe.total(), chunk_reads + 13);
     }
 }
 
@@ -230,16 +232,16 @@ async fn chunks_that_were_removed_before_they_were_read_are_not_missing_unless_l
 }
 
 #[tokio::test]
-async fn one_failing_request_is_a_finding_and_a_failing_store_is_an_error() {
+async fn one_failing_request_is_made_again_and_a_failing_store_is_an_error() {
     let probe = Probe::new();
     put(&service_with(&probe, tiny()), &random("data", 100_000)).await;
     let service = service_with(&probe, tiny());
-    probe.fault(Kind::Get, Part::Chunks, 5..6, Effect::Fail(broken));
-    let (_, findings) = verify(&service, VerifyLevel::Data).await;
-    assert_eq!(findings.len(), 1);
-    assert_eq!(findings[0].problem, Problem::UnreadableChunk);
-    assert_eq!(findings[0].error.as_ref().unwrap().kind(), ErrorKind::Unavailable);
-    probe.heal();
+    for part in [Part::Chunks, Part::Blobs] {
+        probe.fault(Kind::Get, part, 0..1, Effect::Fail(broken));
+        let (report, findings) = verify(&service, VerifyLevel::Data).await;
+        assert!(findings.is_empty() && report.is_good(), "{findings:?}");
+        probe.heal();
+    }
     probe.fault(Kind::Get, Part::Chunks, ALWAYS, Effect::Fail(broken));
     let mut findings = 0;
     let each = |event| findings += u64::from(matches!(event, Verified::Finding(_)));
@@ -249,6 +251,118 @@ async fn one_failing_request_is_a_finding_and_a_failing_store_is_an_error() {
     probe.heal();
     probe.fault(Kind::List, Part::Chunks, ALWAYS, Effect::Fail(broken));
     service.verify(&options, &(), |_| {}).await.unwrap_err();
+}
+
+/// An outage of a part of the store, or a refused permission: nothing is known of these objects.
+#[tokio::test]
+async fn objects_that_cannot_be_read_are_not_known_and_not_damaged() {
+    for (level, part) in [
+        (VerifyLevel::Index, Part::Blobs),
+        (VerifyLevel::Data, Part::Chunks),
+        (VerifyLevel::Blob, Part::Chunks),
+    ] {
+        for error in [broken, denied] {
+            let probe = Probe::new();
+            put(&service_with(&probe, tiny()), &random("data", 20_000)).await;
+            put(&service_with(&probe, tiny()), &random("other", 5_000)).await;
+            let key = probe.objects(part).await.remove(0);
+            probe.fail_keys(Kind::Get, key.to_string(), error);
+            let (report, findings) = verify(&service_with(&probe, tiny()), level).await;
+            assert_eq!(findings.len(), 1, "{findings:?}");
+            assert!(findings[0].is_unknown() && !findings[0].is_damage(), "{findings:?}");
+            assert_eq!((findings[0].key.as_str(), findings[0].blob_count), (key.as_ref(), 1));
+            assert!(findings[0].error.is_some());
+            let counted = (report.damaged, report.unknown, report.harmless);
+            assert_eq!((counted, report.is_good()), ((0, 1, 0), false));
+        }
+    }
+}
+
+/// A chunk of a blob, the key of a copy aside, and the object.
+async fn set_aside(probe: &Probe, copy: Option<&'static str>) -> (Path, Path) {
+    let chunk = probe.objects(Part::Chunks).await.remove(3);
+    let aside = Path::parse(format!("gc/{chunk}.batch")).unwrap();
+    let object = match copy {
+        Some(junk) => junk.into(),
+        None => probe.object(&chunk).await,
+    };
+    probe.overwrite(&aside, object).await;
+    (chunk, aside)
+}
+
+#[tokio::test]
+async fn a_chunk_is_missing_where_its_only_copy_aside_is_junk() {
+    for (copy, damaged) in [(None, 0), (Some("junk"), 1)] {
+        for level in [VerifyLevel::Index, VerifyLevel::Data, VerifyLevel::Blob] {
+            let probe = Probe::new();
+            put(&service_with(&probe, tiny()), &random("data", 20_000)).await;
+            let (chunk, aside) = set_aside(&probe, copy).await;
+            probe.remove(&chunk).await;
+            let (report, findings) = verify(&service_with(&probe, tiny()), level).await;
+            assert_eq!(report.damaged, damaged, "{findings:?}");
+            if damaged > 0 {
+                assert_eq!(findings[0].problem, Problem::MissingChunk);
+                assert!(findings[0].detail.contains("set aside"), "{findings:?}");
+                // A copy that cannot be read may be good.
+                probe.fail_keys(Kind::Get, aside.to_string(), broken);
+                let (report, findings) = verify(&service_with(&probe, tiny()), level).await;
+                assert_eq!((report.damaged, report.unknown), (0, 1), "{findings:?}");
+            }
+        }
+    }
+}
+
+/// A collector works beside the verification: it moves a chunk after that was listed, or puts it back.
+#[tokio::test]
+async fn chunks_that_a_collector_moves_meanwhile_are_not_missing() {
+    for phase in ["list the chunks", "read the indexes", "look for missing chunks"] {
+        for puts_back in [false, true] {
+            let probe = Probe::new();
+            put(&service_with(&probe, tiny()), &random("data", 20_000)).await;
+            let (chunk, aside) = set_aside(&probe, None).await;
+            let object = probe.object(&chunk).await;
+            probe.remove(if puts_back { &chunk } else { &aside }).await;
+            let moved = Mutex::new(false);
+            let observer = |progress: &Progress| {
+                let begins = progress.phase == phase;
+                if begins && !std::mem::replace(&mut *moved.lock().unwrap(), true) {
+                    let (from, to) = if puts_back { (&aside, &chunk) } else { (&chunk, &aside) };
+                    futures_util::FutureExt::now_or_never(probe.overwrite(to, object.clone()));
+                    futures_util::FutureExt::now_or_never(probe.remove(from));
+                }
+            };
+            let mut findings = Vec::new();
+            let each = |event| {
+                if let Verified::Finding(finding) = event {
+                    findings.push(finding);
+                }
+            };
+            let options = VerifyOptions::new(VerifyLevel::Blob);
+            let service = service_with(&probe, tiny());
+            let report = service.verify(&options, &observer, each).await.unwrap();
+            assert!(report.is_good() && findings.is_empty(), "{phase}: {findings:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn objects_in_the_quarantine_are_counted_and_their_blobs_are_named() {
+    let probe = Probe::new();
+    let service = service_with(&probe, tiny());
+    let digest = put(&service, &random("data", 20_000)).await;
+    let index = index_key(&digest);
+    let quarantined = Path::parse(format!("quarantine/{index}.1")).unwrap();
+    probe.overwrite(&quarantined, "junk").await;
+    probe.overwrite(&Path::parse(format!("quarantine/{}", chunk_key(&digest))).unwrap(), "").await;
+    let (report, findings) = verify(&service, VerifyLevel::Index).await;
+    assert!(findings.is_empty() && report.quarantined == 2, "the blob is in its place");
+    probe.remove(&index).await;
+    let (report, findings) = verify(&service, VerifyLevel::Index).await;
+    assert_eq!((report.quarantined, report.harmless, report.damaged), (2, 1, 0));
+    assert_eq!(findings[0].problem, Problem::QuarantinedBlob);
+    assert_eq!((findings[0].digest, &findings[0].key), (Some(digest), &quarantined.to_string()));
+    let usage = service.usage(&()).await.unwrap();
+    assert_eq!(usage.quarantined, 2);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod mark;
 mod model;
 #[cfg(test)]
 mod power_cut;
+mod quarantine;
 mod records;
 mod refusal;
 mod set_aside;
@@ -91,12 +92,21 @@ pub struct GcOptions {
     /// Whether blobs may be named to be kept that are not in the store; not by default. One of those that
     /// are named has to be there in any case.
     pub allow_absent: bool,
+    /// Collects garbage even where a repair has moved the index of a blob to the quarantine and the blob
+    /// is not in its place. Then the chunks of that blob are garbage, too, and only a source that has all
+    /// of it can bring it back. Not by default: a run stops at such a blob.
+    pub ignore_quarantine: bool,
 }
 
 impl Default for GcOptions {
     fn default() -> GcOptions {
-        let max_fraction = DEFAULT_MAX_FRACTION;
-        GcOptions { grace: DEFAULT_GRACE, dry_run: false, max_fraction, allow_absent: false }
+        GcOptions {
+            grace: DEFAULT_GRACE,
+            dry_run: false,
+            max_fraction: DEFAULT_MAX_FRACTION,
+            allow_absent: false,
+            ignore_quarantine: false,
+        }
     }
 }
 
@@ -108,6 +118,13 @@ impl GcOptions {
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> GcOptions {
         self.grace = grace;
+        self
+    }
+
+    /// The same, [regardless of the quarantine](GcOptions::ignore_quarantine) or not.
+    #[must_use]
+    pub fn ignore_quarantine(mut self, ignore: bool) -> GcOptions {
+        self.ignore_quarantine = ignore;
         self
     }
 
@@ -202,7 +219,8 @@ impl ObjectStoreBlobService {
     ///   is in the store, or one is absent and that is not allowed;
     /// - `Other` where more than the allowed share would go, or there are chunks but no index. The
     ///   [source](std::error::Error::source) of these is a [`GcRefusal`];
-    /// - `Corrupt` where an index cannot be decoded, since its chunks are not known then.
+    /// - `Corrupt` where an index cannot be decoded, since its chunks are not known then, or lies in the
+    ///   quarantine ([`GcOptions::ignore_quarantine`]).
     ///
     /// The first error of the store ends the run. `Unavailable` also where the store makes incomplete
     /// copies: the originals stay.
@@ -225,6 +243,7 @@ impl ObjectStoreBlobService {
         // Whether a batch is old enough is known before the indexes are looked at.
         let mut batches = run.batches().await?;
         let mut found = run.look(roots).await?;
+        run.refuse_quarantined(&found).await?;
         let candidates = run.candidates(&found).await?;
         run.refuse_too_much(&found, &candidates).await?;
         run.second_look(&mut batches, &found, Kind::Chunk).await?;

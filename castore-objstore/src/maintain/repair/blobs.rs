@@ -1,7 +1,7 @@
 //! A blob is put together again, and its index is written once the whole has proved right.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use castore_chunker::Cutter;
@@ -11,48 +11,49 @@ use castore_core::{
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::files::{next_piece, unreadable};
-use super::{Examined, InOrder, OPERATION, examine};
+use super::{InOrder, OPERATION};
 use crate::error::corrupt;
 use crate::exec::clock::Moment;
 use crate::exec::limits::off_thread;
+use crate::maintain::verify::{Examined, examine};
 use crate::store::Store;
 
 /// From a service that has the blob, cut where that cuts it. Returns whether it has it.
+///
+/// # Errors
+/// Those of the service, `Corrupt` where its own data is damaged; and those of this store.
 pub(super) async fn from_service(
     shared: &Arc<Store>,
     service: &Arc<dyn BlobService>,
     blob: &Digest,
     dry_run: bool,
 ) -> Result<bool> {
-    // A source that fails does not have it.
-    let Ok(Some(index)) = service.chunks(blob).await else { return Ok(false) };
-    let Ok(Some(reader)) = service.open_read(blob).await else { return Ok(false) };
+    let Some(index) = service.chunks(blob).await? else { return Ok(false) };
+    let Some(reader) = service.open_read(blob).await? else { return Ok(false) };
     if reader.size() != index.size() {
         return Ok(false);
     }
-    let failed = Mutex::new(false);
+    let blob = *blob;
     let pieces = reader.read_range(0..reader.size());
     let sizes: Vec<u64> = index.iter().map(|chunk| chunk.size).collect();
     let state = (pieces, BytesMut::new(), sizes.into_iter());
-    let chunks = stream::unfold(state, |(mut pieces, mut held, mut sizes)| {
-        let failed = &failed;
-        async move {
-            let size = sizes.next()? as usize;
-            while held.len() < size {
-                match pieces.try_next().await {
-                    Ok(Some(piece)) => held.extend_from_slice(&piece),
-                    Ok(None) | Err(_) => {
-                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = true;
-                        return None;
-                    }
+    let chunks = stream::unfold(state, |(mut pieces, mut held, mut sizes)| async move {
+        let size = sizes.next()? as usize;
+        while held.len() < size {
+            let failed = match pieces.try_next().await {
+                Ok(Some(piece)) => {
+                    held.extend_from_slice(&piece);
+                    continue;
                 }
-            }
-            let chunk = held.split_to(size).freeze();
-            Some((Ok(chunk), (pieces, held, sizes)))
+                Ok(None) => corrupt(OPERATION, blob, "the source ends too early"),
+                Err(error) => error,
+            };
+            return Some((Err(failed), (pieces, held, Vec::new().into_iter())));
         }
+        let chunk = held.split_to(size).freeze();
+        Some((Ok(chunk), (pieces, held, sizes)))
     });
-    let done = assemble(shared, blob, chunks.boxed(), dry_run).await?;
-    Ok(done && !failed.into_inner().unwrap_or_else(PoisonError::into_inner))
+    assemble(shared, &blob, chunks.boxed(), dry_run).await
 }
 
 /// From a file that has the digest of the blob, cut as this store cuts. Returns whether it still is.

@@ -75,21 +75,21 @@ impl Files {
         shared: &Store,
         digest: &Digest,
         places: &[(Digest, Range<u64>)],
-    ) -> Option<Bytes> {
+    ) -> Result<Option<Bytes>> {
         let cut = self.chunks.get(digest).map(|(number, range)| (*number, range.clone()));
         let listed = places.iter().filter_map(|(blob, range)| {
             self.blobs.get(blob).map(|number| (*number, range.clone()))
         });
         for (number, range) in cut.into_iter().chain(listed) {
-            let path = self.files.get(number)?.clone();
-            let read = off_thread(OPERATION, move || read_part(&path, range)).await;
-            if let Ok(Ok(bytes)) = read
-                && let Some(chunk) = is_chunk(shared, bytes, *digest).await
-            {
-                return Some(chunk);
+            let Some(path) = self.files.get(number).cloned() else { continue };
+            let named = path.clone();
+            let read = off_thread(OPERATION, move || read_part(&path, range)).await?;
+            let bytes = read.map_err(|error| unreadable(&named, error))?;
+            if let Some(chunk) = is_chunk(shared, bytes, *digest).await? {
+                return Ok(Some(chunk));
             }
         }
-        None
+        Ok(None)
     }
 }
 

@@ -63,16 +63,20 @@ pub enum Outcome {
     Repaired,
     /// No source has it; the bad object was moved to this key, so that the next writer stores it again.
     Quarantined(String),
-    /// No source has it, and there is nothing to move.
+    /// No source has it, and there is nothing to move: the object certainly is not there, or the index
+    /// stays because one of its chunks is lost.
     Lost,
     /// It was removed: nobody needs it.
     Removed,
     /// It is right by now, or gone, or others are at work on it.
     Changed,
-    /// It does no harm and stays.
+    /// It does no harm and stays; or it is a blob in the quarantine that no source has.
     Left,
     /// It could not be repaired, as the store failed.
     Failed(Error),
+    /// It stays as it is: the store does not give it, or a source could not be asked that may have it.
+    /// Repairing again when they do is safe.
+    NotKnown(Error),
 }
 
 impl Outcome {
@@ -86,6 +90,7 @@ impl Outcome {
             Outcome::Changed => "changed",
             Outcome::Left => "left",
             Outcome::Failed(_) => "failed",
+            Outcome::NotKnown(_) => "not-known",
         }
     }
 }
@@ -106,6 +111,9 @@ pub struct RepairReport {
     pub removed: u64,
     /// Findings that the store kept from being repaired.
     pub failed: u64,
-    /// Findings that are not repaired, and that keep a blob from being read.
+    /// Findings that could not be looked at again, or that a source may have which could not be asked.
+    pub not_known: u64,
+    /// Findings that are not repaired, and that keep a blob from being read. What is not known does not
+    /// count.
     pub unrepaired: u64,
 }

@@ -5,12 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use castore_core::{BlobReader, BlobService, Digest, MAX_CHUNK_SIZE, Result};
+use castore_core::{BlobService, Digest, Error, MAX_CHUNK_SIZE, Result};
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::files::Files;
-use super::{Finding, InOrder, Indexed, OPERATION, Phase, blobs, read_index};
+use super::{Finding, InOrder, OPERATION, Phase, blobs};
+use crate::error::is_corrupt;
 use crate::maintain::observer::Observer;
+use crate::maintain::verify::{Indexed, read_index};
 use crate::store::Store;
 
 /// How many places of a chunk are remembered.
@@ -30,81 +32,127 @@ impl Sources {
     }
 
     /// The bytes of a chunk, verified, where a source has them.
-    pub(super) async fn chunk(&self, shared: &Store, digest: &Digest) -> Option<Bytes> {
-        if let Some(chunk) = self.files.chunk(shared, digest, self.places.of_chunk(digest)).await {
-            return Some(chunk);
+    ///
+    /// # Errors
+    /// No source has them, and one of them could not be asked: it may have them.
+    pub(super) async fn chunk(&self, shared: &Store, digest: &Digest) -> Result<Option<Bytes>> {
+        let places = self.places.of_chunk(digest);
+        let mut answer = Answer::default();
+        if let Some(chunk) = answer.take(self.files.chunk(shared, digest, places).await) {
+            return Ok(Some(chunk));
         }
         for service in &self.services {
             // By itself, as stores of the same kind and the same cuts have it; then out of a blob.
-            if let Ok(Some(reader)) = service.open_read(digest).await {
-                let all = 0..reader.size();
-                if let Some(chunk) = part(shared, &reader, all, digest).await {
-                    return Some(chunk);
-                }
-            }
-            for (blob, range) in self.places.of_chunk(digest) {
-                if let Ok(Some(reader)) = service.open_read(blob).await
-                    && let Some(chunk) = part(shared, &reader, range.clone(), digest).await
-                {
-                    return Some(chunk);
+            let by_itself = (digest, None);
+            let of_blobs = places.iter().map(|(blob, range)| (blob, Some(range.clone())));
+            for (blob, range) in std::iter::once(by_itself).chain(of_blobs) {
+                let found = part_of(shared, service.as_ref(), blob, range, digest).await;
+                if let Some(chunk) = answer.take(found) {
+                    return Ok(Some(chunk));
                 }
             }
         }
-        None
+        if !self.is_empty()
+            && let Some(error) = &self.places.incomplete
+        {
+            answer.failure.get_or_insert(error.clone());
+        }
+        answer.failure.map_or(Ok(None), Err)
     }
 
     /// Stores a blob whose index is bad from a source that has it; returns whether one does.
+    ///
+    /// # Errors
+    /// No source has it, and one of them could not be asked; or this store fails.
     pub(super) async fn restore(
         &self,
         shared: &Arc<Store>,
         blob: &Digest,
         dry_run: bool,
     ) -> Result<bool> {
+        let mut failure = None;
         for service in &self.services {
-            if blobs::from_service(shared, service, blob, dry_run).await? {
-                return Ok(true);
+            match blobs::from_service(shared, service, blob, dry_run).await {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) if is_corrupt(&error) => {}
+                Err(error) => failure = Some(error),
             }
         }
-        match self.files.blob(blob) {
-            Some(path) => blobs::from_file(shared, path, blob, dry_run).await,
-            None => Ok(false),
+        if let Some(path) = self.files.blob(blob)
+            && blobs::from_file(shared, path, blob, dry_run).await?
+        {
+            return Ok(true);
+        }
+        failure.map_or(Ok(false), Err)
+    }
+}
+
+/// What the sources that were asked have said.
+#[derive(Default)]
+struct Answer {
+    failure: Option<Error>,
+}
+
+impl Answer {
+    /// The chunk, where one was found. A source whose own data is damaged does not have it; of one that
+    /// fails in another way that is not known.
+    fn take(&mut self, found: Result<Option<Bytes>>) -> Option<Bytes> {
+        match found {
+            Ok(found) => found,
+            Err(error) if is_corrupt(&error) => None,
+            Err(error) => {
+                self.failure.get_or_insert(error);
+                None
+            }
         }
     }
 }
 
-/// These bytes of a blob, if they are the chunk `digest`.
-async fn part(
+/// The bytes of a blob in this range, all of them where there is none, if they are the chunk `digest`.
+async fn part_of(
     shared: &Store,
-    reader: &BlobReader,
-    range: Range<u64>,
+    service: &dyn BlobService,
+    blob: &Digest,
+    range: Option<Range<u64>>,
     digest: &Digest,
-) -> Option<Bytes> {
-    let size = range.end.checked_sub(range.start)?;
+) -> Result<Option<Bytes>> {
+    let Some(reader) = service.open_read(blob).await? else { return Ok(None) };
+    let range = range.unwrap_or(0..reader.size());
+    let size = range.end.saturating_sub(range.start);
     if range.end > reader.size() || !(1..=MAX_CHUNK_SIZE).contains(&size) {
-        return None;
+        return Ok(None);
     }
     let mut pieces = reader.read_range(range);
     let mut chunk = BytesMut::with_capacity(size as usize);
-    while let Ok(Some(piece)) = pieces.try_next().await {
+    while let Some(piece) = pieces.try_next().await? {
         chunk.extend_from_slice(&piece);
     }
     is_chunk(shared, chunk.freeze(), *digest).await
 }
 
 /// The bytes, if they have the digest.
-pub(super) async fn is_chunk(shared: &Store, bytes: Bytes, digest: Digest) -> Option<Bytes> {
+pub(super) async fn is_chunk(
+    shared: &Store,
+    bytes: Bytes,
+    digest: Digest,
+) -> Result<Option<Bytes>> {
     let check = move || (Digest::of(&bytes) == digest).then_some(bytes);
-    shared.limits.compute(OPERATION, check).await.ok().flatten()
+    shared.limits.compute(OPERATION, check).await
 }
 
 /// In which blobs bad chunks lie, and where.
 #[derive(Default)]
-pub(super) struct Places(HashMap<Digest, Vec<(Digest, Range<u64>)>>);
+pub(super) struct Places {
+    of: HashMap<Digest, Vec<(Digest, Range<u64>)>>,
+    /// Why some indexes could not be looked at, which may name more places.
+    incomplete: Option<Error>,
+}
 
 impl Places {
     /// Reads all indexes of the store to find the places of `chunks`.
     pub(super) async fn of(
-        shared: &Store,
+        shared: &Arc<Store>,
         observer: &dyn Observer,
         chunks: &BTreeMap<Digest, Finding>,
     ) -> Result<Places> {
@@ -123,12 +171,19 @@ impl Places {
         InOrder::of(&shared.limits)
             .in_order(objects, read, |indexed| {
                 phase.step();
-                let Some((blob, Indexed::Chunks(index))) = indexed else { return Ok(()) };
+                let (blob, index) = match indexed {
+                    Some((blob, Indexed::Chunks(index))) => (blob, index),
+                    Some((_, Indexed::Unreadable(error))) => {
+                        places.incomplete = Some(error);
+                        return Ok(());
+                    }
+                    _ => return Ok(()),
+                };
                 for (number, chunk) in index.iter().enumerate() {
                     if !chunks.contains_key(&chunk.digest) {
                         continue;
                     }
-                    let places = places.0.entry(chunk.digest).or_default();
+                    let places = places.of.entry(chunk.digest).or_default();
                     if let Some(range) = index.chunk_range(number)
                         && places.len() < PLACES
                     {
@@ -142,6 +197,6 @@ impl Places {
     }
 
     fn of_chunk(&self, digest: &Digest) -> &[(Digest, Range<u64>)] {
-        self.0.get(digest).map_or(&[], Vec::as_slice)
+        self.of.get(digest).map_or(&[], Vec::as_slice)
     }
 }

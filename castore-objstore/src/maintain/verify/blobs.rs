@@ -8,23 +8,36 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::indexes::said_of_size;
 use super::{
     Checkpoint, Examined, Finding, InOrder, Indexed, Phase, Problem, Run, Verified, examine,
-    is_corrupt, read_index, told,
+    is_corrupt, look_again, read_index, told,
 };
 use crate::read::{BLOB, reader_of};
 use crate::store::Store;
+use crate::store::layout::Kind;
 
 /// How many blobs are read at once: each keeps many requests and processors busy.
 const AT_ONCE: usize = 4;
 
 /// What a blob has turned out to be.
-enum Whole {
+pub(crate) enum Whole {
     Good,
     WrongDigest(Error),
     /// A chunk has another size than the index states.
     WrongSize(String),
-    /// This chunk keeps it from being read.
+    /// This chunk, which is not good, keeps it from being read.
     BadChunk(Digest, Examined),
+    /// Its index or its chunks cannot be read.
     Unreadable(Error),
+}
+
+impl Whole {
+    /// The error that keeps it from being known whether the blob is good.
+    fn not_known(&self) -> Option<&Error> {
+        match self {
+            Whole::Unreadable(error)
+            | Whole::BadChunk(_, Examined::Bad { error: Some(error), .. }) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 impl<E: FnMut(Verified) + Send> Run<'_, E> {
@@ -37,47 +50,64 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         let mut phase = Phase::new(self.observer, "read the blobs", Some(blobs.len() as u64));
         let read = |blob: Digest| {
             let shared = &shared;
-            async move {
-                let whole = match read_index(shared, &blob).await {
-                    Indexed::Chunks(index) => read_whole(shared, index).await,
-                    // It was removed; or it is bad now, and was good a while ago.
-                    _ => Whole::Good,
-                };
-                (blob, whole)
-            }
+            async move { (blob, read_blob(shared, &blob).await) }
         };
         let items = stream::iter(blobs).map(|blob| Ok((blob, 0)));
-        InOrder::of(&shared.limits)
+        let mut unread = Vec::new();
+        let mut last = None;
+        let result = InOrder::of(&shared.limits)
             .few(AT_ONCE)
             .in_order(items, read, |(blob, whole)| {
                 phase.step();
                 self.report.blobs_read += 1;
-                let index = || shared.layout.blob(&blob);
-                let mut failure = None;
-                let finding = match whole {
-                    Whole::Good => None,
-                    Whole::WrongDigest(error) => {
-                        Some(Finding::new(Problem::WrongDigest, index(), told(&error)).of(blob))
-                    }
-                    Whole::WrongSize(_) if self.wrong_blobs.contains(&blob) => None,
-                    Whole::WrongSize(detail) => {
-                        Some(Finding::new(Problem::WrongSize, index(), detail).of(blob))
-                    }
-                    Whole::BadChunk(chunk, examined) => self.blame_chunk(chunk, examined),
-                    Whole::Unreadable(error) => {
-                        failure = Some(error.clone());
-                        let finding = Finding::new(Problem::UnreadableIndex, index(), told(&error));
-                        Some(finding.of(blob).because(error))
-                    }
-                };
-                if let Some(finding) = finding {
-                    self.found(finding.affecting(vec![blob], 1));
+                last = Some(blob);
+                if let Some(error) = whole.not_known().cloned() {
+                    unread.push((blob, whole));
+                    return self.given(Some(&error));
                 }
-                self.given(failure.as_ref())?;
-                (self.each)(Verified::UpTo(Checkpoint::of_blobs(blob)));
+                self.take_blob(blob, whole);
+                self.given(None)?;
+                // An unread blob is read again in the end: until then the work after it is not done.
+                if unread.is_empty() {
+                    (self.each)(Verified::UpTo(Checkpoint::of_blobs(blob)));
+                }
                 Ok(())
             })
-            .await
+            .await;
+        let any_unread = !unread.is_empty();
+        for (blob, mut whole) in unread {
+            if result.is_ok() {
+                whole = read_blob(&shared, &blob).await;
+            }
+            self.take_blob(blob, whole);
+        }
+        if let Some(last) = last.filter(|_| any_unread && result.is_ok()) {
+            (self.each)(Verified::UpTo(Checkpoint::of_blobs(last)));
+        }
+        result
+    }
+
+    /// Reports what is wrong with a blob, unless that was reported already.
+    fn take_blob(&mut self, blob: Digest, whole: Whole) {
+        let index = self.shared.layout.blob(&blob);
+        let finding = match whole {
+            Whole::Good => None,
+            Whole::WrongDigest(error) => {
+                Some(Finding::new(Problem::WrongDigest, index, told(&error)).of(blob))
+            }
+            Whole::WrongSize(_) if self.wrong_blobs.contains(&blob) => None,
+            Whole::WrongSize(detail) => {
+                Some(Finding::new(Problem::WrongSize, index, detail).of(blob))
+            }
+            Whole::BadChunk(chunk, examined) => self.blame_chunk(chunk, examined),
+            Whole::Unreadable(error) => {
+                let finding = Finding::new(Problem::UnreadableIndex, index, told(&error));
+                Some(finding.of(blob).because(error))
+            }
+        };
+        if let Some(finding) = finding {
+            self.found(finding.affecting(vec![blob], 1));
+        }
     }
 
     /// The finding that is a chunk which keeps a blob from being read, unless it was reported already.
@@ -89,8 +119,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         self.inventory.set_bad(&chunk);
         let key = self.shared.layout.chunk(&chunk);
         let finding = match examined {
-            Examined::Good(_) => return None,
-            Examined::Absent => Finding::new(Problem::MissingChunk, key, ""),
+            Examined::Good(_) | Examined::Absent => return None,
             Examined::Bad { problem, detail, error: None } => Finding::new(problem, key, detail),
             Examined::Bad { problem, detail, error: Some(error) } => {
                 Finding::new(problem, key, detail).because(error)
@@ -100,8 +129,17 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
     }
 }
 
+async fn read_blob(shared: &Arc<Store>, blob: &Digest) -> Whole {
+    match read_index(shared, blob).await {
+        Indexed::Chunks(index) => read_whole(shared, index).await,
+        Indexed::Unreadable(error) => Whole::Unreadable(error),
+        // The blob was removed, or its index, which was good, is being replaced.
+        Indexed::Absent | Indexed::OneChunk | Indexed::Malformed(_) => Whole::Good,
+    }
+}
+
 /// Reads a blob from its first byte to its last.
-async fn read_whole(shared: &Arc<Store>, index: BlobIndex) -> Whole {
+pub(crate) async fn read_whole(shared: &Arc<Store>, index: BlobIndex) -> Whole {
     let (blob, size) = (index.digest(), index.size());
     let index = Arc::new(index);
     let reader = reader_of(shared, Arc::clone(&index));
@@ -129,11 +167,23 @@ async fn read_whole(shared: &Arc<Store>, index: BlobIndex) -> Whole {
                     return Whole::WrongSize(said_of_size(listed, size));
                 }
             }
-            examined => return Whole::BadChunk(chunk, examined),
+            Examined::Absent => match look_again(shared, &chunk, &[blob], 1).await {
+                // The chunk is back, or aside; or the blob was removed.
+                Ok(None) => {}
+                Ok(Some(detail)) => {
+                    let problem = Problem::MissingChunk;
+                    return Whole::BadChunk(chunk, Examined::Bad { problem, detail, error: None });
+                }
+                Err(error) => return Whole::Unreadable(error),
+            },
+            bad @ Examined::Bad { .. } => return Whole::BadChunk(chunk, bad),
         }
-        // It is right by now, and may have been replaced.
+        // The chunk is good by now: another writer may have replaced it.
         if !std::mem::take(&mut again) {
-            return Whole::Unreadable(error);
+            return match shared.is_in_place(BLOB, Kind::Blob, &blob).await {
+                Ok(false) => Whole::Good,
+                _ => Whole::Unreadable(error),
+            };
         }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use castore_core::{Digest, Error, MAX_CHUNK_SIZE, Result};
 use futures_util::stream;
 
-use super::indexes::is_listed;
 use super::inventory::Chunk;
 use super::{
-    Checkpoint, Finding, InOrder, Phase, Problem, Run, Verified, VerifyLevel, is_corrupt, told,
+    Checkpoint, Finding, InOrder, Phase, Problem, Run, Verified, VerifyLevel, is_corrupt,
+    look_again, told,
 };
 use crate::store::Store;
 use crate::store::chunk::READ_CHUNK as CHUNK;
@@ -45,7 +45,7 @@ pub(crate) async fn examine(shared: &Arc<Store>, digest: &Digest) -> Examined {
 async fn examine_here(shared: &Store, digest: &Digest) -> Examined {
     let bad =
         |problem, detail: &str| Examined::Bad { problem, detail: detail.to_owned(), error: None };
-    // What an index states may be wrong: so only the largest there may be is a limit.
+    // The size that an index states may be wrong: so only the largest chunk sets a limit.
     let max_size = max_stored_size(MAX_CHUNK_SIZE);
     let object = match shared.fetch_chunk_object(digest, max_size).await {
         Ok(Some(object)) => object,
@@ -55,10 +55,6 @@ async fn examine_here(shared: &Store, digest: &Digest) -> Examined {
     };
     let stored = object.size();
     match shared.try_decode(*digest, None, object).await {
-        Ok(Ok(chunk)) if stored > max_stored_size(chunk.len() as u64) => {
-            let detail = format!("it takes up {stored} bytes, more than {} may", chunk.len());
-            bad(Problem::CorruptChunk, &detail)
-        }
         Ok(Ok(chunk)) => Examined::Good(chunk.len() as u64),
         Ok(Err(_)) if stored == 0 => bad(Problem::EmptyChunk, ""),
         Ok(Err(DecodeError::CutShort(_))) => bad(Problem::TruncatedChunk, ""),
@@ -79,70 +75,111 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         let inventory = std::mem::replace(&mut self.inventory, super::Inventory::new());
         let chunks = inventory.after(after).filter(|chunk| is_to_be_read(chunk)).map(|chunk| {
             let (blobs, count) = inventory.blobs_of(chunk);
-            Ok(((*chunk, blobs, count), u64::from(chunk.stored)))
+            let listed: Chunks = (*chunk, blobs, count);
+            Ok((listed, u64::from(chunk.stored)))
         });
         let mut bad = Vec::new();
-        let read = |(chunk, blobs, count): (Chunk, Vec<Digest>, u64)| {
+        let read = |listed: Chunks| {
             let shared = &shared;
             async move {
-                let mut examined = examine(shared, &chunk.digest).await;
-                if matches!(examined, Examined::Absent) {
-                    // It was removed since; that is fine unless somebody relies on it.
-                    examined = match is_listed(shared, &blobs).await {
-                        Ok(false) => Examined::Absent,
-                        Ok(true) => Examined::Bad {
-                            problem: Problem::MissingChunk,
-                            detail: String::new(),
-                            error: None,
-                        },
-                        Err(error) => Examined::unreadable(error),
-                    };
-                }
-                (chunk, blobs, count, examined)
+                let examined = examine_listed(shared, &listed).await;
+                (listed, examined)
             }
         };
-        let window = InOrder::of(&shared.limits);
-        let result = window
-            .in_order(stream::iter(chunks), read, |(chunk, blobs, count, examined)| {
+        let mut unread: Vec<(Chunks, Error)> = Vec::new();
+        let mut last = None;
+        let result = InOrder::of(&shared.limits)
+            .in_order(stream::iter(chunks), read, |(listed, examined)| {
                 phase.step();
                 self.report.chunks_read += 1;
-                let key = || shared.layout.chunk(&chunk.digest);
-                let mut failure = None;
-                match examined {
-                    Examined::Absent => {}
-                    Examined::Good(size) => {
-                        self.report.bytes_read += size;
-                        let stated = chunk.stated();
-                        if chunk.is_in_conflict() || stated.is_some_and(|stated| stated != size) {
-                            self.wrong_sizes.insert(chunk.digest, size);
-                        }
-                    }
-                    Examined::Bad { problem, detail, error } => {
-                        let finding = Finding::new(problem, key(), detail);
-                        let finding = finding.of(chunk.digest).affecting(blobs, count);
-                        bad.push(chunk.digest);
-                        self.found(match &error {
-                            Some(error) => finding.because(error.clone()),
-                            None => finding,
-                        });
-                        failure = error;
-                    }
+                let digest = listed.0.digest;
+                if let Examined::Bad { error: Some(error), .. } = examined {
+                    unread.push((listed, error.clone()));
+                    return self.given(Some(&error));
                 }
-                self.given(failure.as_ref())?;
-                // Which indexes state wrong sizes is found out in the end: until then nothing after
-                // the first of them is done with.
-                if self.options.level > VerifyLevel::Index && self.wrong_sizes.is_empty() {
-                    (self.each)(Verified::UpTo(Checkpoint::of_chunks(chunk.digest)));
+                bad.extend(self.take_chunk(listed, examined));
+                self.given(None)?;
+                last = Some(digest);
+                // Which indexes state wrong sizes, and which objects cannot be read, is found out in the
+                // end: until then the work after the first of them is not done.
+                if unread.is_empty() {
+                    self.done_up_to(digest);
                 }
                 Ok(())
             })
             .await;
+        let any_unread = !unread.is_empty();
+        for (listed, error) in unread {
+            // Once more, by which time an outage may be over; but not of a store that fails altogether.
+            let examined = match result {
+                Ok(()) => examine_listed(&shared, &listed).await,
+                Err(_) => Examined::unreadable(error),
+            };
+            last = last.max(Some(listed.0.digest));
+            bad.extend(self.take_chunk(listed, examined));
+        }
+        if let Some(last) = last.filter(|_| any_unread && result.is_ok()) {
+            self.done_up_to(last);
+        }
         self.inventory = inventory;
         for digest in &bad {
             self.inventory.set_bad(digest);
         }
         result
     }
+
+    fn done_up_to(&mut self, chunk: Digest) {
+        if self.options.level > VerifyLevel::Index && self.wrong_sizes.is_empty() {
+            (self.each)(Verified::UpTo(Checkpoint::of_chunks(chunk)));
+        }
+    }
+
+    /// Takes note of what a chunk has turned out to be; returns its digest where it is not good.
+    fn take_chunk(&mut self, listed: Chunks, examined: Examined) -> Option<Digest> {
+        let (chunk, blobs, count) = listed;
+        match examined {
+            Examined::Absent => None,
+            Examined::Good(size) => {
+                self.report.bytes_read += size;
+                let stated = chunk.stated();
+                if chunk.is_in_conflict() || stated.is_some_and(|stated| stated != size) {
+                    self.wrong_sizes.insert(chunk.digest, size);
+                }
+                None
+            }
+            Examined::Bad { problem, detail, error } => {
+                let key = self.shared.layout.chunk(&chunk.digest);
+                let finding = Finding::new(problem, key, detail);
+                let finding = finding.of(chunk.digest).affecting(blobs, count);
+                self.found(match error {
+                    Some(error) => finding.because(error),
+                    None => finding,
+                });
+                Some(chunk.digest)
+            }
+        }
+    }
+}
+
+/// A chunk, some of the blobs that list it, and how many there are.
+type Chunks = (Chunk, Vec<Digest>, u64);
+
+/// Examines a chunk, and looks once more where it is not good: others may have moved or replaced it
+/// meanwhile. `Absent` where it is not in its place, and that is fine.
+async fn examine_listed(shared: &Arc<Store>, (chunk, blobs, count): &Chunks) -> Examined {
+    match examine(shared, &chunk.digest).await {
+        good @ Examined::Good(_) => return good,
+        Examined::Absent => match look_again(shared, &chunk.digest, blobs, *count).await {
+            Ok(None) => {}
+            Ok(Some(detail)) => {
+                return Examined::Bad { problem: Problem::MissingChunk, detail, error: None };
+            }
+            Err(error) => return Examined::unreadable(error),
+        },
+        unreadable @ Examined::Bad { error: Some(_), .. } => return unreadable,
+        Examined::Bad { error: None, .. } => {}
+    }
+    examine(shared, &chunk.digest).await
 }
 
 fn is_to_be_read(chunk: &Chunk) -> bool {

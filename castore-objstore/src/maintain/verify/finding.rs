@@ -16,7 +16,7 @@ pub enum Problem {
     TruncatedChunk,
     /// The object of a chunk holds something else.
     CorruptChunk,
-    /// The store does not give the object of a chunk.
+    /// The store does not give the object of a chunk, so that it is not known whether it is good.
     UnreadableChunk,
     /// An index does not decode.
     MalformedIndex,
@@ -24,8 +24,11 @@ pub enum Problem {
     WrongSize,
     /// The chunks that an index lists are those of another blob.
     WrongDigest,
-    /// The store does not give an index.
+    /// The store does not give an index, so that it is not known whether the blob is good.
     UnreadableIndex,
+    /// An earlier repair has moved the index of a blob to the quarantine, and no index is in its place:
+    /// the blob is absent until a repair restores it from a source.
+    QuarantinedBlob,
     /// An object where only indexes and chunks should be that is not named as those are.
     Stray,
     /// A file that a crash has left in the directory of a local store.
@@ -45,6 +48,7 @@ impl Problem {
             Problem::WrongSize => "wrong-size",
             Problem::WrongDigest => "wrong-digest",
             Problem::UnreadableIndex => "unreadable-index",
+            Problem::QuarantinedBlob => "quarantined-blob",
             Problem::Stray => "stray",
             Problem::Leftover => "leftover",
         }
@@ -58,6 +62,7 @@ impl Problem {
                 | Problem::WrongSize
                 | Problem::WrongDigest
                 | Problem::UnreadableIndex
+                | Problem::QuarantinedBlob
         )
     }
 }
@@ -89,14 +94,23 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Whether data is lost or wrong. What is not damage does no harm: strays, leftovers, and an
-    /// empty chunk object that no index lists, which the next writer of that chunk replaces.
+    /// Whether data is lost or wrong: what was read is wrong, or certainly is not there.
+    ///
+    /// Strays, leftovers, an empty chunk object that no index lists (the next writer of the chunk
+    /// replaces it) and what an earlier repair has moved to the quarantine do no harm. What cannot be
+    /// read is neither damage nor harmless ([`Self::is_unknown`]).
     pub fn is_damage(&self) -> bool {
         match self.problem {
-            Problem::Stray | Problem::Leftover => false,
+            Problem::Stray | Problem::Leftover | Problem::QuarantinedBlob => false,
             Problem::EmptyChunk => self.blob_count > 0,
-            _ => true,
+            _ => !self.is_unknown(),
         }
+    }
+
+    /// Whether the store does not give the object (an outage, a refused permission, too many open
+    /// files), so that it is not known whether the object is good.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.problem, Problem::UnreadableChunk | Problem::UnreadableIndex)
     }
 
     pub(crate) fn new(

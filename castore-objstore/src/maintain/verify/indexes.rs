@@ -4,15 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use castore_core::{BlobIndex, ChunkMeta, Digest, Error, Result};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 
 use super::{Finding, InOrder, LIST, Phase, Problem, Run, Verified, VerifyLevel, is_corrupt, told};
 use crate::store::Store;
-use crate::store::index::Listed;
+use crate::store::index::{Listed, READ_INDEX};
 use crate::store::list::Object;
-
-const INDEX: &str = "look for the index of blob";
-const CHUNK: &str = "look for chunk";
 
 /// How many blobs are named that list a missing chunk.
 const NAMED: usize = 4;
@@ -23,12 +20,12 @@ const MEMORY: u64 = 2;
 /// A chunk that was not in the listing.
 pub(super) struct Missing {
     /// A few blobs that list it.
-    blobs: Vec<Digest>,
-    count: u64,
+    pub(super) blobs: Vec<Digest>,
+    pub(super) count: u64,
     /// The number of the last one.
     last: u32,
     /// Whether it was looked for in vain, and reported.
-    reported: bool,
+    pub(super) reported: bool,
 }
 
 /// What is at the key of an index.
@@ -42,8 +39,15 @@ pub(crate) enum Indexed {
     Unreadable(Error),
 }
 
-/// Reads an index. One that is malformed is read twice: it may be being replaced.
-pub(crate) async fn read_index(shared: &Store, digest: &Digest) -> Indexed {
+/// Reads an index, as one piece of work: the file of a local store is not open longer than that takes.
+pub(crate) async fn read_index(shared: &Arc<Store>, digest: &Digest) -> Indexed {
+    let (this, digest) = (Arc::clone(shared), *digest);
+    let read = async move { Ok(read_index_here(&this, &digest).await) };
+    shared.requests.begin(READ_INDEX, read).await.unwrap_or_else(Indexed::Unreadable)
+}
+
+/// An index that is malformed is read twice: a writer may be replacing it.
+async fn read_index_here(shared: &Store, digest: &Digest) -> Indexed {
     let mut listed = shared.fetch_index(digest).await;
     if listed.as_ref().is_err_and(is_corrupt) {
         listed = shared.fetch_index(digest).await;
@@ -76,18 +80,32 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
                 (object, digest, indexed)
             }
         };
-        InOrder::of(&shared.limits)
+        let mut unread = Vec::new();
+        let result = InOrder::of(&shared.limits)
             .in_order(objects, read, |(object, digest, indexed)| {
                 phase.step();
-                match digest {
-                    Some(digest) => self.take_index(&object, digest, indexed),
-                    None => {
+                match (digest, indexed) {
+                    (Some(digest), Indexed::Unreadable(error)) => {
+                        unread.push((object, digest, error.clone()));
+                        self.given(Some(&error))
+                    }
+                    (Some(digest), indexed) => self.take_index(&object, digest, indexed),
+                    (None, _) => {
                         self.found(Finding::new(Problem::Stray, object.key, ""));
                         Ok(())
                     }
                 }
             })
-            .await?;
+            .await;
+        for (object, digest, error) in unread {
+            // Once more, by which time an outage may be over; but not of a store that fails altogether.
+            let indexed = match result {
+                Ok(()) => read_index(&shared, &digest).await,
+                Err(_) => Indexed::Unreadable(error),
+            };
+            self.take_index(&object, digest, indexed)?;
+        }
+        result?;
         let unlisted = self.inventory.after(None).filter(|chunk| chunk.blobs == 0).count();
         self.report.unlisted_chunks = unlisted as u64;
         Ok(())
@@ -108,8 +126,8 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             }
             Indexed::Unreadable(error) => {
                 self.report.blobs += 1;
-                self.found(bad(Problem::UnreadableIndex, error.clone()));
-                return self.given(Some(&error));
+                self.found(bad(Problem::UnreadableIndex, error));
+                return Ok(());
             }
             Indexed::OneChunk => None,
             Indexed::Chunks(index) => Some(index),
@@ -155,47 +173,6 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         }
     }
 
-    /// Looks for what was not in the listing; an index may be younger than that, and then its chunks
-    /// are, too.
-    pub(super) async fn confirm_missing(&mut self) -> Result<()> {
-        let shared = Arc::clone(&self.shared);
-        let mut missing: Vec<(Digest, Vec<Digest>)> =
-            self.missing.iter().map(|(chunk, missing)| (*chunk, missing.blobs.clone())).collect();
-        missing.sort_unstable();
-        let total = Some(missing.len() as u64);
-        let mut phase = Phase::new(self.observer, "look for missing chunks", total);
-        let look = |(chunk, blobs): (Digest, Vec<Digest>)| {
-            let shared = &shared;
-            async move {
-                let answer = match shared.has_chunk(CHUNK, &chunk).await {
-                    Ok(false) => is_listed(shared, &blobs).await,
-                    // It is there by now.
-                    Ok(true) => Ok(false),
-                    Err(error) => Err(error),
-                };
-                (chunk, answer)
-            }
-        };
-        let items = stream::iter(missing).map(|item| Ok((item, 0)));
-        InOrder::of(&shared.limits)
-            .in_order(items, look, |(chunk, answer)| {
-                phase.step();
-                let Some(missing) = self.missing.get_mut(&chunk) else { return Ok(()) };
-                missing.reported = !matches!(answer, Ok(false));
-                let (blobs, count) = (missing.blobs.clone(), missing.count);
-                let key = shared.layout.chunk(&chunk);
-                let finding = match &answer {
-                    Ok(false) => return self.given(None),
-                    Ok(true) => Finding::new(Problem::MissingChunk, key, ""),
-                    Err(error) => Finding::new(Problem::UnreadableChunk, key, told(error))
-                        .because(error.clone()),
-                };
-                self.found(finding.of(chunk).affecting(blobs, count));
-                self.given(answer.as_ref().err())
-            })
-            .await
-    }
-
     pub(super) fn is_reported_missing(&self, chunk: &Digest) -> bool {
         self.missing.get(chunk).is_some_and(|missing| missing.reported)
     }
@@ -217,36 +194,34 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             let (shared, sizes) = (&shared, &sizes);
             async move {
                 match read_index(shared, &digest).await {
-                    Indexed::Chunks(index) => wrong_size(&index, sizes),
+                    Indexed::Chunks(index) => {
+                        wrong_size(&index, sizes).map(|detail| (digest, Ok(detail)))
+                    }
+                    Indexed::Unreadable(error) => Some((digest, Err(error))),
                     _ => None,
                 }
-                .map(|detail| (digest, detail))
             }
         };
         InOrder::of(&shared.limits)
             .in_order(objects, read, |wrong| {
                 phase.step();
                 if let Some((digest, detail)) = wrong {
-                    self.wrong_blobs.insert(digest);
-                    let finding =
-                        Finding::new(Problem::WrongSize, shared.layout.blob(&digest), detail);
+                    let key = shared.layout.blob(&digest);
+                    let finding = match detail {
+                        Ok(detail) => {
+                            self.wrong_blobs.insert(digest);
+                            Finding::new(Problem::WrongSize, key, detail)
+                        }
+                        Err(error) => {
+                            Finding::new(Problem::UnreadableIndex, key, told(&error)).because(error)
+                        }
+                    };
                     self.found(finding.of(digest).affecting(vec![digest], 1));
                 }
                 Ok(())
             })
             .await
     }
-}
-
-/// Whether one of the blobs has an index still.
-pub(super) async fn is_listed(shared: &Store, blobs: &[Digest]) -> Result<bool> {
-    for blob in blobs {
-        let path = shared.layout.blob(blob);
-        if shared.requests.head(INDEX, *blob, path).await?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 fn wrong_size(index: &BlobIndex, sizes: &HashMap<Digest, u64>) -> Option<String> {

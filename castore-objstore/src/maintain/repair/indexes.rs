@@ -1,0 +1,143 @@
+//! One index that a verification has found to be bad.
+
+use std::sync::Arc;
+
+use castore_core::{Digest, Error, Result};
+
+use super::source::Sources;
+use super::{blobs, own};
+use crate::maintain::repair::Outcome;
+use crate::maintain::verify::{
+    Examined, Finding, Indexed, Problem, Whole, look_again, read_index, read_whole,
+};
+use crate::store::Store;
+use crate::store::quarantine::Moved;
+
+/// What an index has turned out to be, right before something is done about it.
+enum Now {
+    /// It is good, or gone.
+    Changed,
+    /// It is malformed, or lists the wrong chunks or sizes.
+    Wrong(Indexed),
+    /// It is not there, or a chunk of it is not: there is nothing to move.
+    Lost,
+}
+
+pub(super) async fn repair(
+    shared: &Arc<Store>,
+    sources: &Sources,
+    blob: Digest,
+    finding: &Finding,
+    dry_run: bool,
+) -> Outcome {
+    let now = match look(shared, blob, finding).await {
+        Ok(Now::Changed) => return Outcome::Changed,
+        now => now,
+    };
+    // The index is fine, then, but for the chunk that is missing.
+    let is_of_one_chunk = finding.problem == Problem::MissingChunk;
+    match restore(shared, sources, &blob, &now, is_of_one_chunk, dry_run).await {
+        Ok(true) => return Outcome::Repaired,
+        Ok(false) => {}
+        Err(outcome) => return outcome,
+    }
+    let index = match now {
+        Err(error) => return Outcome::NotKnown(error),
+        // The blob was lost when its index was moved: this is no news.
+        Ok(_) if finding.problem == Problem::QuarantinedBlob => return Outcome::Left,
+        Ok(Now::Lost) => return Outcome::Lost,
+        Ok(Now::Changed) => return Outcome::Changed,
+        Ok(Now::Wrong(index)) => index,
+    };
+    let path = shared.layout.blob(&blob);
+    if dry_run {
+        return Outcome::Quarantined(shared.layout.quarantined(&path).to_string());
+    }
+    // Whether the chunks of this index are those of the blob was found out a moment ago.
+    let is_bad = || async {
+        match (&index, read_index(shared, &blob).await) {
+            (_, Indexed::Malformed(_)) => Ok(true),
+            (Indexed::Chunks(before), Indexed::Chunks(now)) => Ok(*before == now),
+            (_, Indexed::Unreadable(error)) => Err(error),
+            _ => Ok(false),
+        }
+    };
+    match shared.quarantine(blob, &path, is_bad).await {
+        Ok(Moved::To(key)) => Outcome::Quarantined(key.to_string()),
+        Ok(Moved::Changed) => Outcome::Changed,
+        Err(error) => Outcome::NotKnown(error),
+    }
+}
+
+/// Looks at the index again, and at its chunks where those tell whether it is wrong. An error is what
+/// keeps this from being known.
+async fn look(shared: &Arc<Store>, blob: Digest, finding: &Finding) -> Result<Now> {
+    let index = match read_index(shared, &blob).await {
+        Indexed::Unreadable(error) => return Err(error),
+        Indexed::Absent if finding.problem == Problem::QuarantinedBlob => return Ok(Now::Lost),
+        Indexed::Absent => return Ok(Now::Changed),
+        malformed @ Indexed::Malformed(_) => return Ok(Now::Wrong(malformed)),
+        Indexed::OneChunk => {
+            // The index has no entry: the chunk is missing, or the blob is not that chunk.
+            let missing = look_again(shared, &blob, &[blob], 1).await?.is_some();
+            return Ok(if missing { Now::Lost } else { Now::Changed });
+        }
+        Indexed::Chunks(index) => index,
+    };
+    if !matches!(finding.problem, Problem::WrongSize | Problem::WrongDigest) {
+        return Ok(Now::Changed);
+    }
+    match read_whole(shared, index.clone()).await {
+        Whole::Good => Ok(Now::Changed),
+        Whole::WrongDigest(_) | Whole::WrongSize(_) => Ok(Now::Wrong(Indexed::Chunks(index))),
+        Whole::BadChunk(_, Examined::Bad { error: Some(error), .. }) | Whole::Unreadable(error) => {
+            Err(error)
+        }
+        Whole::BadChunk(..) => Ok(Now::Lost),
+    }
+}
+
+/// Writes the index again, from the store's own chunks or from a source; returns whether it did. The
+/// outcome is that of a failure.
+async fn restore(
+    shared: &Arc<Store>,
+    sources: &Sources,
+    blob: &Digest,
+    now: &Result<Now>,
+    is_of_one_chunk: bool,
+    dry_run: bool,
+) -> std::result::Result<bool, Outcome> {
+    let mut not_known: Option<Error> = None;
+    if let Ok(Now::Wrong(Indexed::Chunks(index))) = now {
+        match blobs::from_own_chunks(shared, index, dry_run).await {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(error) => not_known = Some(error),
+        }
+    }
+    match own::index(shared, blob, dry_run).await {
+        Ok(true) => return Ok(true),
+        Ok(false) => {}
+        Err(error) => not_known = Some(error),
+    }
+    match sources.restore(shared, blob, dry_run).await {
+        Ok(true) => return Ok(true),
+        Ok(false) => {}
+        Err(error) => not_known = Some(error),
+    }
+    if is_of_one_chunk {
+        match sources.chunk(shared, blob).await {
+            Ok(Some(_)) if dry_run => return Ok(true),
+            Ok(Some(chunk)) => {
+                let stored = shared.upload_chunk(*blob, chunk).await;
+                return stored.map(|_| true).map_err(Outcome::Failed);
+            }
+            Ok(None) => {}
+            Err(error) => not_known = Some(error),
+        }
+    }
+    match not_known {
+        Some(error) => Err(Outcome::NotKnown(error)),
+        None => Ok(false),
+    }
+}
