@@ -68,7 +68,7 @@ teeth! {
             restart { interrupted_blobs_are_whole_or_absent }
         }
         besides: {
-            cancellation { dropped_close_leaves_the_service_usable }
+            cancellation { abort_ends_a_dropped_close, dropped_close_leaves_the_service_usable }
             faults { failed_writes_reach_close, failed_reads_reach_close }
         }
     }
