@@ -68,7 +68,7 @@ teeth! {
             restart { interrupted_blobs_are_whole_or_absent }
         }
         besides: {
-            cancellation { dropped_close_leaves_the_service_usable }
+            cancellation { abort_ends_a_dropped_close, dropped_close_leaves_the_service_usable }
             faults { failed_writes_reach_close, failed_reads_reach_close }
         }
     }
@@ -80,7 +80,7 @@ teeth! {
         besides: {
             cancellation {
                 dropped_close_leaves_the_service_usable, dropped_close_leaves_its_twin_alone,
-                dropped_abort_leaves_the_service_usable,
+                abort_ends_a_dropped_close,
             }
             faults { failed_writes_reach_close, one_failure_among_many_writers }
         }

@@ -13,6 +13,7 @@ teeth! {
         meant: {
             cancellation {
                 dropped_close_leaves_the_service_usable, dropped_close_leaves_its_twin_alone,
+                abort_ends_a_dropped_close,
             }
         }
     }
@@ -76,7 +77,7 @@ teeth! {
     knows_chunks_too_early: KnowsChunksTooEarly {
         meant: {
             cancellation {
-                dropped_close_leaves_the_service_usable, dropped_abort_leaves_the_service_usable,
+                dropped_close_leaves_the_service_usable, abort_ends_a_dropped_close,
             }
             faults { failed_writes_reach_close }
         }

@@ -21,9 +21,11 @@ teeth! {
                 drop_publishes_nothing, abort_publishes_nothing, unclosed_is_absent,
                 write_after_close_is_invalid_input, write_after_abort_fails,
             }
+            reader { chunks_are_no_blobs }
             storage { unclosed_blobs_do_not_survive, blobs_are_seen_by_other_services }
             cancellation {
                 dropped_questions_leave_the_service_usable, dropped_abort_leaves_the_service_usable,
+                abort_ends_a_dropped_close,
             }
             model { random_operations }
             tamper { removed_records }
@@ -81,12 +83,12 @@ teeth! {
                 unclosed_is_absent, shutdown_is_close, write_after_close_is_invalid_input,
                 writers_outlive_their_service,
             }
-            reader { reading_at_the_end_gives_nothing }
+            reader { chunks_are_no_blobs, reading_at_the_end_gives_nothing }
             storage { closed_blobs_survive_reopening, storing_again_changes_nothing }
             concurrency { same_blob_by_two_services }
             cancellation {
                 dropped_close_leaves_the_service_usable, dropped_close_can_be_called_again,
-                dropped_close_leaves_its_twin_alone,
+                dropped_close_leaves_its_twin_alone, abort_ends_a_dropped_close,
             }
             model { random_operations }
             tamper {

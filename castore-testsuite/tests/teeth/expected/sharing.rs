@@ -20,6 +20,7 @@ teeth! {
             concurrency { idle_writers_hold_nobody_up }
             cancellation {
                 dropped_close_leaves_the_service_usable, dropped_close_leaves_its_twin_alone,
+                abort_ends_a_dropped_close,
             }
             model { random_operations }
             faults { failed_reads_reach_close }
@@ -32,6 +33,7 @@ teeth! {
             storage { storing_again_changes_nothing }
         }
         besides: {
+            cancellation { abort_ends_a_dropped_close }
             model { random_operations }
         }
     }

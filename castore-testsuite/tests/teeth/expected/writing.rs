@@ -27,7 +27,7 @@ teeth! {
         }
         besides: {
             writer { write_splits_round_trip, abort_publishes_nothing, unclosed_is_absent }
-            reader { index_sums_to_size }
+            reader { chunks_are_no_blobs, index_sums_to_size }
             storage { deduplication_is_invisible }
             concurrency { idle_readers_hold_nobody_up }
         }
@@ -92,7 +92,9 @@ teeth! {
     publishes_on_abort: PublishesOnAbort {
         meant: {
             writer { abort_publishes_nothing, write_after_abort_fails }
-            cancellation { dropped_abort_leaves_the_service_usable }
+            cancellation {
+                dropped_abort_leaves_the_service_usable, abort_ends_a_dropped_close,
+            }
         }
         besides: {
             model { random_operations }
