@@ -75,6 +75,10 @@ where
         .into_iter()
         .map(|(key, value)| (key.as_ref().to_owned(), value.as_ref().to_owned()));
     let (own, others): (Vec<_>, Vec<_>) = options.partition(|(key, _)| is_own(key));
+    let odd = own.iter().chain(&others).find(|(_, value)| value.contains(char::is_control));
+    if let Some((key, _)) = odd {
+        return Err(wrong(format!("option {key}: its value holds a control character")));
+    }
 
     let mut builder = match local_path(url)? {
         Some(path) => {

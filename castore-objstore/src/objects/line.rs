@@ -5,11 +5,12 @@
 //! the line carries in [`SPAN`]; then each upload must be answered within a time that follows from
 //! what was in flight before it.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as Turnstile, Notify};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// As many bytes are in flight as the line carries in this time.
 const SPAN: Duration = Duration::from_secs(10);
@@ -106,10 +107,31 @@ impl State {
 }
 
 impl Load {
-    /// How long the request may take before it counts as stalled.
+    /// How long the request may take before it counts as stalled, as far as is known now. Requests
+    /// that began later share the line with it, and what is known of the line changes.
     pub(crate) fn allowance(&self) -> Duration {
-        let rate = self.line.state().rate.unwrap_or(UNKNOWN_RATE);
-        ANSWER_TIME + Duration::from_secs_f64(4.0 * self.in_flight_before as f64 / rate)
+        let state = self.line.state();
+        let rate = state.rate.unwrap_or(UNKNOWN_RATE);
+        let bytes = self.in_flight_before.max(state.in_flight);
+        ANSWER_TIME + Duration::from_secs_f64(4.0 * bytes as f64 / rate)
+    }
+
+    /// `request`, or the time that it was given where it takes longer than its allowance.
+    pub(crate) async fn unless_stalled<T>(
+        &self,
+        request: impl Future<Output = T>,
+    ) -> Result<T, Duration> {
+        let mut request = pin!(request);
+        loop {
+            let left = self.allowance().saturating_sub(self.begun.elapsed());
+            if let Ok(answer) = timeout(left.min(SPAN), &mut request).await {
+                return Ok(answer);
+            }
+            let allowance = self.allowance();
+            if self.begun.elapsed() >= allowance {
+                return Err(allowance);
+            }
+        }
     }
 
     /// Changes the number of bytes, when it turns out to be another.

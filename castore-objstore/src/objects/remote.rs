@@ -145,8 +145,15 @@ impl Remote {
             let payload = allowed().then(|| PutPayload::from_bytes(object.clone()));
             async move {
                 let Some(payload) = payload else { return Ok(false) };
-                let limit = load.as_ref().map(Load::allowance);
-                match within(limit, self.store.put(path, payload)).await {
+                let put = self.store.put(path, payload);
+                let answer = match &load {
+                    None => put.await,
+                    Some(load) => match load.unless_stalled(put).await {
+                        Ok(answer) => answer,
+                        Err(time) => Err(Broken::Stalled(time).into()),
+                    },
+                };
+                match answer {
                     Ok(_) => {
                         if let Some(load) = load {
                             load.arrived();

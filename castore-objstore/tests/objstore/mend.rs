@@ -311,7 +311,10 @@ async fn a_source_that_fails_moves_nothing_that_it_may_have() {
     let after = stored.objects().await;
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
     // The mirror is back.
-    stored.assert_repaired_from(from(&stored.twin)).await;
+    let outcomes = stored.repair(from(&stored.twin).level(VerifyLevel::Blob)).await;
+    let is_lost = |outcome: &Outcome| matches!(outcome, Outcome::Lost | Outcome::Quarantined(_));
+    assert!(!outcomes.values().any(is_lost), "{outcomes:?}");
+    stored.assert_whole().await;
 }
 
 #[tokio::test]

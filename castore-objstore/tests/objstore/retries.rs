@@ -158,7 +158,7 @@ async fn a_line_that_becomes_slow_ends_no_upload() {
     let probe = Probe::new().with_uplink(100_000_000);
     let service = patient(&probe).build().unwrap();
     put(&service, &random("fast", 8 * MIB)).await;
-    let probe = probe.with_uplink(30_000);
+    let _slow = probe.with_uplink(30_000);
     put(&service, &random("slow", 16 * MIB)).await;
 }
 

@@ -174,7 +174,7 @@ pub(crate) async fn read_whole(shared: &Arc<Store>, index: BlobIndex) -> Whole {
                     let problem = Problem::MissingChunk;
                     return Whole::BadChunk(chunk, Examined::Bad { problem, detail, error: None });
                 }
-                Err(error) => return Whole::Unreadable(error),
+                Err(error) => return Whole::BadChunk(chunk, Examined::unreadable(error)),
             },
             bad @ Examined::Bad { .. } => return Whole::BadChunk(chunk, bad),
         }

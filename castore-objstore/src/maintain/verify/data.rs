@@ -29,7 +29,7 @@ pub(crate) enum Examined {
 }
 
 impl Examined {
-    fn unreadable(error: Error) -> Examined {
+    pub(super) fn unreadable(error: Error) -> Examined {
         let problem = Problem::UnreadableChunk;
         Examined::Bad { problem, detail: told(&error), error: Some(error) }
     }
