@@ -305,12 +305,6 @@ fn with_deletes_that_may_come_at_any_time_a_chunk_is_lost() {
 }
 
 #[test]
-fn with_deletes_of_a_batch_that_was_revoked_a_chunk_is_lost() {
-    let rules = Safeguards { deletes_unless_revoked: false, ..Safeguards::ALL };
-    needs("deletes unless revoked", rules, &paused_for_days(), collector_that_is_overtaken);
-}
-
-#[test]
 fn with_a_copy_that_goes_before_the_chunk_is_back_it_is_lost() {
     let rules = Safeguards { put_back_first: false, ..Safeguards::ALL };
     needs("put back first", rules, &Manner::wild(), everybody);
