@@ -108,7 +108,7 @@ fn only_what_is_to_be_kept_stays() {
     let other = place.ok(&["put", "b"])[..64].to_owned();
     place.write("keep", format!("# what stays\n\n{kept}\n").as_bytes());
     let_pass(&place, DAY);
-    place.ok(&["gc", "--run", "--keep", "keep"]);
+    place.ok(&["gc", "--run", "--keep", "keep", "--max-fraction", "0.6"]);
     assert_eq!(place.ok(&["ls"]), format!("{digest}\n"));
     assert_eq!(place.run(&["cat", digest]).stdout, noise(300_000, 1));
     place.fails(4, &["cat", &other]);

@@ -52,6 +52,7 @@ struct State {
     paused: BTreeMap<&'static str, Paused>,
     pauses_left: usize,
     answers_per_pause: usize,
+    pause_at: Option<&'static str>,
     /// By how much the clocks of an actor are behind, since they stood still while it was paused.
     behind: BTreeMap<&'static str, Duration>,
     /// When the store answered a collector's look at the record of its batch, if its clocks stood still
@@ -149,6 +150,9 @@ pub(super) struct Manner {
     pub(super) pauses: usize,
     /// One in so many answers begins a pause, as long as there may be more.
     pub(super) answers_per_pause: usize,
+    /// Only the first collector is paused, and only when the store has answered a look at an object
+    /// with this in its key.
+    pub(super) pause_at: Option<&'static str>,
     /// Whether requests for what only a collector uses take effect at once, since nobody else could
     /// tell. Otherwise there are too many schedules to try them all.
     pub(super) own_at_once: bool,
@@ -166,6 +170,7 @@ impl Manner {
             faults: 1,
             pauses: 0,
             answers_per_pause: 25,
+            pause_at: None,
             own_at_once: false,
             steps_per_jump: 8,
             trace: false,
@@ -201,6 +206,7 @@ impl World {
             paused: BTreeMap::new(),
             pauses_left: manner.pauses,
             answers_per_pause: manner.answers_per_pause,
+            pause_at: manner.pause_at,
             behind: BTreeMap::new(),
             looked: BTreeMap::new(),
             deadlines: BTreeMap::new(),
@@ -527,7 +533,15 @@ impl State {
         answer: oneshot::Sender<Result<Answer>>,
         result: Result<Answer>,
     ) -> bool {
+        let is_place = match (self.pause_at, what) {
+            (None, _) => true,
+            (Some(part), What::Head(path)) => {
+                actor == "collector 1" && path.as_ref().contains(part)
+            }
+            (Some(_), _) => false,
+        };
         if self.pauses_left > 0
+            && is_place
             && !self.paused.contains_key(actor)
             && self.schedule.one_in(self.answers_per_pause)
         {
