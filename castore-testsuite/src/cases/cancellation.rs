@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use super::{
     difference, expect_absent, expect_blob, expect_range, expect_usable, open, poll_times, put,
+    try_put,
 };
 use crate::Harness;
 use crate::data::random;
@@ -241,6 +242,58 @@ pub async fn dropped_range_leaves_its_twin_alone(harness: Arc<dyn Harness>) {
         assert!(read == data, "its twin was dropped: {}", difference(&read, &data));
         if begun.is_some() {
             break;
+        }
+    }
+}
+
+/// A put of a blob that is there already may be given up at any point: the blob stays whole all the
+/// time.
+pub async fn dropped_puts_leave_a_present_blob_whole(harness: Arc<dyn Harness>) {
+    for size in [1000, 1_300_000] {
+        let data = random("present", size);
+        put(&harness.open().await, &data).await;
+        for polls in 0..MOST_POLLS {
+            let service = harness.open().await;
+            let stored = give_up_after(polls, try_put(&service, &data)).await;
+            let what = format!("storing it again was given up after {polls} steps");
+            expect_blob(&harness.open().await, &data, &what).await;
+            if let Some(stored) = stored {
+                stored.expect("storing it again");
+                break;
+            }
+        }
+    }
+}
+
+/// A writer whose `close` is given up and that is then aborted publishes nothing later on, unless
+/// the blob was there when `abort` returned.
+pub async fn abort_after_a_dropped_close_publishes_nothing(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    for size in [1000, 1_500_000] {
+        for polls in 0..MOST_POLLS {
+            let data = random(&format!("abort after close {polls}"), size);
+            let digest = Digest::of(&data);
+            let mut writer = service.open_write().await.expect("open_write");
+            writer.write_bytes(data.clone()).await.expect("write_bytes");
+            let closed = give_up_after(polls, writer.close()).await;
+            writer.abort().await;
+            let present = service.has(&digest).await.expect("has");
+            if closed.is_none() {
+                let again = writer.close().await;
+                assert!(again.is_err() || present, "an aborted writer published a blob");
+            }
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            expect_usable(&service, "after an abort").await;
+            if present {
+                expect_blob(&service, &data, "it was there when abort returned").await;
+            } else {
+                expect_absent(&service, &digest, "its writer was aborted").await;
+            }
+            if closed.is_some() {
+                break;
+            }
         }
     }
 }

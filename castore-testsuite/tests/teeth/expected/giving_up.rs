@@ -82,4 +82,16 @@ teeth! {
             }
         }
     }
+
+    closes_behind_the_abort: ClosesBehindTheAbort {
+        meant: {
+            cancellation { abort_after_a_dropped_close_publishes_nothing }
+        }
+    }
+
+    abort_returns_too_early: AbortReturnsTooEarly {
+        meant: {
+            tamper { abort_leaves_no_work_behind }
+        }
+    }
 }
