@@ -16,6 +16,7 @@ use crate::data::random;
 pub mod cancellation;
 pub mod concurrency;
 pub mod faults;
+pub mod faults_and_restart;
 pub mod model;
 pub mod reader;
 pub mod restart;

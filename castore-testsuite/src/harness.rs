@@ -44,6 +44,25 @@ pub trait Tamper: Harness {
     ///
     /// Services that are opened later see the change. Those that are open may or may not.
     async fn replace(&self, name: &str, data: Option<Bytes>);
+
+    /// Which damage a writer of this backend notices before it relies on a record that is there.
+    fn checks(&self) -> Checks {
+        Checks::Presence
+    }
+}
+
+/// Which damage of a record a writer notices when it stores the same bytes again.
+///
+/// The contract asks for [`Presence`](Checks::Presence) at least, and for a way to configure
+/// [`Everything`](Checks::Everything).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Checks {
+    /// A service that is opened after the damage notices that a record is missing or empty, and
+    /// stores it again.
+    Presence,
+    /// Every service notices all damage at any time, and stores what is damaged again.
+    Everything,
 }
 
 /// Storage of which single operations can be made to fail: the hook of the group `faults`.
@@ -55,7 +74,8 @@ pub trait Faults: Harness {
     /// Lets operations on the storage fail from now on, as `fault` says, for every service of this
     /// harness. There is one fault at a time.
     ///
-    /// The service is told that the operation failed, and the storage stays as it was.
+    /// The service is told that the operation failed. The storage stays as it was, or has changed
+    /// all the same: [`Fault::done`] says which. A sync that makes changes durable is a write.
     async fn fail(&self, fault: Fault);
 
     /// Ends the fault, and returns whether it made anything fail.
@@ -71,6 +91,8 @@ pub struct Fault {
     pub after: usize,
     /// Whether all later ones fail, too, instead of one.
     pub lasting: bool,
+    /// Whether the operation is done all the same, as when only its confirmation is lost.
+    pub done: bool,
 }
 
 /// What a service does with its storage.
@@ -89,6 +111,13 @@ pub trait Restart: Harness {
     /// again; returns once it can be opened.
     ///
     /// Nothing that a service does which was opened before can reach the storage any more: the
-    /// suite does not expect such a service to work, nor believes what it says.
+    /// suite does not expect such a service to work, nor believes what it says. Where the storage has
+    /// a notion of syncing, it loses what was not synced.
     async fn restart(&self);
 }
+
+/// Storage that can fail and crash: the hook of the group `faults_and_restart`, which every harness
+/// has that has both.
+pub trait FaultsAndRestart: Faults + Restart {}
+
+impl<H: Faults + Restart> FaultsAndRestart for H {}

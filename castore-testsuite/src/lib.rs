@@ -7,7 +7,8 @@
 //!   limit for each case.
 //! - Optional groups of cases are asked for by name, and need a hook that the harness implements:
 //!   `tamper` ([`Tamper`]: stored data is damaged), `faults` ([`Faults`]: operations of the storage
-//!   fail), `restart` ([`Restart`]: the storage crashes).
+//!   fail), `restart` ([`Restart`]: the storage crashes), and `faults_and_restart` for a harness that
+//!   has both of the latter ([`FaultsAndRestart`]).
 //!
 //! In the tests of a backend, with this crate as a dev-dependency:
 //!
@@ -29,8 +30,8 @@
 //! # }
 //! ```
 //!
-//! Where tests are not functions, the cases are lists: [`CONTRACT`], [`TAMPER`], [`FAULTS`] and
-//! [`RESTART`].
+//! Where tests are not functions, the cases are lists: [`CONTRACT`], [`TAMPER`], [`FAULTS`],
+//! [`RESTART`] and [`FAULTS_AND_RESTART`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -67,8 +68,8 @@ pub use bench::bench;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub use criterion as __criterion;
-pub use harness::{Fault, Faults, Harness, Operation, Restart, Tamper};
-pub use list::{CONTRACT, FAULTS, RESTART, TAMPER};
+pub use harness::{Checks, Fault, Faults, FaultsAndRestart, Harness, Operation, Restart, Tamper};
+pub use list::{CONTRACT, FAULTS, FAULTS_AND_RESTART, RESTART, TAMPER};
 #[doc(hidden)]
 pub use run::run;
 pub use run::{Case, Failure, TIME_LIMIT};

@@ -1,6 +1,6 @@
 //! The list of all cases, by group: the only one.
 
-use crate::{Case, Faults, Harness, Restart, Tamper, cases};
+use crate::{Case, Faults, FaultsAndRestart, Harness, Restart, Tamper, cases};
 
 /// Calls the macro `$callback` with the tokens given, the trait that the group's cases need, and
 /// the cases, by module.
@@ -29,6 +29,10 @@ macro_rules! __cases_of {
                 write_after_close_is_invalid_input,
                 write_after_abort_fails,
                 writers_outlive_their_service,
+                one_write_of_twenty_mebibytes,
+                many_chunks_round_trip,
+                repetitive_data_round_trips,
+                data_that_looks_compressed_round_trips,
             }
             reader {
                 absent_is_none_everywhere,
@@ -51,6 +55,7 @@ macro_rules! __cases_of {
                 seeks_within_what_was_read,
                 readers_outlive_their_service,
                 ranges_outlive_their_reader,
+                pieces_are_never_empty,
             }
             storage {
                 closed_blobs_survive_reopening,
@@ -58,6 +63,8 @@ macro_rules! __cases_of {
                 blobs_are_seen_by_other_services,
                 deduplication_is_invisible,
                 storing_again_changes_nothing,
+                opening_leaves_the_work_of_others_alone,
+                beginnings_of_a_blob_are_absent,
             }
             concurrency {
                 same_blob_by_two_writers,
@@ -72,6 +79,8 @@ macro_rules! __cases_of {
                 idle_readers_hold_nobody_up,
                 abandoned_readers_hold_nobody_up,
                 readers_during_writes,
+                an_aborted_twin_takes_nothing_along,
+                a_dropped_twin_takes_nothing_along,
             }
             cancellation {
                 dropped_questions_leave_the_service_usable,
@@ -84,6 +93,7 @@ macro_rules! __cases_of {
                 dropped_read_loses_no_byte,
                 dropped_range_leaves_the_reader_usable,
                 dropped_range_leaves_its_twin_alone,
+                dropped_puts_leave_a_present_blob_whole,
             }
             model {
                 random_operations,
@@ -104,6 +114,10 @@ macro_rules! __cases_of {
                 records_of_garbage,
                 damage_stays_where_it_is,
                 undone_damage_is_gone,
+                storing_again_heals,
+                what_was_verified_is_verified_again,
+                records_stored_as_blobs_round_trip,
+                abort_leaves_no_work_behind,
             }
         }
     };
@@ -120,6 +134,11 @@ macro_rules! __cases_of {
                 lasting_failures_reach_every_writer,
                 one_failure_among_many_writers,
                 one_failure_among_writers_of_one_blob,
+                changes_done_but_reported_failed,
+                failed_writes_of_a_long_blob_reach_close,
+                failed_writes_leave_a_present_blob_whole,
+                a_failed_fetch_ends_every_reader,
+                a_failed_twin_takes_nothing_along,
             }
         }
     };
@@ -132,12 +151,24 @@ macro_rules! __cases_of {
                 unclosed_blobs_do_not_survive,
                 interrupted_blobs_are_whole_or_absent,
                 interrupted_blobs_can_be_stored_again,
+                blobs_stored_over_remains_survive,
+            }
+        }
+    };
+    (faults_and_restart, $callback:path, $($tokens:tt)*) => {
+        $callback! {
+            ($($tokens)*)
+            FaultsAndRestart,
+            faults_and_restart {
+                what_is_acknowledged_despite_failures_survives,
+                what_is_stored_after_a_failure_survives,
             }
         }
     };
     ($other:ident, $($tokens:tt)*) => {
         compile_error!(concat!(
-            "there is no group `", stringify!($other), "`; there are `tamper`, `faults` and `restart`"
+            "there is no group `", stringify!($other), "`; there are `tamper`, `faults`, `restart` \
+             and `faults_and_restart`"
         ));
     };
 }
@@ -240,4 +271,9 @@ __cases_of! {
     restart, list,
     /// The cases of the group `restart`: the storage crashes.
     RESTART
+}
+__cases_of! {
+    faults_and_restart, list,
+    /// The cases of the group `faults_and_restart`: operations fail, and the storage crashes.
+    FAULTS_AND_RESTART
 }

@@ -21,7 +21,9 @@ mod wrappers;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use castore_testsuite::{CONTRACT, Case, FAULTS, Failure, RESTART, Restart, TAMPER, TIME_LIMIT};
+use castore_testsuite::{
+    CONTRACT, Case, FAULTS, FAULTS_AND_RESTART, Failure, RESTART, Restart, TAMPER, TIME_LIMIT,
+};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::backend::{Backend, Missing};
@@ -111,7 +113,12 @@ fn restarts<B: Backend>(name: &str, make: impl Make<B>) -> Vec<Trial> {
         let name = format!("{name}::{}", case.name());
         trial(name, make.clone(), Wrapper::None, |h| case.run(h, TIME_LIMIT))
     };
-    RESTART.iter().map(trial).collect()
+    let mut trials: Vec<Trial> = RESTART.iter().map(trial).collect();
+    for case in FAULTS_AND_RESTART {
+        let name = format!("{name}::{}", case.name());
+        trials.push(trial_of(name, make.clone(), Wrapper::Failing, |h| case.run(h, TIME_LIMIT)));
+    }
+    trials
 }
 
 fn trial<B: Backend>(

@@ -37,23 +37,38 @@ impl Faulty {
         self.lock().take().is_some_and(|set| set.struck)
     }
 
-    fn check(&self, operation: Operation) -> Result<()> {
+    /// What becomes of the next operation of this kind.
+    fn next(&self, operation: Operation) -> Fate {
         let mut set = self.lock();
         let Some(set) = set.as_mut().filter(|set| set.fault.operation == operation) else {
-            return Ok(());
+            return Fate::Succeeds;
         };
         let number = set.seen;
         set.seen += 1;
         if number == set.fault.after || (set.fault.lasting && number > set.fault.after) {
             set.struck = true;
-            return Err(Error::Generic { store: "Unreliable", source: "it was told to".into() });
+            return if set.fault.done { Fate::LosesItsAnswer } else { Fate::Fails };
         }
-        Ok(())
+        Fate::Succeeds
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Set>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What becomes of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Succeeds,
+    /// Without effect.
+    Fails,
+    /// It is done, and reported failed.
+    LosesItsAnswer,
+}
+
+fn told_to() -> Error {
+    Error::Generic { store: "Unreliable", source: "it was told to".into() }
 }
 
 /// A store of which every request waits, and some fail, before it reaches it.
@@ -77,11 +92,24 @@ impl Unreliable {
         Unreliable { inner, delay: Duration::ZERO, faulty }
     }
 
-    async fn begin(&self, operation: Operation) -> Result<()> {
+    async fn begin(&self, operation: Operation) -> Result<Fate> {
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }
-        self.faulty.check(operation)
+        match self.faulty.next(operation) {
+            Fate::Fails => Err(told_to()),
+            fate => Ok(fate),
+        }
+    }
+
+    /// Makes a change, as far as the fault lets it.
+    async fn change<T>(&self, change: impl Future<Output = Result<T>>) -> Result<T> {
+        let fate = self.begin(Operation::Write).await?;
+        let changed = change.await?;
+        match fate {
+            Fate::LosesItsAnswer => Err(told_to()),
+            _ => Ok(changed),
+        }
     }
 
     fn listing(
@@ -91,7 +119,7 @@ impl Unreliable {
         let this = self.clone();
         let list = async move {
             match this.begin(Operation::Read).await {
-                Ok(()) => list(&*this.inner),
+                Ok(_) => list(&*this.inner),
                 Err(error) => stream::iter([Err(error)]).boxed(),
             }
         };
@@ -108,8 +136,7 @@ impl ObjectStore for Unreliable {
         payload: PutPayload,
         opts: PutOptions,
     ) -> Result<PutResult> {
-        self.begin(Operation::Write).await?;
-        self.inner.put_opts(location, payload, opts).await
+        self.change(self.inner.put_opts(location, payload, opts)).await
     }
 
     async fn put_multipart_opts(
@@ -117,8 +144,7 @@ impl ObjectStore for Unreliable {
         location: &Path,
         opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.begin(Operation::Write).await?;
-        self.inner.put_multipart_opts(location, opts).await
+        self.change(self.inner.put_multipart_opts(location, opts)).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -140,8 +166,7 @@ impl ObjectStore for Unreliable {
             let this = this.clone();
             async move {
                 let location = location?;
-                this.begin(Operation::Write).await?;
-                this.inner.delete(&location).await?;
+                this.change(this.inner.delete(&location)).await?;
                 Ok(location)
             }
         };
@@ -168,13 +193,11 @@ impl ObjectStore for Unreliable {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.begin(Operation::Write).await?;
-        self.inner.copy_opts(from, to, options).await
+        self.change(self.inner.copy_opts(from, to, options)).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.begin(Operation::Write).await?;
-        self.inner.rename_opts(from, to, options).await
+        self.change(self.inner.rename_opts(from, to, options)).await
     }
 }
 

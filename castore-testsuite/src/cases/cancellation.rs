@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use super::{
     difference, expect_absent, expect_blob, expect_range, expect_usable, open, poll_times, put,
+    try_put,
 };
 use crate::Harness;
 use crate::data::random;
@@ -272,6 +273,25 @@ pub async fn dropped_range_leaves_its_twin_alone(harness: Arc<dyn Harness>) {
         assert!(read == data, "its twin was dropped: {}", difference(&read, &data));
         if begun.is_some() {
             break;
+        }
+    }
+}
+
+/// A put of a blob that is there already may be given up at any point: the blob stays whole all the
+/// time.
+pub async fn dropped_puts_leave_a_present_blob_whole(harness: Arc<dyn Harness>) {
+    for size in [1000, 1_300_000] {
+        let data = random("present", size);
+        put(&harness.open().await, &data).await;
+        for polls in 0..MOST_POLLS {
+            let service = harness.open().await;
+            let stored = give_up_after(polls, try_put(&service, &data)).await;
+            let what = format!("storing it again was given up after {polls} steps");
+            expect_blob(&harness.open().await, &data, &what).await;
+            if let Some(stored) = stored {
+                stored.expect("storing it again");
+                break;
+            }
         }
     }
 }

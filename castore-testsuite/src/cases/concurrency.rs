@@ -270,3 +270,38 @@ pub async fn readers_during_writes(harness: Arc<dyn Harness>) {
     }
     writes.await.expect("storing while others read");
 }
+
+/// Of two writers of the same bytes one ends in another way than by `close`; the other one closes,
+/// and its blob is whole.
+async fn one_of_twins(harness: &dyn Harness, aborts: bool) {
+    for size in [1000, 1_500_000] {
+        for flushed in [false, true] {
+            let service = harness.open().await;
+            let data = random(&format!("twins of {size}, aborts {aborts} {flushed}"), size);
+            let mut first = service.open_write().await.expect("open_write");
+            let mut second = service.open_write().await.expect("open_write");
+            for writer in [&mut first, &mut second] {
+                writer.write_bytes(data.clone()).await.expect("write_bytes");
+                if flushed {
+                    writer.flush().await.expect("flush");
+                }
+            }
+            match aborts {
+                true => first.abort().await,
+                false => drop(first),
+            }
+            assert_eq!(second.close().await.expect("close"), Digest::of(&data));
+            expect_blob(&harness.open().await, &data, "its twin ended in another way").await;
+        }
+    }
+}
+
+/// A writer that is aborted takes nothing along that another one of the same bytes relies on.
+pub async fn an_aborted_twin_takes_nothing_along(harness: Arc<dyn Harness>) {
+    one_of_twins(&*harness, true).await;
+}
+
+/// A writer that is dropped takes nothing along that another one of the same bytes relies on.
+pub async fn a_dropped_twin_takes_nothing_along(harness: Arc<dyn Harness>) {
+    one_of_twins(&*harness, false).await;
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use castore_core::{BlobService, Digest, Error, ErrorKind};
 use futures_util::future::join_all;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{difference, expect_absent, expect_blob, open, put, try_put};
 use crate::data::random;
@@ -59,46 +59,50 @@ async fn is_whole(service: &dyn BlobService, data: &Bytes, what: &str) -> bool {
     has
 }
 
-/// Stores blobs while each of the operations that takes fails in turn; returns how many there were.
-async fn fail_each(harness: &dyn Faults, operation: Operation) -> usize {
-    let mut failed = 0;
-    for size in SIZES {
-        for after in 0..MOST_OPERATIONS {
-            let what = format!("{operation:?} {after} failed while {size} bytes were stored");
-            let data = random(&what, size);
-            let service = harness.open().await;
-            harness.fail(Fault { operation, after, lasting: false }).await;
-            let result = try_put(&service, &data).await;
-            let struck = harness.heal().await;
-            assert!(struck || result.is_ok(), "nothing failed, but close did: {what}");
-            expect_result(harness, &service, &data, &result, &what).await;
-            if !struck {
-                break;
-            }
-            failed += 1;
+/// Stores blobs of `size` bytes while each of the operations that takes fails in turn, without
+/// effect or with it; returns how many there were.
+async fn fail_each(harness: &dyn Faults, operation: Operation, size: usize, done: bool) -> usize {
+    for after in 0..MOST_OPERATIONS {
+        let effect = if done { "done, but reported failed" } else { "failed" };
+        let what = format!("{operation:?} {after} was {effect} while {size} bytes were stored");
+        let data = random(&what, size);
+        let service = harness.open().await;
+        harness.fail(Fault { operation, after, lasting: false, done }).await;
+        let result = try_put(&service, &data).await;
+        let struck = harness.heal().await;
+        assert!(struck || result.is_ok(), "nothing failed, but close did: {what}");
+        expect_result(harness, &service, &data, &result, &what).await;
+        if !struck {
+            return after;
         }
     }
-    failed
+    MOST_OPERATIONS
 }
 
 /// A failed change of the storage fails the writer, or was made good; the blob is stored by another
 /// try.
 pub async fn failed_writes_reach_close(harness: Arc<dyn Faults>) {
-    let failed = fail_each(&*harness, Operation::Write).await;
-    assert!(failed >= SIZES.len(), "blobs are stored, and the harness made no change fail");
+    for size in SIZES {
+        let failed = fail_each(&*harness, Operation::Write, size, false).await;
+        assert!(failed > 0, "a blob is stored, and the harness made no change fail");
+    }
 }
 
 /// A failed look at the storage fails the writer, or was made good; the blob is stored by another
 /// try.
 pub async fn failed_reads_reach_close(harness: Arc<dyn Faults>) {
-    fail_each(&*harness, Operation::Read).await;
+    for size in SIZES {
+        fail_each(&*harness, Operation::Read, size, false).await;
+    }
     // What is stored already is looked at more.
     for after in 0..MOST_OPERATIONS {
         let what = format!("look {after} failed while a known blob was stored again");
         let data = random("known", SIZES[1]);
         put(&harness.open().await, &data).await;
         let service = harness.open().await;
-        harness.fail(Fault { operation: Operation::Read, after, lasting: false }).await;
+        harness
+            .fail(Fault { operation: Operation::Read, after, lasting: false, done: false })
+            .await;
         let result = try_put(&service, &data).await;
         let struck = harness.heal().await;
         match result {
@@ -121,7 +125,9 @@ pub async fn close_again_returns_the_same_error(harness: Arc<dyn Faults>) {
     for size in SIZES {
         let data = random("close again", size);
         let mut writer = service.open_write().await.expect("open_write");
-        harness.fail(Fault { operation: Operation::Write, after: 0, lasting: true }).await;
+        harness
+            .fail(Fault { operation: Operation::Write, after: 0, lasting: true, done: false })
+            .await;
         let first = match writer.write_bytes(data.clone()).await {
             Ok(()) => writer.close().await.expect_err("close, as every change fails"),
             Err(error) => error,
@@ -140,26 +146,47 @@ pub async fn close_again_returns_the_same_error(harness: Arc<dyn Faults>) {
     }
 }
 
-/// A question that cannot be answered is an error, not `false` and not `None`.
+/// A question that cannot be answered is an error, not `false` and not `None`, whichever of the
+/// looks that it takes fails.
 pub async fn failed_questions_are_errors(harness: Arc<dyn Faults>) {
     for size in SIZES {
         let data = random("questions", size);
         let digest = put(&harness.open().await, &data).await;
         for question in ["has", "chunks", "open_read"] {
-            let service = harness.open().await;
-            harness.fail(Fault { operation: Operation::Read, after: 0, lasting: true }).await;
-            let answer = match question {
-                "has" => service.has(&digest).await,
-                "chunks" => service.chunks(&digest).await.map(|index| index.is_some()),
-                _ => service.open_read(&digest).await.map(|reader| reader.is_some()),
-            };
-            harness.heal().await;
-            match answer {
-                Ok(there) => assert!(there, "{question}: the blob is said to be absent"),
-                Err(error) => expect_failure(&error, question),
+            for lasting in [false, true] {
+                for after in 0..MOST_OPERATIONS {
+                    let service = harness.open().await;
+                    let operation = Operation::Read;
+                    harness.fail(Fault { operation, after, lasting, done: false }).await;
+                    let answer = ask(&service, question, &digest).await;
+                    let struck = harness.heal().await;
+                    match answer {
+                        Ok(there) => {
+                            let what = format!("look {after} failed, lasting: {lasting}");
+                            assert!(there, "{question}: the blob is said to be absent: {what}");
+                        }
+                        Err(error) => expect_failure(&error, question),
+                    }
+                    for question in ["has", "chunks", "open_read"] {
+                        let there = ask(&service, question, &digest).await.expect(question);
+                        assert!(there, "{question}: false, although the storage works again");
+                    }
+                    if !struck {
+                        break;
+                    }
+                }
             }
-            expect_blob(&service, &data, "the storage works again").await;
+            expect_blob(&harness.open().await, &data, "the storage works again").await;
         }
+    }
+}
+
+/// Whether the blob is there, by one of three ways to ask.
+async fn ask(service: &dyn BlobService, question: &str, digest: &Digest) -> Result<bool, Error> {
+    match question {
+        "has" => service.has(digest).await,
+        "chunks" => service.chunks(digest).await.map(|index| index.is_some()),
+        _ => service.open_read(digest).await.map(|reader| reader.is_some()),
     }
 }
 
@@ -172,7 +199,9 @@ pub async fn failed_reads_are_errors(harness: Arc<dyn Faults>) {
         for after in 0..MOST_OPERATIONS {
             let what = format!("read {after} of {size} bytes failed");
             let service = harness.open().await;
-            harness.fail(Fault { operation: Operation::Read, after, lasting: false }).await;
+            harness
+                .fail(Fault { operation: Operation::Read, after, lasting: false, done: false })
+                .await;
             let opened = service.open_read(&digest).await;
             let mut read = Vec::new();
             let result = match opened {
@@ -213,7 +242,7 @@ fn blobs(name: &str, count: usize) -> Vec<Bytes> {
 pub async fn lasting_failures_reach_every_writer(harness: Arc<dyn Faults>) {
     let service = harness.open().await;
     let blobs = blobs("lasting", 16);
-    harness.fail(Fault { operation: Operation::Write, after: 0, lasting: true }).await;
+    harness.fail(Fault { operation: Operation::Write, after: 0, lasting: true, done: false }).await;
     let results = join_all(blobs.iter().map(|blob| try_put(&service, blob))).await;
     assert!(harness.heal().await, "blobs were stored, and the harness made no change fail");
     for (blob, result) in blobs.iter().zip(&results) {
@@ -227,7 +256,9 @@ pub async fn one_failure_among_many_writers(harness: Arc<dyn Faults>) {
     for after in [0, 1, 5, 12] {
         let service = harness.open().await;
         let blobs = blobs(&format!("among many {after}"), 8);
-        harness.fail(Fault { operation: Operation::Write, after, lasting: false }).await;
+        harness
+            .fail(Fault { operation: Operation::Write, after, lasting: false, done: false })
+            .await;
         let results = join_all(blobs.iter().map(|blob| try_put(&service, blob))).await;
         harness.heal().await;
         for (blob, result) in blobs.iter().zip(&results) {
@@ -244,7 +275,9 @@ pub async fn one_failure_among_writers_of_one_blob(harness: Arc<dyn Faults>) {
             let what = format!("change {after} failed while {size} bytes were stored twice");
             let data = random(&what, size);
             let service = harness.open().await;
-            harness.fail(Fault { operation: Operation::Write, after, lasting: false }).await;
+            harness
+                .fail(Fault { operation: Operation::Write, after, lasting: false, done: false })
+                .await;
             let results = tokio::join!(try_put(&service, &data), try_put(&service, &data));
             let struck = harness.heal().await;
             for result in [&results.0, &results.1] {
@@ -257,5 +290,100 @@ pub async fn one_failure_among_writers_of_one_blob(harness: Arc<dyn Faults>) {
                 break;
             }
         }
+    }
+}
+
+/// A change that is done and reported failed fails the writer, or is made good; either way the blob
+/// is absent or whole, and is stored by another try.
+pub async fn changes_done_but_reported_failed(harness: Arc<dyn Faults>) {
+    for size in SIZES {
+        fail_each(&*harness, Operation::Write, size, true).await;
+    }
+}
+
+/// A failed change late in a long blob is told as well as an early one.
+pub async fn failed_writes_of_a_long_blob_reach_close(harness: Arc<dyn Faults>) {
+    let failed = fail_each(&*harness, Operation::Write, 5_300_000, false).await;
+    assert!(failed > 10, "a blob of many chunks takes {failed} changes only");
+}
+
+/// A blob that is there stays whole while it is stored again and a change fails.
+pub async fn failed_writes_leave_a_present_blob_whole(harness: Arc<dyn Faults>) {
+    for size in SIZES {
+        let data = random("present", size);
+        put(&harness.open().await, &data).await;
+        for done in [false, true] {
+            for after in 0..MOST_OPERATIONS {
+                let service = harness.open().await;
+                let operation = Operation::Write;
+                harness.fail(Fault { operation, after, lasting: true, done }).await;
+                let result = try_put(&service, &data).await;
+                let struck = harness.heal().await;
+                let what = format!("change {after} failed while it was stored again");
+                match result {
+                    Ok(digest) => assert_eq!(digest, Digest::of(&data), "{what}"),
+                    Err(error) => expect_failure(&error, &what),
+                }
+                expect_blob(&harness.open().await, &data, &what).await;
+                if !struck {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Of four readers of one blob that may share what they fetch, each ends when a fetch fails.
+pub async fn a_failed_fetch_ends_every_reader(harness: Arc<dyn Faults>) {
+    let data = random("shared fetches", SIZES[1]);
+    let digest = put(&harness.open().await, &data).await;
+    for after in 0..MOST_OPERATIONS {
+        let service = harness.open().await;
+        let what = format!("read {after} of all failed");
+        let mut readers = Vec::new();
+        for _ in 0..4 {
+            readers.push(open(&service, &digest).await);
+        }
+        harness
+            .fail(Fault { operation: Operation::Read, after, lasting: false, done: false })
+            .await;
+        let reads = readers.iter_mut().map(|reader| async {
+            let mut read = Vec::new();
+            let result = reader.read_to_end(&mut read).await;
+            (read, result.map_err(|error| error.downcast::<Error>().expect("castore's own error")))
+        });
+        let ended = join_all(reads).await;
+        let struck = harness.heal().await;
+        for (read, result) in ended {
+            assert!(data.starts_with(&read), "{}: {what}", difference(&read, &data));
+            match result {
+                Ok(_) => assert!(read == data, "{}: {what}", difference(&read, &data)),
+                Err(error) => expect_failure(&error, &what),
+            }
+        }
+        expect_blob(&service, &data, &format!("after {what}")).await;
+        if !struck {
+            break;
+        }
+    }
+}
+
+/// A writer that fails takes nothing along that another one of the same bytes relies on.
+pub async fn a_failed_twin_takes_nothing_along(harness: Arc<dyn Faults>) {
+    for size in SIZES {
+        let data = random("a failed twin", size);
+        let service = harness.open().await;
+        let mut twin = service.open_write().await.expect("open_write");
+        twin.write_bytes(data.clone()).await.expect("write_bytes");
+        twin.flush().await.expect("flush");
+        // The other one gets as far as its last change, or a few before.
+        for after in 0..8 {
+            let operation = Operation::Write;
+            harness.fail(Fault { operation, after, lasting: true, done: false }).await;
+            let _ = try_put(&service, &data).await;
+            harness.heal().await;
+        }
+        assert_eq!(twin.close().await.expect("close"), Digest::of(&data));
+        expect_blob(&harness.open().await, &data, "other writers of it have failed").await;
     }
 }

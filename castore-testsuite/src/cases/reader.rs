@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use castore_core::{BlobIndex, BlobReader, BlobService, Digest, ErrorKind};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::{difference, expect_absent, expect_blob, expect_range, open, put};
@@ -307,4 +307,21 @@ pub async fn ranges_outlive_their_reader(harness: Arc<dyn Harness>) {
     assert!(read == data, "begun before: {}", difference(&read, &data));
     let read = unread.try_collect::<Vec<Bytes>>().await.expect("read_range").concat();
     assert!(read == data[1..1_000_000], "begun after: {}", difference(&read, &data[1..1_000_000]));
+}
+
+/// A range comes in pieces that hold at least a byte each.
+pub async fn pieces_are_never_empty(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    for size in [1, 1000, 1_300_000] {
+        let digest = put(&service, &random("pieces", size)).await;
+        let reader = open(&service, &digest).await;
+        let size = size as u64;
+        for range in [0..size, size / 3..size, size - 1..size] {
+            let mut pieces = reader.read_range(range.clone());
+            while let Some(piece) = pieces.next().await {
+                let piece = piece.unwrap_or_else(|error| panic!("range {range:?}: {error}"));
+                assert!(!piece.is_empty(), "range {range:?} has an empty piece");
+            }
+        }
+    }
 }

@@ -1,11 +1,12 @@
 //! What the storage promises, from one service to the next.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use castore_core::Digest;
 use tokio::io::AsyncWriteExt;
 
-use super::{expect_absent, expect_blob, put};
+use super::{expect_absent, expect_blob, expect_usable, poll_times, put, try_put};
 use crate::Harness;
 use crate::data::random;
 
@@ -78,3 +79,52 @@ pub async fn storing_again_changes_nothing(harness: Arc<dyn Harness>) {
         expect_blob(&service, &data, "after an attempt was aborted").await;
     }
 }
+
+/// Opening a service leaves the work of others alone: a writer whose blob is half stored ends well.
+pub async fn opening_leaves_the_work_of_others_alone(harness: Arc<dyn Harness>) {
+    for polls in [1, 2, 4, 7, 12, 20, 40] {
+        let data = random(&format!("half stored {polls}"), 2 << 20);
+        let service = harness.open().await;
+        let closed = {
+            let mut put = pin!(try_put(&service, &data));
+            let before = poll_times(put.as_mut(), polls).await;
+            let other = harness.open().await;
+            expect_usable(&other, &format!("another service, opened after {polls} steps")).await;
+            match before {
+                Some(closed) => closed,
+                None => put.await,
+            }
+        };
+        assert_eq!(closed.expect("storing a blob"), Digest::of(&data));
+        expect_blob(&harness.open().await, &data, "others were opened while it was stored").await;
+    }
+}
+
+/// The beginnings of a blob, up to the end of each chunk, are not blobs, neither while the blob is
+/// being written nor afterwards.
+pub async fn beginnings_of_a_blob_are_absent(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("beginnings", 2 << 20);
+    let digest = put(&service, &data).await;
+    let index = service.chunks(&digest).await.expect("chunks").expect("the blob is absent");
+    let ends: Vec<usize> = (0..index.len())
+        .filter_map(|number| index.chunk_range(number))
+        .map(|range| range.end as usize)
+        .filter(|end| *end < data.len())
+        .collect();
+    // With another beginning, so that nothing of the blob is there yet.
+    let other = [b"x", &data[..]].concat();
+    let mut writer = service.open_write().await.expect("open_write");
+    writer.write_all(&other).await.expect("write_all");
+    writer.flush().await.expect("flush");
+    for length in ends.iter().copied().chain([CHUNK_OF_SOME, 1 << 20]) {
+        for (blob, when) in [(&data[..], "the blob is closed"), (&other, "the blob is written")] {
+            let what = format!("the first {length} bytes, while {when}");
+            expect_absent(&service, &Digest::of(&blob[..length]), &what).await;
+        }
+    }
+    writer.abort().await;
+}
+
+/// A size of chunks that simple backends use, in bytes.
+const CHUNK_OF_SOME: usize = 192 * 1024;

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use castore_core::{BlobIndex, BlobService, Digest, Error, ErrorKind};
 use futures_util::StreamExt;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{difference, expect_blob, put};
-use crate::Tamper;
+use super::{difference, expect_blob, open, put, try_put};
 use crate::data::random;
+use crate::{Checks, Tamper};
 
 /// A blob as it was before any damage.
 struct Original {
@@ -103,8 +103,10 @@ async fn expect(harness: &dyn Tamper, original: &Original, outcome: Outcome, wha
         Err(error) => {
             let error = error.downcast::<Error>();
             expect_corrupt(&error.unwrap_or_else(|error| panic!("{error}: {what}")), what);
-            let again = reader.read(&mut [0; 100]).await;
-            assert!(again.is_err(), "a read after the failed one gives more: {what}");
+            let all = reader.size();
+            assert!((read.len() as u64) < all, "all bytes came before the error: {what}");
+            let again = reader.read(&mut [0; 1]).await;
+            assert!(again.is_err(), "a read after an error goes on as if nothing was: {what}");
         }
     }
 
@@ -292,3 +294,129 @@ pub async fn undone_damage_is_gone(harness: Arc<dyn Tamper>) {
         expect_blob(&service, &original.data, "the damage was undone").await;
     }
 }
+
+/// A blob that is stored over its own damage can be read, if the writer says that it is stored.
+///
+/// A record that is gone or empty is noticed by every service that is opened after the damage.
+/// Other damage is, where the service verifies what it reuses, and a service that has stored the
+/// blob itself notices where it does not trust its own memory: [`Tamper::checks`] says which.
+pub async fn storing_again_heals(harness: Arc<dyn Tamper>) {
+    let harness = &*harness;
+    let checks = harness.checks();
+    let first = harness.open().await;
+    for size in [1000, 1_300_000] {
+        let data = random(&format!("healed {size}"), size);
+        let before = harness.records().await;
+        put(&first, &data).await;
+        let records = harness.records().await;
+        let own: Records =
+            records.into_iter().filter(|(name, _)| !before.contains_key(name)).collect();
+        assert!(!own.is_empty(), "a blob is stored, and the harness shows no new record");
+        for (record, bytes) in some(&own) {
+            let len = bytes.len();
+            let visible = [("removed", None), ("emptied", Some(Bytes::new()))];
+            let hidden = [
+                ("flipped a bit in", changed(bytes, |bytes| bytes[len / 2] ^= 1)),
+                ("cut to half", Some(bytes.slice(..len / 2))),
+                ("replaced by random bytes", Some(random("garbage", len))),
+                ("replaced by other bytes", Some(random("garbage", len + 1000))),
+            ];
+            let hidden = hidden.into_iter().filter(|_| checks == Checks::Everything);
+            for (how, damaged) in visible.into_iter().chain(hidden) {
+                let what = format!("{record} was {how}, and the blob of {size} bytes stored again");
+                harness.replace(record, damaged.clone()).await;
+                heal(harness, &harness.open().await, &data, &what).await;
+                if checks == Checks::Everything {
+                    harness.replace(record, damaged).await;
+                    heal(harness, &first, &data, &format!("{what} by who stored it first")).await;
+                }
+            }
+        }
+    }
+}
+
+/// Stores the blob again; what was acknowledged is read by a service that remembers nothing.
+async fn heal(harness: &dyn Tamper, service: &dyn BlobService, data: &Bytes, what: &str) {
+    let stored = try_put(service, data).await;
+    let digest = stored.unwrap_or_else(|error| panic!("it cannot be stored: {error}: {what}"));
+    assert_eq!(digest, Digest::of(data), "{what}");
+    expect_blob(&harness.open().await, data, what).await;
+}
+
+/// Bytes that were verified once are verified again: a service and a reader that have read a blob
+/// before the damage give right bytes afterwards, or `Corrupt`.
+pub async fn what_was_verified_is_verified_again(harness: Arc<dyn Tamper>) {
+    let service = harness.open().await;
+    let original = store(&service, random("verified before", 1_300_000)).await;
+    let Original { data, .. } = &original;
+    let digest = Digest::of(data);
+    expect_blob(&service, data, "before the damage").await;
+    let reader = open(&service, &digest).await;
+    let records = harness.records().await;
+    for (record, bytes) in some(&records) {
+        harness.replace(record, changed(bytes, |bytes| bytes.reverse())).await;
+        let what = format!("{record} was reversed after it was read");
+        for reader in [Some(&reader), open_damaged(&service, &digest, &what).await.as_ref()] {
+            let Some(reader) = reader else { continue };
+            let mut read = Vec::new();
+            let mut pieces = reader.read_range(0..reader.size());
+            while let Some(piece) = pieces.next().await {
+                match piece {
+                    Ok(piece) => read.extend_from_slice(&piece),
+                    Err(error) => expect_corrupt(&error, &what),
+                }
+            }
+            assert!(data.starts_with(&read), "{}: {what}", difference(&read, data));
+        }
+        harness.replace(record, Some(bytes.clone())).await;
+    }
+}
+
+async fn open_damaged(
+    service: &dyn BlobService,
+    digest: &Digest,
+    what: &str,
+) -> Option<castore_core::BlobReader> {
+    match service.open_read(digest).await {
+        Ok(reader) => reader,
+        Err(error) => {
+            expect_corrupt(&error, what);
+            None
+        }
+    }
+}
+
+/// The bytes of a record, stored as a blob, are a blob like any other.
+pub async fn records_stored_as_blobs_round_trip(harness: Arc<dyn Tamper>) {
+    let (originals, records) = stored(&*harness, "to be stored").await;
+    let service = harness.open().await;
+    for (record, bytes) in some(&records) {
+        put(&service, bytes).await;
+        expect_blob(&service, bytes, &format!("the bytes of {record}, as a blob")).await;
+    }
+    for original in &originals {
+        expect_blob(&service, &original.data, "its records were stored as blobs").await;
+    }
+}
+
+/// When `abort` returns, its writer's work has ended: no record changes afterwards.
+pub async fn abort_leaves_no_work_behind(harness: Arc<dyn Tamper>) {
+    let service = harness.open().await;
+    for (number, flushed) in [false, true, false, true].into_iter().enumerate() {
+        let data = random(&format!("aborted {number}"), 3 << 20);
+        let mut writer = service.open_write().await.expect("open_write");
+        writer.write_bytes(data).await.expect("write_bytes");
+        if flushed {
+            writer.flush().await.expect("flush");
+        }
+        writer.abort().await;
+        let names = |records: Records| records.into_keys().collect::<Vec<_>>();
+        let before = names(harness.records().await);
+        tokio::time::sleep(LATER).await;
+        let after = names(harness.records().await);
+        assert_eq!(before, after, "records have changed after abort returned");
+    }
+}
+
+/// How long work that was left behind by an `abort` is given to show itself.
+const LATER: std::time::Duration = std::time::Duration::from_millis(30);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use castore_core::{Digest, ErrorKind};
 use tokio::io::AsyncWriteExt;
 
-use super::{expect_absent, expect_blob, put, write_split};
+use super::{expect_absent, expect_blob, expect_range, open, put, write_split};
 use crate::Harness;
 use crate::data::{interesting_sizes, random};
 
@@ -204,5 +204,81 @@ pub async fn writers_outlive_their_service(harness: Arc<dyn Harness>) {
         writer.write_all(&data).await.expect("write_all");
         assert_eq!(writer.close().await.expect("close"), Digest::of(&data));
         expect_blob(&harness.open().await, &data, "closed without its service").await;
+    }
+}
+
+/// One write of 20 MiB is one blob.
+pub async fn one_write_of_twenty_mebibytes(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("twenty mebibytes", 20 << 20);
+    put(&service, &data).await;
+    expect_blob(&harness.open().await, &data, "written in one piece").await;
+}
+
+/// A blob of more chunks than fit into a byte comes back whole, and so does its index.
+pub async fn many_chunks_round_trip(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    // 306 chunks of 256 KiB, and more of smaller ones.
+    let data = random("many chunks", 80_300_001);
+    let digest = put(&service, &data).await;
+    let index = service.chunks(&digest).await.expect("chunks").expect("the blob is absent");
+    assert_eq!(index.size(), data.len() as u64, "the chunks' sizes do not sum to the blob's");
+    let reader = open(&service, &digest).await;
+    let len = data.len() as u64;
+    for start in [0, len / 5, len / 2, len - 3_000_000] {
+        expect_range(&reader, &data, start..start + 2_000_000).await;
+    }
+    expect_blob(&service, &data, "of many chunks").await;
+}
+
+/// Data that repeats itself comes back whole: the same chunk follows itself, or comes back after
+/// others.
+pub async fn repetitive_data_round_trips(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let period = |length: usize, of: usize| {
+        let one = random(&format!("a period of {length}"), length);
+        one.iter().copied().cycle().take(of).collect::<Bytes>()
+    };
+    let mut blobs: Vec<Bytes> = Vec::new();
+    for byte in [0, 0xff] {
+        for len in [1000, 1 << 20, (2 << 20) + 1, 24 << 20] {
+            blobs.push(vec![byte; len].into());
+        }
+    }
+    for length in [1, 3, 4096, 100_000, 1_000_000] {
+        blobs.push(period(length, 3_500_000));
+    }
+    for blob in &blobs {
+        put(&service, blob).await;
+    }
+    for (number, blob) in blobs.iter().enumerate() {
+        expect_blob(&service, blob, &format!("repetitive blob {number}")).await;
+    }
+}
+
+/// Data that begins as compressed data does, or is compressed data, is data.
+pub async fn data_that_looks_compressed_round_trips(harness: Arc<dyn Harness>) {
+    const MAGICS: [(&str, &[u8]); 5] = [
+        ("zstd", &[0x28, 0xb5, 0x2f, 0xfd]),
+        ("gzip", &[0x1f, 0x8b, 0x08, 0x00]),
+        ("lz4", &[0x04, 0x22, 0x4d, 0x18]),
+        ("xz", &[0xfd, b'7', b'z', b'X', b'Z', 0x00]),
+        ("a skippable frame", &[0x50, 0x2a, 0x4d, 0x18, 0x04, 0x00, 0x00, 0x00]),
+    ];
+    let service = harness.open().await;
+    // "hello" in a frame of zstd, and a frame of nothing.
+    let frame =
+        [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x05, 0x29, 0x00, 0x00, 0x68, 0x65, 0x6c, 0x6c, 0x6f];
+    let empty = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x00, 0x01, 0x00, 0x00];
+    let mut blobs = vec![Bytes::copy_from_slice(&frame), Bytes::copy_from_slice(&empty)];
+    for (name, magic) in MAGICS {
+        blobs.push(Bytes::from_static(magic));
+        for len in [1000, 1_300_000] {
+            blobs.push([magic, &random(name, len)[..]].concat().into());
+        }
+    }
+    for (number, blob) in blobs.iter().enumerate() {
+        put(&service, blob).await;
+        expect_blob(&service, blob, &format!("compressed-looking blob {number}")).await;
     }
 }

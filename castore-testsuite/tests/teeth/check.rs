@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use castore_testsuite::{CONTRACT, FAULTS, Failure, RESTART, TAMPER, TIME_LIMIT};
+use castore_testsuite::{
+    CONTRACT, FAULTS, FAULTS_AND_RESTART, Failure, RESTART, TAMPER, TIME_LIMIT,
+};
 
 use crate::expected;
 use crate::flaw::Flaw;
@@ -33,7 +35,7 @@ fn jobs(flaw: Option<Flaw>) -> Vec<Job> {
             })*
         };
     }
-    add!(CONTRACT TAMPER FAULTS RESTART);
+    add!(CONTRACT TAMPER FAULTS RESTART FAULTS_AND_RESTART);
     jobs
 }
 
@@ -100,4 +102,16 @@ fn listed(failures: &BTreeMap<&str, String>) -> String {
         let _ = write!(list, "\n    {case}: {failure}");
         list
     })
+}
+
+/// Prints what fails for the flaws named in the environment.
+#[test]
+fn discover() {
+    let Ok(names) = std::env::var("FLAWS") else { return };
+    for flaw in Flaw::ALL {
+        if names.split(',').any(|name| name == format!("{flaw:?}")) {
+            let failures = failures(Some(*flaw), &BTreeSet::new());
+            eprintln!("FLAW {flaw:?}:{}", listed(&failures));
+        }
+    }
 }

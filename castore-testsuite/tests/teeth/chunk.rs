@@ -26,6 +26,9 @@ impl Blob {
 
     /// The bytes of a chunk, which is read as a part of the whole blob or of less.
     pub(crate) async fn read_chunk(&self, chunk: ChunkMeta, is_whole: bool) -> Result<Bytes> {
+        if self.is(Flaw::SharedFetchesHang) {
+            return self.share(chunk, is_whole).await;
+        }
         if self.is(Flaw::WaitsForDroppedReads) {
             loop {
                 let read = self.fetch_chunk(chunk, is_whole);
@@ -36,6 +39,23 @@ impl Blob {
         }
         let read = self.fetch_chunk(chunk, is_whole);
         self.store.locking(Flaw::DroppedReadKeepsTheLock, read).await
+    }
+
+    /// Fetches a chunk for all that want it at this time, for `SharedFetchesHang`: those that wait are
+    /// told only where that succeeds.
+    async fn share(&self, chunk: ChunkMeta, is_whole: bool) -> Result<Bytes> {
+        loop {
+            let mut fetched = None;
+            let fetch = async {
+                let result = self.fetch_chunk(chunk, is_whole).await;
+                let is_good = result.is_ok();
+                fetched = Some(result);
+                is_good
+            };
+            if self.store.once_if(chunk.digest, fetch).await {
+                return fetched.unwrap_or_else(|| unreachable!("it was fetched"));
+            }
+        }
     }
 
     async fn fetch_chunk(&self, chunk: ChunkMeta, is_whole: bool) -> Result<Bytes> {
@@ -56,6 +76,11 @@ impl Blob {
         }
 
         match self.store.fetch(&chunk_name(&digest)).await {
+            Ok(Some(bytes))
+                if self.is(Flaw::VerifiesOnce) && locked(&memory.digests).contains(&digest) =>
+            {
+                Ok(bytes)
+            }
             Ok(Some(bytes)) => self.verified(chunk, bytes, is_whole),
             Ok(None) if self.is(Flaw::FillsInMissingChunks) => {
                 Ok(vec![0; chunk.size as usize].into())
@@ -100,7 +125,19 @@ impl Blob {
         {
             return Ok(bytes);
         }
+        if self.is(Flaw::TakesDataForCompressed) && bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            return Err(wrong(ErrorKind::Corrupt, "it does not decompress"));
+        }
+        if self.is(Flaw::TakesDataForAnIndex) {
+            let all = self.store.records.all();
+            if all.iter().any(|(name, record)| name.starts_with("blob/") && *record == bytes) {
+                return Err(wrong(ErrorKind::Corrupt, "it is an index, and no chunk"));
+            }
+        }
         let found = Digest::of(&bytes);
+        if self.is(Flaw::VerifiesOnce) && found == digest {
+            locked(&self.store.memory.digests).insert(digest);
+        }
         let is_listed = |digest| self.index.iter().any(|chunk| chunk.digest == digest);
         if found == digest || (self.is(Flaw::AcceptsAnyChunkOfTheBlob) && is_listed(found)) {
             return Ok(bytes);

@@ -29,6 +29,12 @@ flaws! {
     LosesByteAfterAnEdge,
     /// Stores a write of 1 MiB or more ahead of the bytes that are buffered.
     LargeWritesOvertake,
+    /// Cuts a write to 8 MiB.
+    CutsLargeWrites,
+    /// Lists a chunk at most a hundred times in a row.
+    CountsARunOnce,
+    /// Publishes with every whole chunk those that there are so far.
+    PublishesEachWholeChunk,
     /// Fails to close a writer that was given nothing.
     RefusesEmptyBlob,
     /// Publishes what a writer was given when it is dropped.
@@ -56,6 +62,14 @@ flaws! {
     FailsWhereNothingIsStored,
     /// Lists chunks under other digests than those of their bytes.
     ListsWrongDigests,
+    /// Counts the chunks of a blob in a byte.
+    CountsChunksInAByte,
+    /// Gives an empty piece before each range.
+    GivesEmptyPieces,
+    /// Takes a chunk that begins as compressed data does for compressed.
+    TakesDataForCompressed,
+    /// Takes a chunk whose bytes are an index for an index.
+    TakesDataForAnIndex,
     /// Says that a blob of one chunk is as large as the blocks of 512 bytes that it takes.
     RoundsSmallSizesUp,
     /// Takes the last byte of a chunk for the first of the next one where a range begins there.
@@ -81,6 +95,14 @@ flaws! {
     ConflictsWithTheSameBlob,
     /// Deletes all chunks of an aborted writer, also those of other blobs.
     AbortDeletesSharedChunks,
+    /// Deletes all chunks of a dropped writer, also those of other blobs.
+    DropDeletesSharedChunks,
+    /// Deletes all chunks of a writer that fails, also those of other blobs.
+    FailureDeletesSharedChunks,
+    /// Deletes the chunks that no index lists when the storage is opened.
+    OpeningCleansUp,
+    /// Deletes an index before it writes it again.
+    ReplacesByDeleting,
     /// Writes the index of a blob when the next one is closed.
     WritesIndexesBehind,
     /// Remembers that a blob was absent.
@@ -125,6 +147,8 @@ flaws! {
     AbortLeavesTheClose,
     /// Keeps its lock for ever where a read is dropped.
     DroppedReadKeepsTheLock,
+    /// Returns from an `abort` while a chunk is still on its way.
+    AbortReturnsTooEarly,
     /// Wakes whoever polled first, also when somebody else has polled since.
     WakesTheFirstPoller,
     /// Waits for ever for a writer that was storing the same chunk, where that one is dropped.
@@ -166,6 +190,18 @@ flaws! {
     PanicsOnHalfAnEntry,
     /// Opens nothing where any index of the storage is damaged.
     OneDamageStopsAll,
+    /// Takes a chunk for stored where there is a record of its name.
+    TrustsExistence,
+    /// Takes a chunk for stored where there is a record of its name and length.
+    TrustsLength,
+    /// Takes a chunk for stored because this service has stored it.
+    TrustsItself,
+    /// Takes an index for written where there is a record of its name.
+    LeavesIndexesAlone,
+    /// Verifies each chunk once.
+    VerifiesOnce,
+    /// Verifies the digest of a whole blob when all its bytes are handed out.
+    VerifiesTheWholeTooLate,
     /// Keeps a list of damaged chunks in the storage, and never reads them again.
     RemembersDamage,
 
@@ -175,6 +211,16 @@ flaws! {
     SwallowsFailedWrites,
     /// Takes a chunk for stored where asking for it fails.
     TakesAFailedLookForPresence,
+    /// Goes on where storing a chunk fails that is the eleventh of a blob or later.
+    SwallowsLateFailures,
+    /// Says that a blob is absent where the second of two looks fails.
+    TakesAFailedSecondLookForAbsence,
+    /// Lets readers wait for ever for a fetch that another one has begun and that fails.
+    SharedFetchesHang,
+    /// Fails to publish a blob whose index it could not write before, and finds there.
+    ConflictsWithItsOwnRemains,
+    /// Deletes the index that it could not write, whatever was there before.
+    DeletesWhatFailed,
     /// Has a blob, it says, from before its index is written.
     HasBlobsTooEarly,
     /// Says that a blob is absent where fetching its index fails.
@@ -192,6 +238,14 @@ flaws! {
 
     /// Acknowledges a blob before its index is safe.
     AcknowledgesTooEarly,
+    /// Syncs the index of a blob before its chunks.
+    SyncsTheIndexFirst,
+    /// Syncs the index of a blob, and no chunk.
+    SyncsTheIndexOnly,
+    /// Syncs the chunks of a blob that were not there before, and no other.
+    SyncsOnlyNewChunks,
+    /// Goes on where a sync fails.
+    SwallowsFailedSyncs,
     /// Writes the index of a blob before its last chunk.
     PublishesTheIndexFirst,
     /// Creates the record of a chunk first, and fills it afterwards.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use castore_core::BlobService;
-use castore_testsuite::{Fault, Faults, Harness, Restart, Tamper};
+use castore_testsuite::{Checks, Fault, Faults, Harness, Restart, Tamper};
 
 use crate::flaw::Flaw;
 use crate::records::{Records, locked};
@@ -46,6 +46,10 @@ impl Tamper for Subject {
 
     async fn replace(&self, name: &str, data: Option<Bytes>) {
         self.current().replace(name, data);
+    }
+
+    fn checks(&self) -> Checks {
+        Checks::Everything
     }
 }
 

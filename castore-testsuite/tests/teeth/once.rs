@@ -32,6 +32,27 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Does `work`, or waits for who is doing the same for `digest`, and returns whether it did. Those
+    /// who wait are told where `work` says that all went well.
+    pub(crate) async fn once_if(&self, digest: Digest, work: impl Future<Output = bool>) -> bool {
+        let done = Arc::new(Semaphore::new(0));
+        let before = {
+            let mut under_way = locked(&self.memory.under_way);
+            let before = under_way.get(&digest).cloned();
+            under_way.entry(digest).or_insert_with(|| Arc::clone(&done));
+            before
+        };
+        if let Some(before) = before {
+            let _ = before.acquire().await;
+            return false;
+        }
+        let mut leader = Leader { store: self, digest, done, has_ended: false };
+        leader.has_ended = work.await;
+        true
+    }
+}
+
 /// Tells those who wait, in the end.
 struct Leader<'a> {
     store: &'a Store,

@@ -39,9 +39,14 @@ impl Store {
         }
         let is_stored = match self.fetch(&name).await {
             Err(_) if self.is(Flaw::TakesAFailedLookForPresence) => true,
-            fetched => fetched?.is_some(),
+            fetched => fetched?.is_some_and(|found| match self.flaw {
+                Some(Flaw::TrustsExistence) => true,
+                Some(Flaw::TrustsLength) => found.len() == chunk.len(),
+                _ => found == *chunk,
+            }),
         };
-        if is_stored {
+        let is_trusted = self.is(Flaw::TrustsItself) && locked(known).contains(&digest);
+        if is_stored || is_trusted {
             return Ok(());
         }
         if self.is(Flaw::FillsChunksInPlace) {
@@ -57,6 +62,9 @@ impl Store {
         if self.is(Flaw::KnowsChunksByTheirStart) {
             locked(known).insert(by_start);
         }
+        if self.is(Flaw::TrustsItself) {
+            locked(known).insert(digest);
+        }
         Ok(())
     }
 
@@ -70,7 +78,10 @@ impl Store {
         {
             return Err(error);
         }
-        if self.is(Flaw::ConflictsWithTheSameBlob) && self.records.contains(&name) {
+        let has_failed = || locked(&self.memory.digests).contains(&digest);
+        let conflicts = self.is(Flaw::ConflictsWithTheSameBlob)
+            || self.is(Flaw::ConflictsWithItsOwnRemains) && has_failed();
+        if conflicts && self.records.contains(&name) {
             return Err(Error::new(ErrorKind::Other, "close", "the blob exists already"));
         }
         if self.is(Flaw::RemembersAbsence) {
@@ -86,8 +97,26 @@ impl Store {
             }
             return Ok(());
         }
+        if self.is(Flaw::LeavesIndexesAlone) && self.records.contains(&name) {
+            return self.sync(&[name]).await;
+        }
+        if self.is(Flaw::ReplacesByDeleting) && self.records.contains(&name) {
+            self.turn().await;
+            self.records.remove(&name)?;
+        }
         let store = self.store(&name, record);
-        self.locking(Flaw::DroppedCloseKeepsTheLock, store).await?;
+        match self.locking(Flaw::DroppedCloseKeepsTheLock, store).await {
+            Err(error) if self.is(Flaw::ConflictsWithItsOwnRemains) => {
+                locked(&self.memory.digests).insert(digest);
+                return Err(error);
+            }
+            Err(error) if self.is(Flaw::DeletesWhatFailed) => {
+                self.records.replace(&name, None);
+                return Err(error);
+            }
+            stored => stored?,
+        }
+        self.sync(std::slice::from_ref(&name)).await?;
         if self.is(Flaw::AcknowledgesTooEarly) {
             self.records.make_unsafe(name);
         }

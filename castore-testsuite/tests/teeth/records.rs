@@ -29,6 +29,8 @@ pub(crate) struct Records(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     records: BTreeMap<String, Bytes>,
+    /// Those of them that a crash leaves: what was synced.
+    safe: BTreeMap<String, Bytes>,
     fault: Option<Armed>,
     /// The record that a crash takes along, for `AcknowledgesTooEarly`.
     unsafe_record: Option<String>,
@@ -54,20 +56,49 @@ impl Records {
 
     /// Writes the record `name`: an operation, which can fail.
     pub(crate) fn put(&self, name: &str, data: Bytes) -> Result<()> {
+        self.change(|state| {
+            state.records.insert(name.to_owned(), data);
+        })
+    }
+
+    /// Removes the record `name`: an operation, which can fail.
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+        self.change(|state| {
+            state.records.remove(name);
+            state.safe.remove(name);
+        })
+    }
+
+    /// Makes these records safe from a crash: an operation, which can fail.
+    pub(crate) fn sync(&self, names: &[String]) -> Result<()> {
+        self.change(|state| {
+            for name in names {
+                if let Some(data) = state.records.get(name) {
+                    state.safe.insert(name.clone(), data.clone());
+                }
+            }
+        })
+    }
+
+    /// Does `change`, unless it is to fail without effect.
+    fn change(&self, change: impl FnOnce(&mut State)) -> Result<()> {
         let mut state = locked(&self.0);
-        state.operation(Operation::Write)?;
-        state.records.insert(name.to_owned(), data);
-        Ok(())
+        let is_done = state.fault.as_ref().is_some_and(|armed| armed.fault.done);
+        let result = state.operation(Operation::Write);
+        if result.is_ok() || is_done {
+            change(&mut state);
+        }
+        result
     }
 
     /// What the storage would be after a crash.
     pub(crate) fn after_crash(&self) -> Records {
         let state = locked(&self.0);
-        let mut records = state.records.clone();
+        let mut records = state.safe.clone();
         if let Some(name) = &state.unsafe_record {
             records.remove(name);
         }
-        Records(Mutex::new(State { records, ..State::default() }))
+        Records(Mutex::new(State { safe: records.clone(), records, ..State::default() }))
     }
 
     /// All records, behind the back of services.
@@ -77,11 +108,14 @@ impl Records {
 
     /// Writes or removes a record, behind the back of services.
     pub(crate) fn replace(&self, name: &str, data: Option<Bytes>) {
-        let records = &mut locked(&self.0).records;
-        match data {
-            Some(data) => records.insert(name.to_owned(), data),
-            None => records.remove(name),
-        };
+        let mut state = locked(&self.0);
+        let State { records, safe, .. } = &mut *state;
+        for records in [records, safe] {
+            match &data {
+                Some(data) => records.insert(name.to_owned(), data.clone()),
+                None => records.remove(name),
+            };
+        }
     }
 
     pub(crate) fn contains(&self, name: &str) -> bool {

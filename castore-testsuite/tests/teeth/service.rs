@@ -1,5 +1,6 @@
 //! The blob service: it asks for the index of a blob, and opens readers and writers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -30,6 +31,9 @@ impl Service {
         let store = Store::new(flaw, records);
         if store.is(Flaw::RecoversUnclosed) {
             store.publish_all_of("unclosed");
+        }
+        if store.is(Flaw::OpeningCleansUp) {
+            store.delete_unlisted();
         }
         Service { store, handle: Arc::new(()) }
     }
@@ -121,6 +125,13 @@ impl Store {
             self.decode_all()?;
         }
         let name = blob_name(digest);
+        if self.is(Flaw::TakesAFailedSecondLookForAbsence) {
+            // The first look is at whether the record is there, and the second fetches it.
+            self.fetch(&name).await?;
+            if self.fetch(&name).await.is_err() {
+                return Ok(None);
+            }
+        }
         let fetch = self.fetch(&name);
         let record = match self.locking(Flaw::DroppedQuestionKeepsTheLock, fetch).await {
             Err(_) if self.is(Flaw::SaysAbsentOnFailure) => None,
@@ -137,6 +148,10 @@ impl Store {
         }
         if self.is(Flaw::PanicsOnHalfAnEntry) {
             assert!(record.len().is_multiple_of(ENTRY_SIZE), "the index has half an entry");
+        }
+        if self.is(Flaw::CountsChunksInAByte) && record.len() / ENTRY_SIZE > 255 {
+            return decode(*digest, &record[..record.len() / ENTRY_SIZE % 256 * ENTRY_SIZE])
+                .map(Some);
         }
         match decode(*digest, &record) {
             Err(_) if self.is(Flaw::SaysAbsentForDamage) => Ok(None),
@@ -158,6 +173,25 @@ impl Store {
         for (name, record) in self.records.all() {
             if let Some(digest) = name.strip_prefix(directory).and_then(|n| n.strip_prefix('/')) {
                 self.records.replace(&format!("blob/{digest}"), Some(record));
+            }
+        }
+    }
+
+    /// Deletes the chunks that no index lists, for `OpeningCleansUp`.
+    fn delete_unlisted(&self) {
+        let all = self.records.all();
+        let indexes = all.iter().filter_map(|(name, record)| {
+            let digest = name.strip_prefix("blob/")?.parse().ok()?;
+            decode(digest, record).ok()
+        });
+        let listed: BTreeSet<String> = indexes
+            .flat_map(|index| {
+                index.iter().map(|chunk| chunk_name(&chunk.digest)).collect::<Vec<_>>()
+            })
+            .collect();
+        for name in all.keys().filter(|name| name.starts_with("chunk/")) {
+            if !listed.contains(name) {
+                self.records.replace(name, None);
             }
         }
     }

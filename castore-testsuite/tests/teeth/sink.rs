@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::flaw::Flaw;
 use crate::index::encode;
-use crate::records::{chunk_name, locked};
+use crate::records::{blob_name, chunk_name, locked};
 use crate::store::Store;
 
 /// Every blob is divided into chunks of this many bytes; the last may be shorter.
@@ -42,6 +42,8 @@ pub(crate) struct Sink {
     ended: bool,
     /// Whether `close` was called.
     closing: bool,
+    /// The records that were not there before, for `SyncsOnlyNewChunks`.
+    new: Vec<String>,
 }
 
 impl Sink {
@@ -65,6 +67,7 @@ impl Sink {
             unclosed: None,
             ended: false,
             closing: false,
+            new: Vec::new(),
         }
     }
 }
@@ -79,6 +82,9 @@ impl BlobSink for Sink {
         self.buffer.extend_from_slice(&data);
         let stored = self.store_whole_chunks().await;
         self.ended = stored.is_err();
+        if self.ended && self.is(Flaw::FailureDeletesSharedChunks) {
+            self.take_chunks_along();
+        }
         stored?;
         self.exchange_buffer();
         self.show_unclosed();
@@ -89,7 +95,11 @@ impl BlobSink for Sink {
         self.ended = true;
         self.closing = true;
         self.hide_unclosed();
-        self.publish().await
+        let published = self.publish().await;
+        if published.is_err() && self.is(Flaw::FailureDeletesSharedChunks) {
+            self.take_chunks_along();
+        }
+        published
     }
 
     async fn abort(&mut self) {
@@ -104,9 +114,15 @@ impl BlobSink for Sink {
             self.publish_unclosed("left");
         }
         if self.is(Flaw::AbortDeletesSharedChunks) {
-            for chunk in &self.chunks {
-                self.store.records.replace(&chunk_name(&chunk.digest), None);
-            }
+            self.take_chunks_along();
+        }
+        if self.is(Flaw::AbortReturnsTooEarly) {
+            let store = self.store.clone();
+            let (digest, rest) = (self.digest(), mem::take(&mut self.buffer).freeze());
+            tokio::spawn(async move {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                let _ = store.store_chunk(digest, &rest).await;
+            });
         }
     }
 
@@ -119,6 +135,9 @@ impl Drop for Sink {
     fn drop(&mut self) {
         if self.is(Flaw::PublishesOnDrop) && !self.ended {
             self.publish_unclosed("blob");
+        }
+        if self.is(Flaw::DropDeletesSharedChunks) && !self.ended {
+            self.take_chunks_along();
         }
         if self.is(Flaw::ShowsUnclosed) {
             self.hide_unclosed();
@@ -147,6 +166,9 @@ impl Sink {
     fn stored_for(&mut self, mut data: Bytes) -> Bytes {
         if self.is(Flaw::LargeWritesOvertake) && data.len() >= 1 << 20 {
             data = [&data[..], &mem::take(&mut self.buffer)[..]].concat().into();
+        }
+        if self.is(Flaw::CutsLargeWrites) {
+            data.truncate(8 << 20);
         }
         if self.is(Flaw::LosesByteAfterAnEdge) && self.buffer.is_empty() && !self.chunks.is_empty()
         {
@@ -186,8 +208,45 @@ impl Sink {
     /// Takes a chunk into the list, and stores it.
     async fn store_chunk(&mut self, chunk: &Bytes) -> Result<()> {
         let digest = Digest::of(chunk);
+        let number = self.chunks.len();
         self.chunks.push(ChunkMeta { digest, size: chunk.len() as u64 });
-        self.store.store_chunk(digest, chunk).await
+        if self.is(Flaw::SyncsOnlyNewChunks) && !self.store.records.contains(&chunk_name(&digest)) {
+            self.new.push(chunk_name(&digest));
+        }
+        if self.is(Flaw::CountsARunOnce) {
+            let run = self.chunks.iter().rev().take_while(|chunk| chunk.digest == digest).count();
+            if run > 100 {
+                self.chunks.pop();
+            }
+        }
+        match self.store.store_chunk(digest, chunk).await {
+            Err(_) if self.is(Flaw::SwallowsLateFailures) && number >= 10 => {}
+            stored => stored?,
+        }
+        if self.is(Flaw::PublishesEachWholeChunk) && chunk.len() == CHUNK_SIZE {
+            self.publish_whole_chunks();
+        }
+        Ok(())
+    }
+
+    /// Publishes the chunks so far as a blob, for `PublishesEachWholeChunk`.
+    fn publish_whole_chunks(&self) {
+        let mut whole = blake3::Hasher::new();
+        let records = self.store.records.all();
+        for chunk in &self.chunks {
+            whole.update(records.get(&chunk_name(&chunk.digest)).map_or(&[][..], |bytes| bytes));
+        }
+        let digest = whole.finalize().into();
+        if let Ok(index) = BlobIndex::new(digest, self.chunks.iter().copied()) {
+            self.store.records.replace(&blob_name(&digest), Some(encode(&index)));
+        }
+    }
+
+    /// Takes the chunks of this writer away, also those of others.
+    fn take_chunks_along(&self) {
+        for chunk in &self.chunks {
+            self.store.records.replace(&chunk_name(&chunk.digest), None);
+        }
     }
 
     /// The index of the blob, of which `tail` is not stored yet.
@@ -267,7 +326,19 @@ impl Sink {
         if !tail.is_empty() {
             self.store_chunk(&tail).await?;
         }
-        self.store.store_index(self.index(&[])?).await?;
+        let index = self.index(&[])?;
+        let names: Vec<String> = match self.store.flaw {
+            Some(Flaw::SyncsTheIndexOnly) => Vec::new(),
+            Some(Flaw::SyncsOnlyNewChunks) => mem::take(&mut self.new),
+            _ => self.chunks.iter().map(|chunk| chunk_name(&chunk.digest)).collect(),
+        };
+        if !self.is(Flaw::SyncsTheIndexFirst) {
+            self.store.sync(&names).await?;
+        }
+        self.store.store_index(index).await?;
+        if self.is(Flaw::SyncsTheIndexFirst) {
+            self.store.sync(&names).await?;
+        }
         Ok(digest)
     }
 }

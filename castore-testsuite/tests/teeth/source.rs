@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
 use bytes::Bytes;
-use castore_core::{BlobIndex, BlobSource, Error, ErrorKind, Result};
+use castore_core::{BlobIndex, BlobSource, Digest, Error, ErrorKind, Result};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -123,6 +123,10 @@ struct Reading {
     /// Which one of the reader's ranges it is.
     number: usize,
     place: Option<OwnedSemaphorePermit>,
+    /// The blob, once it is known to be another one, for `VerifiesTheWholeTooLate`.
+    late: Option<Digest>,
+    /// For `GivesEmptyPieces`.
+    gave_empty: bool,
 }
 
 impl Reading {
@@ -147,6 +151,8 @@ impl Reading {
             reader: Arc::downgrade(&source.reader),
             number: source.shared.ranges.fetch_add(1, Ordering::Relaxed) + 1,
             place: None,
+            late: None,
+            gave_empty: false,
         }
     }
 
@@ -177,6 +183,9 @@ impl Reading {
 
     /// What the range has of the next chunk.
     async fn next_chunk(&mut self) -> Result<Option<Bytes>> {
+        if self.is(Flaw::GivesEmptyPieces) && !std::mem::replace(&mut self.gave_empty, true) {
+            return Ok(Some(Bytes::new()));
+        }
         let index = Arc::clone(&self.blob.index);
         if self.is(Flaw::ReadersShareAPosition) {
             let mut positions = locked(&self.blob.store.memory.positions);
@@ -184,14 +193,27 @@ impl Reading {
             self.chunks.start = *position;
             *position += 1;
         }
-        let Some(number) = self.chunks.next() else { return Ok(None) };
+        let Some(number) = self.chunks.next() else {
+            return match self.late.take() {
+                Some(digest) => {
+                    let message = "its chunks are those of another one";
+                    let error = Error::new(ErrorKind::Corrupt, "read a blob", message);
+                    Err(error.with_digest(digest))
+                }
+                None => Ok(None),
+            };
+        };
         let (Some(chunk), Some(held)) = (index.get(number), index.chunk_range(number)) else {
             return Ok(None);
         };
         let bytes = self.blob.read_chunk(chunk, self.is_whole).await?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes);
-            if self.chunks.is_empty() && hasher.finalize() != *index.digest().as_bytes() {
+            let is_late = self.blob.is(Flaw::VerifiesTheWholeTooLate);
+            if is_late && self.chunks.is_empty() && hasher.finalize() != *index.digest().as_bytes()
+            {
+                self.late = Some(index.digest());
+            } else if self.chunks.is_empty() && hasher.finalize() != *index.digest().as_bytes() {
                 let message = "its chunks are those of another one";
                 let error = Error::new(ErrorKind::Corrupt, "read a blob", message);
                 return Err(error.with_digest(index.digest()));

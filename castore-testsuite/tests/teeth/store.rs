@@ -104,6 +104,15 @@ impl Store {
         }
     }
 
+    /// Makes records safe from a crash; those of the others are their writers' own matter.
+    pub(crate) async fn sync(&self, names: &[String]) -> Result<()> {
+        self.turn().await;
+        match self.records.sync(names) {
+            Err(_) if self.is(Flaw::SwallowsFailedSyncs) => Ok(()),
+            synced => synced,
+        }
+    }
+
     /// Does `work`; with the flaw, under a lock that is not given back where the future is dropped.
     pub(crate) async fn locking<T>(&self, flaw: Flaw, work: impl Future<Output = T>) -> T {
         if !self.is(flaw) {

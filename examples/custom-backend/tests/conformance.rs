@@ -14,7 +14,7 @@ use custom_backend::{BLOBS, CHUNKS, RedbBlobService, Storage, Table};
 use disk::Disk;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-conformance!(Harness::new(), tamper, faults, restart);
+conformance!(Harness::new(), tamper, faults, restart, faults_and_restart);
 
 /// A storage of its own for each case.
 struct Harness {

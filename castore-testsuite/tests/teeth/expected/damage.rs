@@ -116,4 +116,40 @@ teeth! {
             tamper { undone_damage_is_gone }
         }
     }
+
+    trusts_existence: TrustsExistence {
+        meant: {
+            tamper { storing_again_heals }
+        }
+    }
+
+    trusts_length: TrustsLength {
+        meant: {
+            tamper { storing_again_heals }
+        }
+    }
+
+    trusts_itself: TrustsItself {
+        meant: {
+            tamper { storing_again_heals }
+        }
+    }
+
+    leaves_indexes_alone: LeavesIndexesAlone {
+        meant: {
+            tamper { storing_again_heals }
+        }
+    }
+
+    verifies_once: VerifiesOnce {
+        meant: {
+            tamper { what_was_verified_is_verified_again }
+        }
+    }
+
+    verifies_the_whole_too_late: VerifiesTheWholeTooLate {
+        meant: {
+            tamper { extended_records, swapped_records }
+        }
+    }
 }

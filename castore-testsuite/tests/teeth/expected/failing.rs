@@ -85,4 +85,70 @@ teeth! {
             faults { failed_writes_reach_close, one_failure_among_many_writers }
         }
     }
+
+    swallows_late_failures: SwallowsLateFailures {
+        meant: {
+            faults { failed_writes_of_a_long_blob_reach_close }
+        }
+    }
+
+    takes_a_failed_second_look_for_absence: TakesAFailedSecondLookForAbsence {
+        meant: {
+            faults { failed_questions_are_errors }
+        }
+        besides: {
+            faults { failed_reads_are_errors }
+        }
+    }
+
+    shared_fetches_hang: SharedFetchesHang (hangs) {
+        meant: {
+            faults { a_failed_fetch_ends_every_reader }
+        }
+    }
+
+    deletes_what_failed: DeletesWhatFailed {
+        meant: {
+            faults { failed_writes_leave_a_present_blob_whole }
+        }
+        besides: {
+            faults { one_failure_among_writers_of_one_blob }
+        }
+    }
+
+    syncs_the_index_first: SyncsTheIndexFirst {
+        meant: {
+            restart { interrupted_blobs_are_whole_or_absent }
+            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+        }
+    }
+
+    syncs_the_index_only: SyncsTheIndexOnly {
+        meant: {
+            restart { closed_blobs_survive }
+        }
+        besides: {
+            restart { blobs_stored_over_remains_survive, interrupted_blobs_are_whole_or_absent, interrupted_blobs_can_be_stored_again }
+            faults_and_restart { what_is_acknowledged_despite_failures_survives, what_is_stored_after_a_failure_survives }
+        }
+    }
+
+    syncs_only_new_chunks: SyncsOnlyNewChunks {
+        meant: {
+            restart { blobs_stored_over_remains_survive }
+            faults_and_restart { what_is_stored_after_a_failure_survives }
+        }
+    }
+
+    swallows_failed_syncs: SwallowsFailedSyncs {
+        meant: {
+            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+        }
+    }
+
+    conflicts_with_its_own_remains: ConflictsWithItsOwnRemains {
+        meant: {
+            faults { changes_done_but_reported_failed }
+        }
+    }
 }

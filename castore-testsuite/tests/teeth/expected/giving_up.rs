@@ -89,4 +89,10 @@ teeth! {
             }
         }
     }
+
+    abort_returns_too_early: AbortReturnsTooEarly {
+        meant: {
+            tamper { abort_leaves_no_work_behind }
+        }
+    }
 }

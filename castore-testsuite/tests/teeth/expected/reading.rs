@@ -181,4 +181,28 @@ teeth! {
             model { random_operations }
         }
     }
+
+    counts_chunks_in_a_byte: CountsChunksInAByte {
+        meant: {
+            writer { many_chunks_round_trip }
+        }
+    }
+
+    gives_empty_pieces: GivesEmptyPieces {
+        meant: {
+            reader { pieces_are_never_empty }
+        }
+    }
+
+    takes_data_for_compressed: TakesDataForCompressed {
+        meant: {
+            writer { data_that_looks_compressed_round_trips }
+        }
+    }
+
+    takes_data_for_an_index: TakesDataForAnIndex {
+        meant: {
+            tamper { records_stored_as_blobs_round_trip }
+        }
+    }
 }

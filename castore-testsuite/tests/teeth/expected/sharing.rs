@@ -168,4 +168,40 @@ teeth! {
             model { random_operations }
         }
     }
+
+    drop_deletes_shared_chunks: DropDeletesSharedChunks {
+        meant: {
+            concurrency { a_dropped_twin_takes_nothing_along }
+        }
+        besides: {
+            cancellation { dropped_close_leaves_its_twin_alone, dropped_puts_leave_a_present_blob_whole }
+            model { random_operations }
+        }
+    }
+
+    failure_deletes_shared_chunks: FailureDeletesSharedChunks {
+        meant: {
+            faults { a_failed_twin_takes_nothing_along, failed_writes_leave_a_present_blob_whole }
+        }
+        besides: {
+            faults { changes_done_but_reported_failed, failed_reads_reach_close, failed_writes_of_a_long_blob_reach_close, failed_writes_reach_close, one_failure_among_writers_of_one_blob }
+            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+        }
+    }
+
+    opening_cleans_up: OpeningCleansUp {
+        meant: {
+            storage { opening_leaves_the_work_of_others_alone }
+        }
+        besides: {
+            model { random_operations }
+        }
+    }
+
+    replaces_by_deleting: ReplacesByDeleting {
+        meant: {
+            cancellation { dropped_puts_leave_a_present_blob_whole }
+            faults { failed_writes_leave_a_present_blob_whole }
+        }
+    }
 }

@@ -142,4 +142,28 @@ teeth! {
             model { random_operations }
         }
     }
+
+    cuts_large_writes: CutsLargeWrites {
+        meant: {
+            writer { one_write_of_twenty_mebibytes }
+        }
+        besides: {
+            writer { many_chunks_round_trip, repetitive_data_round_trips }
+        }
+    }
+
+    counts_a_run_once: CountsARunOnce {
+        meant: {
+            writer { repetitive_data_round_trips }
+        }
+    }
+
+    publishes_each_whole_chunk: PublishesEachWholeChunk {
+        meant: {
+            storage { beginnings_of_a_blob_are_absent }
+        }
+        besides: {
+            writer { abort_publishes_nothing, drop_publishes_nothing, unclosed_is_absent }
+        }
+    }
 }

@@ -64,6 +64,10 @@ impl Disk {
             state.seen += 1;
             if number == fault.after || number > fault.after && fault.lasting {
                 state.struck = true;
+                if fault.done {
+                    // Only the confirmation is lost.
+                    work(&mut state)?;
+                }
                 return Err(io::Error::other("the disk is on fire"));
             }
         }
