@@ -621,10 +621,14 @@ mod tests {
             builder.worker_threads(1).enable_time().build().unwrap()
         });
         let (give, wait) = oneshot::channel::<u32>();
-        let never =
-            ends.block_on(async { processors.begin("test", std::future::pending::<u32>()) });
-        let waits =
-            stays.block_on(async { processors.begin("test", async { wait.await.unwrap() }) });
+        let never = {
+            let _entered = ends.enter();
+            processors.begin("test", std::future::pending::<u32>())
+        };
+        let waits = {
+            let _entered = stays.enter();
+            processors.begin("test", async { wait.await.unwrap() })
+        };
         ends.shutdown_background();
         let error = stays.block_on(never).unwrap_err();
         assert_eq!(error.to_string(), task_error("test", Unfinished::Ended).to_string());

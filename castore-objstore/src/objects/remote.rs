@@ -16,7 +16,6 @@ use object_store::{
 
 use crate::error::{Broken, Trouble, answered_status, trouble};
 use crate::exec::limits::Limits;
-use crate::exec::request_limit::RequestPermit;
 use crate::objects::answer::noting;
 use crate::objects::fetched::Fetched;
 use crate::objects::line::{ANSWER_TIME, Line, Load};
@@ -251,7 +250,10 @@ impl Remote {
                 return Err(error);
             };
             let Some(wait) = patience.failed(&mut trial, trouble) else { return Err(error) };
-            give_back(permit, trouble);
+            if trouble == Trouble::Refused {
+                permit.refused();
+            }
+            drop(permit);
             tracing::debug!(%error, ?wait, "a request failed and is tried again");
             tokio::time::sleep(wait).await;
         }
@@ -277,12 +279,6 @@ impl Remote {
             }
         };
         patience.bucket.get_or_try_init(ask).await.copied()
-    }
-}
-
-fn give_back(permit: RequestPermit, trouble: Trouble) {
-    if trouble == Trouble::Refused {
-        permit.refused();
     }
 }
 

@@ -109,14 +109,14 @@ fn suite<B: Backend>(name: &str, make: impl Make<B>) -> Vec<Trial> {
 
 /// The cases for which the store is ended and started again, each on a store of its own.
 fn restarts<B: Backend>(name: &str, make: impl Make<B>) -> Vec<Trial> {
-    let trial = |case: &'static Case<dyn Restart>| {
+    let restarting = |case: &'static Case<dyn Restart>| {
         let name = format!("{name}::{}", case.name());
         trial(name, make.clone(), Wrapper::None, |h| case.run(h, TIME_LIMIT))
     };
-    let mut trials: Vec<Trial> = RESTART.iter().map(trial).collect();
+    let mut trials: Vec<Trial> = RESTART.iter().map(restarting).collect();
     for case in FAULTS_AND_RESTART {
         let name = format!("{name}::{}", case.name());
-        trials.push(trial_of(name, make.clone(), Wrapper::Failing, |h| case.run(h, TIME_LIMIT)));
+        trials.push(trial(name, make.clone(), Wrapper::Failing, |h| case.run(h, TIME_LIMIT)));
     }
     trials
 }

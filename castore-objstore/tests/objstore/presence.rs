@@ -166,7 +166,7 @@ impl ObjectStore for WebPage {
         _: &Path,
         _: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        unimplemented!("castore puts objects whole")
+        unreachable!("castore puts objects whole")
     }
 
     async fn get_opts(&self, location: &Path, _: GetOptions) -> Result<GetResult> {

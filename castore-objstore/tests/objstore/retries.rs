@@ -134,7 +134,8 @@ async fn fewer_requests_are_sent_to_a_store_that_refuses_so_many() {
 async fn an_upload_over_a_slow_line_is_never_taken_for_a_stalled_one() {
     let data = random("slow line", 16 * MIB);
     let chunks = cut(&data, castore_objstore::ChunkParams::default()).len();
-    let settings: [(u32, fn(Builder) -> Builder); 4] = [
+    type Set = fn(Builder) -> Builder;
+    let settings: [(u32, Set); 4] = [
         (20_000, |builder| builder),
         (50_000, |builder| builder),
         (300_000, |builder| builder),

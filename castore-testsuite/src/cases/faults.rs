@@ -303,7 +303,7 @@ pub async fn changes_done_but_reported_failed(harness: Arc<dyn Faults>) {
 
 /// A failed change late in a long blob is told as well as an early one.
 pub async fn failed_writes_of_a_long_blob_reach_close(harness: Arc<dyn Faults>) {
-    let failed = fail_each(&*harness, Operation::Write, 5_300_000, false).await;
+    let failed = fail_each(&*harness, Operation::Write, 2_700_000, false).await;
     assert!(failed > 10, "a blob of many chunks takes {failed} changes only");
 }
 

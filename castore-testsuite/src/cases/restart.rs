@@ -48,10 +48,10 @@ pub async fn unclosed_blobs_do_not_survive(harness: Arc<dyn Restart>) {
 /// acknowledged and those that were not.
 async fn interrupted(harness: &dyn Restart, polls: usize) -> (Vec<Bytes>, Vec<Bytes>) {
     let service = harness.open().await;
-    let first = random(&format!("acknowledged {polls}"), 500_000);
+    let first = random(&format!("acknowledged {polls}"), 200_000);
     put(&service, &first).await;
-    let blobs: Vec<Bytes> = (0..4usize)
-        .map(|number| random(&format!("interrupted {polls} {number}"), 300_000 * number + 1000))
+    let blobs: Vec<Bytes> = (0..3usize)
+        .map(|number| random(&format!("interrupted {polls} {number}"), 200_000 * number + 1000))
         .collect();
     let results = {
         let mut puts = pin!(join_all(blobs.iter().map(|blob| try_put(&service, blob))));
@@ -132,7 +132,7 @@ pub async fn interrupted_blobs_can_be_stored_again(harness: Arc<dyn Restart>) {
 /// A put that is given up leaves chunks behind that nothing has made durable yet. Another service
 /// that stores the blob, and relies on them, makes them durable before it acknowledges the blob.
 pub async fn blobs_stored_over_remains_survive(harness: Arc<dyn Restart>) {
-    for size in [1000, 1_300_000] {
+    for size in [1000, 700_000] {
         let mut steps = Steps::new();
         loop {
             let polls = steps.next();

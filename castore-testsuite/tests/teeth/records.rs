@@ -110,11 +110,15 @@ impl Records {
     pub(crate) fn replace(&self, name: &str, data: Option<Bytes>) {
         let mut state = locked(&self.0);
         let State { records, safe, .. } = &mut *state;
-        for records in [records, safe] {
-            match &data {
-                Some(data) => records.insert(name.to_owned(), data.clone()),
-                None => records.remove(name),
-            };
+        match data {
+            Some(data) => {
+                records.insert(name.to_owned(), data.clone());
+                safe.insert(name.to_owned(), data);
+            }
+            None => {
+                records.remove(name);
+                safe.remove(name);
+            }
         }
     }
 

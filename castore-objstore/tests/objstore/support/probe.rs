@@ -79,8 +79,11 @@ struct State {
     /// Bytes per second that all PUTs share, and when the line has carried those so far.
     uplink: Option<(u32, Option<Instant>)>,
     faults: Vec<Fault>,
-    failing_keys: Vec<(Kind, String, fn() -> Error)>,
+    failing_keys: Vec<FailingKeys>,
 }
+
+/// Requests of a kind for keys that contain the text, and the error that they end with.
+type FailingKeys = (Kind, String, fn() -> Error);
 
 #[derive(Debug)]
 struct Fault {
