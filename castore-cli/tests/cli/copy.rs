@@ -103,7 +103,9 @@ fn what_is_absent_or_damaged_stops_no_other() {
     let there =
         place.path("fifth/chunks").join(chunk.strip_prefix(place.path("store/chunks")).unwrap());
     std::fs::create_dir_all(there.parent().unwrap()).unwrap();
-    std::fs::write(&there, b"garbage").unwrap();
+    let mut wrong = bytes.clone();
+    wrong[bytes.len() / 2] ^= 1;
+    std::fs::write(&there, &wrong).unwrap();
     std::fs::write(&chunk, &bytes).unwrap();
     let copy = place.run(&["-q", "copy", "-t", "fifth", "--verify", &large]);
     assert_eq!((copy.code, copy.text().as_str()), (3, ""), "{copy:?}");

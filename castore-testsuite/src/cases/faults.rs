@@ -303,8 +303,8 @@ pub async fn changes_done_but_reported_failed(harness: Arc<dyn Faults>) {
 
 /// A failed change late in a long blob is told as well as an early one.
 pub async fn failed_writes_of_a_long_blob_reach_close(harness: Arc<dyn Faults>) {
-    let failed = fail_each(&*harness, Operation::Write, 2_700_000, false).await;
-    assert!(failed > 10, "a blob of many chunks takes {failed} changes only");
+    let failed = fail_each(&*harness, Operation::Write, 3_600_000, false).await;
+    assert!(failed > 7, "a blob of many chunks takes {failed} changes only");
 }
 
 /// A blob that is there stays whole while it is stored again and a change fails.
@@ -383,7 +383,9 @@ pub async fn a_failed_twin_takes_nothing_along(harness: Arc<dyn Faults>) {
             let _ = try_put(&service, &data).await;
             harness.heal().await;
         }
-        assert_eq!(twin.close().await.expect("close"), Digest::of(&data));
-        expect_blob(&harness.open().await, &data, "other writers of it have failed").await;
+        // Work of the twin that was still under way may have been hit, too.
+        let closed = twin.close().await;
+        let what = "other writers of it have failed";
+        expect_result(&*harness, &service, &data, &closed, what).await;
     }
 }

@@ -248,6 +248,6 @@ flaws! {
     SwallowsFailedSyncs,
     /// Writes the index of a blob before its last chunk.
     PublishesTheIndexFirst,
-    /// Creates the record of a chunk first, and fills it afterwards.
+    /// Creates the record of a chunk first, and fills it afterwards; and trusts its existence.
     FillsChunksInPlace,
 }

@@ -15,7 +15,7 @@ pub(super) async fn leaves_the_chunks(Stores { main, .. }: Stores) {
     assert!(!service.remove(&digest).await.expect("remove"));
     assert!(!service.has(&digest).await.expect("has"));
     for chunk in &chunks {
-        assert!(service.has(chunk).await.expect("has"), "chunk {chunk}");
+        assert!(service.has_chunk(chunk).await.expect("has_chunk"), "chunk {chunk}");
     }
     // Nothing but the index is stored again.
     assert_eq!(main.put(&data).await, digest);

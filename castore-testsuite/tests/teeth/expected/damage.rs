@@ -8,7 +8,7 @@ teeth! {
             tamper { flipped_bits, swapped_records, records_of_garbage }
         }
         besides: {
-            tamper { undone_damage_is_gone }
+            tamper { undone_damage_is_gone, what_was_verified_is_verified_again }
         }
     }
 
@@ -56,7 +56,7 @@ teeth! {
             tamper { flipped_bits, records_of_garbage }
         }
         besides: {
-            tamper { swapped_records, undone_damage_is_gone }
+            tamper { swapped_records, undone_damage_is_gone, what_was_verified_is_verified_again }
         }
     }
 

@@ -7,6 +7,10 @@ teeth! {
         meant: {
             faults { failed_writes_reach_close, one_failure_among_many_writers }
         }
+        besides: {
+            faults { failed_writes_of_a_long_blob_reach_close }
+            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+        }
     }
 
     takes_a_failed_look_for_presence: TakesAFailedLookForPresence {
@@ -18,6 +22,9 @@ teeth! {
     has_blobs_too_early: HasBlobsTooEarly {
         meant: {
             faults { failed_writes_reach_close }
+        }
+        besides: {
+            faults { failed_writes_of_a_long_blob_reach_close, one_failure_among_many_writers }
         }
     }
 
@@ -34,11 +41,17 @@ teeth! {
         meant: {
             faults { failed_reads_are_errors }
         }
+        besides: {
+            faults { a_failed_fetch_ends_every_reader }
+        }
     }
 
     remembers_failure: RemembersFailure {
         meant: {
             faults { failed_reads_are_errors }
+        }
+        besides: {
+            faults { a_failed_fetch_ends_every_reader }
         }
     }
 
@@ -52,14 +65,21 @@ teeth! {
         meant: {
             faults { one_failure_among_many_writers }
         }
+        besides: {
+            faults { lasting_failures_reach_every_writer }
+        }
     }
 
     acknowledges_too_early: AcknowledgesTooEarly {
         meant: {
-            restart { closed_blobs_survive, interrupted_blobs_are_whole_or_absent }
+            restart { closed_blobs_survive, interrupted_blobs_are_whole_or_absent, interrupted_blobs_can_be_stored_again }
         }
         besides: {
-            restart { interrupted_blobs_can_be_stored_again }
+            restart { blobs_stored_over_remains_survive }
+            faults_and_restart {
+                what_is_acknowledged_despite_failures_survives,
+                what_is_stored_after_a_failure_survives,
+            }
         }
     }
 
@@ -69,20 +89,31 @@ teeth! {
         }
         besides: {
             cancellation { abort_ends_a_dropped_close, dropped_close_leaves_the_service_usable }
-            faults { failed_writes_reach_close, failed_reads_reach_close }
+            faults {
+                failed_writes_reach_close, failed_reads_reach_close,
+                changes_done_but_reported_failed, failed_writes_of_a_long_blob_reach_close,
+                one_failure_among_many_writers,
+            }
+            faults_and_restart { what_is_acknowledged_despite_failures_survives }
         }
     }
 
     fills_chunks_in_place: FillsChunksInPlace {
         meant: {
-            restart { interrupted_blobs_can_be_stored_again }
+            restart { blobs_stored_over_remains_survive }
         }
         besides: {
             cancellation {
                 dropped_close_leaves_the_service_usable, dropped_close_leaves_its_twin_alone,
                 abort_ends_a_dropped_close,
             }
-            faults { failed_writes_reach_close, one_failure_among_many_writers }
+            faults {
+                failed_writes_reach_close, one_failure_among_many_writers,
+                a_failed_twin_takes_nothing_along, changes_done_but_reported_failed,
+                failed_writes_of_a_long_blob_reach_close,
+            }
+            faults_and_restart { what_is_stored_after_a_failure_survives }
+            tamper { storing_again_heals }
         }
     }
 
@@ -104,6 +135,9 @@ teeth! {
     shared_fetches_hang: SharedFetchesHang (hangs) {
         meant: {
             faults { a_failed_fetch_ends_every_reader }
+        }
+        besides: {
+            cancellation { dropped_range_leaves_its_twin_alone }
         }
     }
 

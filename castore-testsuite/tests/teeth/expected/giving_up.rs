@@ -52,6 +52,7 @@ teeth! {
             cancellation {
                 dropped_close_leaves_its_twin_alone, dropped_range_leaves_its_twin_alone,
             }
+            storage { opening_leaves_the_work_of_others_alone }
         }
     }
 
@@ -76,9 +77,7 @@ teeth! {
 
     knows_chunks_too_early: KnowsChunksTooEarly {
         meant: {
-            cancellation {
-                dropped_close_leaves_the_service_usable, abort_ends_a_dropped_close,
-            }
+            cancellation { dropped_close_leaves_the_service_usable, abort_ends_a_dropped_close }
             faults { failed_writes_reach_close }
         }
         besides: {
@@ -86,7 +85,10 @@ teeth! {
             faults {
                 failed_reads_reach_close, lasting_failures_reach_every_writer,
                 one_failure_among_many_writers, one_failure_among_writers_of_one_blob,
+                a_failed_twin_takes_nothing_along, failed_writes_of_a_long_blob_reach_close,
             }
+            faults_and_restart { what_is_stored_after_a_failure_survives }
+            tamper { storing_again_heals }
         }
     }
 

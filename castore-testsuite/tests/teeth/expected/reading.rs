@@ -22,25 +22,33 @@ teeth! {
                 write_after_close_is_invalid_input, write_after_abort_fails,
             }
             reader { chunks_are_no_blobs }
-            storage { unclosed_blobs_do_not_survive, blobs_are_seen_by_other_services }
+            storage {
+                unclosed_blobs_do_not_survive, blobs_are_seen_by_other_services,
+                beginnings_of_a_blob_are_absent,
+            }
             cancellation {
-                dropped_questions_leave_the_service_usable, dropped_abort_leaves_the_service_usable,
-                abort_ends_a_dropped_close,
+                dropped_questions_leave_the_service_usable,
+                dropped_abort_leaves_the_service_usable, abort_ends_a_dropped_close,
             }
             model { random_operations }
             tamper { removed_records }
             faults {
                 failed_writes_reach_close, failed_reads_reach_close,
                 close_again_returns_the_same_error, lasting_failures_reach_every_writer,
-                one_failure_among_many_writers,
+                one_failure_among_many_writers, changes_done_but_reported_failed,
+                failed_writes_of_a_long_blob_reach_close,
             }
             restart { unclosed_blobs_do_not_survive, interrupted_blobs_are_whole_or_absent }
+            faults_and_restart { what_is_acknowledged_despite_failures_survives }
         }
     }
 
     takes_chunks_for_blobs: TakesChunksForBlobs {
         meant: {
             reader { chunks_are_no_blobs }
+        }
+        besides: {
+            storage { beginnings_of_a_blob_are_absent }
         }
     }
 
@@ -59,7 +67,10 @@ teeth! {
             faults {
                 failed_writes_reach_close, failed_reads_reach_close,
                 close_again_returns_the_same_error, lasting_failures_reach_every_writer,
+                failed_writes_of_a_long_blob_reach_close,
             }
+            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+            restart { unclosed_blobs_do_not_survive }
         }
     }
 
@@ -81,29 +92,37 @@ teeth! {
             writer {
                 write_splits_round_trip, chunk_edges_round_trip, abort_publishes_nothing,
                 unclosed_is_absent, shutdown_is_close, write_after_close_is_invalid_input,
-                writers_outlive_their_service,
+                writers_outlive_their_service, data_that_looks_compressed_round_trips,
             }
             reader { chunks_are_no_blobs, reading_at_the_end_gives_nothing }
             storage { closed_blobs_survive_reopening, storing_again_changes_nothing }
-            concurrency { same_blob_by_two_services }
+            concurrency {
+                same_blob_by_two_services, a_dropped_twin_takes_nothing_along,
+                an_aborted_twin_takes_nothing_along,
+            }
             cancellation {
                 dropped_close_leaves_the_service_usable, dropped_close_can_be_called_again,
                 dropped_close_leaves_its_twin_alone, abort_ends_a_dropped_close,
+                dropped_puts_leave_a_present_blob_whole,
             }
             model { random_operations }
             tamper {
-                flipped_bits, truncated_records, extended_records, emptied_records, removed_records,
-                swapped_records, records_of_garbage, undone_damage_is_gone,
+                flipped_bits, truncated_records, extended_records, emptied_records,
+                removed_records, swapped_records, records_of_garbage, undone_damage_is_gone,
+                records_stored_as_blobs_round_trip, storing_again_heals,
             }
             faults {
                 failed_writes_reach_close, failed_reads_reach_close, failed_questions_are_errors,
                 failed_reads_are_errors, lasting_failures_reach_every_writer,
                 one_failure_among_many_writers, one_failure_among_writers_of_one_blob,
+                a_failed_twin_takes_nothing_along, changes_done_but_reported_failed,
+                failed_writes_leave_a_present_blob_whole,
             }
             restart {
                 closed_blobs_survive, interrupted_blobs_are_whole_or_absent,
-                interrupted_blobs_can_be_stored_again,
+                interrupted_blobs_can_be_stored_again, blobs_stored_over_remains_survive,
             }
+            faults_and_restart { what_is_acknowledged_despite_failures_survives }
         }
     }
 
@@ -150,7 +169,7 @@ teeth! {
         besides: {
             reader {
                 ranges_of_one_byte, ranges_across_chunks, seeks_from_the_start,
-                seeks_from_the_position,
+                seeks_from_the_position, pieces_are_never_empty,
             }
             concurrency { two_readers_at_once }
             model { random_operations }

@@ -9,6 +9,7 @@ teeth! {
         }
         besides: {
             model { random_operations }
+            tamper { storing_again_heals }
         }
     }
 
@@ -20,17 +21,24 @@ teeth! {
             concurrency { idle_writers_hold_nobody_up }
             cancellation {
                 dropped_close_leaves_the_service_usable, dropped_close_leaves_its_twin_alone,
-                abort_ends_a_dropped_close,
+                abort_ends_a_dropped_close, dropped_puts_leave_a_present_blob_whole,
             }
             model { random_operations }
-            faults { failed_reads_reach_close }
-            restart { interrupted_blobs_can_be_stored_again }
+            faults {
+                failed_reads_reach_close, a_failed_twin_takes_nothing_along,
+                changes_done_but_reported_failed, failed_writes_of_a_long_blob_reach_close,
+                failed_writes_reach_close,
+            }
+            restart { interrupted_blobs_can_be_stored_again, blobs_stored_over_remains_survive }
+            faults_and_restart { what_is_stored_after_a_failure_survives }
+            tamper { records_stored_as_blobs_round_trip, storing_again_heals }
         }
     }
 
     abort_deletes_shared_chunks: AbortDeletesSharedChunks {
         meant: {
             storage { storing_again_changes_nothing }
+            concurrency { an_aborted_twin_takes_nothing_along }
         }
         besides: {
             cancellation { abort_ends_a_dropped_close }
@@ -49,18 +57,34 @@ teeth! {
             cancellation {
                 dropped_questions_leave_the_service_usable, dropped_read_loses_no_byte,
                 dropped_range_leaves_the_reader_usable, dropped_range_leaves_its_twin_alone,
+                dropped_puts_leave_a_present_blob_whole,
             }
             model { random_operations }
             tamper {
-                flipped_bits, truncated_records, extended_records, emptied_records, swapped_records,
-                records_of_garbage, damage_stays_where_it_is, undone_damage_is_gone,
+                flipped_bits, truncated_records, extended_records, emptied_records,
+                swapped_records, records_of_garbage, damage_stays_where_it_is,
+                undone_damage_is_gone, records_stored_as_blobs_round_trip, storing_again_heals,
             }
             faults {
                 failed_writes_reach_close, failed_reads_reach_close, failed_questions_are_errors,
                 failed_reads_are_errors, lasting_failures_reach_every_writer,
                 one_failure_among_many_writers, one_failure_among_writers_of_one_blob,
+                a_failed_fetch_ends_every_reader, changes_done_but_reported_failed,
+                failed_writes_leave_a_present_blob_whole,
+                failed_writes_of_a_long_blob_reach_close,
             }
-            restart { interrupted_blobs_are_whole_or_absent, interrupted_blobs_can_be_stored_again }
+            restart {
+                interrupted_blobs_are_whole_or_absent, interrupted_blobs_can_be_stored_again,
+                blobs_stored_over_remains_survive,
+            }
+            concurrency {
+                a_dropped_twin_takes_nothing_along, an_aborted_twin_takes_nothing_along,
+            }
+            faults_and_restart {
+                what_is_acknowledged_despite_failures_survives,
+                what_is_stored_after_a_failure_survives,
+            }
+            storage { opening_leaves_the_work_of_others_alone }
         }
     }
 
@@ -89,12 +113,16 @@ teeth! {
         }
         besides: {
             concurrency { idle_writers_hold_nobody_up }
+            faults { a_failed_twin_takes_nothing_along }
         }
     }
 
     abort_clears_all_buffers: AbortClearsAllBuffers {
         meant: {
             model { random_operations }
+        }
+        besides: {
+            concurrency { an_aborted_twin_takes_nothing_along }
         }
     }
 
@@ -113,6 +141,7 @@ teeth! {
             concurrency { idle_readers_hold_nobody_up, readers_during_writes }
             cancellation { dropped_range_leaves_its_twin_alone }
             model { random_operations }
+            faults { a_failed_fetch_ends_every_reader }
         }
     }
 

@@ -10,14 +10,17 @@ teeth! {
         besides: {
             writer {
                 sizes_round_trip, write_splits_round_trip, abort_publishes_nothing,
-                close_twice_returns_the_same, shutdown_is_close, write_after_close_is_invalid_input,
+                close_twice_returns_the_same, shutdown_is_close,
+                write_after_close_is_invalid_input, data_that_looks_compressed_round_trips,
             }
             reader {
                 absent_is_none_everywhere, index_sums_to_size, reading_at_the_end_gives_nothing,
+                pieces_are_never_empty,
             }
             storage { storing_again_changes_nothing }
             concurrency { same_blob_by_two_services }
             model { random_operations }
+            tamper { records_stored_as_blobs_round_trip }
         }
     }
 
@@ -30,6 +33,7 @@ teeth! {
             reader { chunks_are_no_blobs, index_sums_to_size }
             storage { deduplication_is_invisible }
             concurrency { idle_readers_hold_nobody_up }
+            tamper { records_stored_as_blobs_round_trip }
         }
     }
 
@@ -48,7 +52,7 @@ teeth! {
             concurrency { same_blob_by_two_writers, sixteen_writers_at_once }
             cancellation {
                 dropped_write_takes_nothing, dropped_close_leaves_the_service_usable,
-                dropped_close_can_be_called_again,
+                dropped_close_can_be_called_again, abort_ends_a_dropped_close,
             }
             model { random_operations }
         }
@@ -112,6 +116,8 @@ teeth! {
             cancellation { dropped_abort_leaves_the_service_usable }
             model { random_operations }
             faults { close_again_returns_the_same_error }
+            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+            restart { interrupted_blobs_are_whole_or_absent }
         }
     }
 
@@ -164,6 +170,7 @@ teeth! {
         }
         besides: {
             writer { abort_publishes_nothing, drop_publishes_nothing, unclosed_is_absent }
+            reader { chunks_are_no_blobs }
         }
     }
 }
