@@ -192,6 +192,10 @@ pub(crate) enum Command {
         /// Go on where a blob that --keep names is not in the store
         #[arg(long, requires = "keep")]
         allow_absent: bool,
+        /// Go on where a repair has moved the index of a blob to the quarantine: chunks that only such
+        /// a blob lists are garbage, then
+        #[arg(long)]
+        ignore_quarantine: bool,
     },
     /// Look whether everything is there and right; print what is not
     Verify(VerifyArgs),

@@ -66,7 +66,11 @@ fn run(args: Args) -> Result<u8> {
             handle.block_on(async {
                 tokio::select! {
                     result = commands::run(args) => result,
-                    _ = interrupted => Ok(()),
+                    _ = interrupted => {
+                        // What was stored so far is for the next time.
+                        store::flush_written().await;
+                        Ok(())
+                    }
                 }
             })
         });

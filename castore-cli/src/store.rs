@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use castore_core::{BlobIndex, BlobReader, BlobService, Digest};
 use castore_objstore::{Builder, ObjectStoreBlobService, local_path, parse_url_opts};
@@ -13,6 +14,18 @@ use crate::redact::redacted;
 
 /// The fewest digits that a digest may be cut to.
 const SHORTEST_PREFIX: usize = 8;
+
+/// The stores that the command writes to.
+static WRITTEN: Mutex<Vec<ObjectStoreBlobService>> = Mutex::new(Vec::new());
+
+/// Makes durable all that was written so far, after an interrupt. A failure is not worth a line: then
+/// the next run stores the same again.
+pub(crate) async fn flush_written() {
+    let written = std::mem::take(&mut *WRITTEN.lock().unwrap_or_else(PoisonError::into_inner));
+    for service in written {
+        let _ = service.flush().await;
+    }
+}
 
 /// The store that a command was given, not opened yet.
 pub(crate) struct Location {
@@ -73,6 +86,7 @@ impl Location {
             builder = builder.create(true);
         }
         let store = self.store(builder.build()?);
+        WRITTEN.lock().unwrap_or_else(PoisonError::into_inner).push((*store).clone());
         let is_new = store.create_marker().await?;
         store.recognised.store(true, Relaxed);
         if is_new && !quiet {

@@ -173,6 +173,18 @@ impl ObjectStoreBlobService {
         self.shared.create_marker().await
     }
 
+    /// Returns once all that was stored so far survives a power cut, chunks of unfinished blobs included.
+    ///
+    /// [`close`](castore_core::BlobWriter::close) does this for its own blob. A program that gives up a
+    /// writer calls it so that the next writer of the same data finds the chunks. Only a local store has
+    /// anything to do here.
+    ///
+    /// # Errors
+    /// `Unavailable` where the filesystem could not write everything.
+    pub async fn flush(&self) -> Result<()> {
+        self.shared.flush().await
+    }
+
     /// What this service and its clones have done so far.
     pub fn stats(&self) -> Stats {
         self.shared.requests.counters.stats()

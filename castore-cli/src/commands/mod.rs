@@ -91,12 +91,13 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         }
         Command::Stats { prices } => stats::run(mode, &location()?, &prices).await,
         Command::Diff { first, second } => diff::run(mode, &location()?, &first, &second).await,
-        Command::Gc { keep, grace, run, max_fraction, allow_absent } => {
+        Command::Gc { keep, grace, run, max_fraction, allow_absent, ignore_quarantine } => {
             let options = GcOptions::default()
                 .grace(grace)
                 .dry_run(!run)
                 .max_fraction(max_fraction)
-                .allow_absent(allow_absent);
+                .allow_absent(allow_absent)
+                .ignore_quarantine(ignore_quarantine);
             gc::run(mode, &location()?, keep.as_deref(), &options).await
         }
         Command::Verify(args) => verify::run(mode, &location()?, &args).await,

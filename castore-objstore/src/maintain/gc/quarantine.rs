@@ -30,7 +30,7 @@ impl Run<'_> {
         };
         let message = format!(
             "its index lies in the quarantine{others}, and its chunks would be garbage; repair it from a \
-             store or a file that has it, store it again, or collect garbage regardless of the quarantine"
+             store or a file that has it, store it again, or ignore the quarantine"
         );
         Err(corrupt(OPERATION, *first, message))
     }
