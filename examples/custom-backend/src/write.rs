@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::mem;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -68,7 +68,8 @@ impl BlobSink for Sink {
     async fn abort(&mut self) {
         let given_up = Arc::clone(&self.given_up);
         // Waits for work that a dropped future has left behind, and keeps it from beginning.
-        let _ = spawn_blocking(move || given_up.lock().map(|mut given_up| *given_up = true)).await;
+        let give_up = move || *given_up.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        let _ = spawn_blocking(give_up).await;
     }
 
     fn preferred_write_size(&self) -> usize {
