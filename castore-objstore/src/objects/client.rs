@@ -127,12 +127,31 @@ impl Requests {
             this.counters.requests_head.add(1);
             let look = move |local: &Local| {
                 let (file, size) = local.open_object(&path)?;
+                local.rely_on(&path)?;
                 Ok(examine(&file, size).map(|found| (size, Some(found))))
             };
             let looked = this.locally(&local, request, look).await?.transpose();
             looked.map_err(|error| unreadable(operation, digest, error))
         };
         driven(operation, request.guard(place, look)).await
+    }
+
+    /// Has an object that a writer relies on made durable by the next flush, where that is known only
+    /// by flushing it.
+    pub(crate) async fn rely_on(
+        &self,
+        operation: &'static str,
+        digest: Digest,
+        path: Path,
+    ) -> Result<()> {
+        let Backend::Local(local) = &self.backend else { return Ok(()) };
+        let request = Request::new(operation, digest);
+        let (this, local) = (self.clone(), local.clone());
+        let rely = async move {
+            let rely = move |local: &Local| local.rely_on(&path);
+            this.locally(&local, request, rely).await.map(drop)
+        };
+        driven(operation, rely).await
     }
 
     /// The version of an object, or `None` where there is no such object.

@@ -101,13 +101,27 @@ impl Local {
         let metadata = metadata.map_err(|error| self.failed("look at", &path, error))?;
         let modified = metadata.modified().map_err(failed("look at", &path))?;
         let size = if metadata.is_file() { metadata.len() } else { 0 };
-        if metadata.is_file() && self.flushes_alone(&metadata) {
-            // A writer may rely on it now, and the process that has written it may have been killed
-            // before it flushed it.
-            let noted = self.staging.note(&path).and_then(|()| self.note_directory(&path));
-            noted.map_err(failed("flush", &path))?;
-        }
+        self.note_reuse(&path, &metadata)?;
         Ok(Meta { path: key.clone(), size, modified, tag: tag_of(&metadata) })
+    }
+
+    /// Has the object and its name flushed by the next flush, since a writer relies on it.
+    pub(crate) fn rely_on(&self, key: &Path) -> Result<()> {
+        let path = self.path(key);
+        let metadata = self.at(&path, |path| std::fs::metadata(path));
+        let metadata = metadata.map_err(|error| self.failed("look at", &path, error))?;
+        self.note_reuse(&path, &metadata)
+    }
+
+    /// The process that has written a file may have been killed before it flushed the file, or one of
+    /// the directories above, each of which holds a name.
+    fn note_reuse(&self, path: &FilePath, metadata: &Metadata) -> Result<()> {
+        if !metadata.is_file() || !self.flushes_alone(metadata) {
+            return Ok(());
+        }
+        let above = path.ancestors().skip(1).take_while(|above| above.starts_with(&*self.root));
+        let noted = std::iter::once(path).chain(above).try_for_each(|path| self.staging.note(path));
+        noted.map_err(failed("flush", path))
     }
 
     /// Does something with the file of an object, under the name that it has now.
@@ -680,7 +694,8 @@ mod tests {
             // A writer that relies on it has it flushed, as the process that wrote it may not have.
             place.local.head(&Path::from("a/b/one")).unwrap();
             let unflushed = place.local.staging.unflushed();
-            assert_eq!(unflushed, [root.join("a/b"), root.join("a/b/one")]);
+            let above = [root.clone(), root.join("a"), root.join("a/b")];
+            assert_eq!(unflushed, [&above[..], &[root.join("a/b/one")]].concat());
             place.copy("a/b/one", "c/two").unwrap();
             assert!(place.local.staging.unflushed().contains(&root.join("c")));
             place.local.flush(true).unwrap();

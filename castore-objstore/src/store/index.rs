@@ -112,7 +112,10 @@ impl Store {
             }
         };
         match found {
-            FoundIndex::Expected => self.flush().await,
+            FoundIndex::Expected => {
+                self.requests.rely_on(INDEX, digest, self.layout.blob(&digest)).await?;
+                self.flush().await
+            }
             FoundIndex::Absent | FoundIndex::Other => self.write_index(index, seen).await,
             FoundIndex::Unknown => {
                 if !self.check_reused {
