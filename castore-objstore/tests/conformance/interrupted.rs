@@ -1,6 +1,7 @@
 //! MinIO is killed in the middle of a put: the put finishes or fails clearly, and can be repeated.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use castore_core::{BlobService, Digest, Error, ErrorKind};
@@ -41,7 +42,10 @@ pub(crate) fn trials(make: impl Make<Bucket>) -> Vec<Trial> {
 
 async fn killed_in_the_middle_of_a_put(bucket: &Bucket, stays_away: bool) {
     // Few requests at once, so that it takes its time.
-    let service = bucket.builder().requests(2).build().expect("a service");
+    // A server that stays away is waited for, but here not for the minutes of a default.
+    let patience = Duration::from_secs(if stays_away { 5 } else { 300 });
+    let builder = bucket.builder().requests(2).retry_timeout(patience);
+    let service = builder.build().expect("a service");
     let service = Arc::new(service);
     let mut data = vec![0; SIZE];
     blake3::Hasher::new().update(b"interrupted").finalize_xof().fill(&mut data);
