@@ -13,26 +13,15 @@ use crate::store::Store;
 impl Store {
     /// Does `work`, or waits for who is doing the same for `digest`, and returns `None`.
     pub(crate) async fn once<T>(&self, digest: Digest, work: impl Future<Output = T>) -> Option<T> {
-        let done = Arc::new(Semaphore::new(0));
-        let before = {
-            let mut under_way = locked(&self.memory.under_way);
-            let before = under_way.get(&digest).cloned();
-            under_way.entry(digest).or_insert_with(|| Arc::clone(&done));
-            before
+        let mut result = None;
+        let work = async {
+            result = Some(work.await);
+            true
         };
-        if let Some(before) = before {
-            // It has no permits: this ends with an error, when it is closed.
-            let _ = before.acquire().await;
-            return None;
-        }
-        let mut leader = Leader { store: self, digest, done, has_ended: false };
-        let result = work.await;
-        leader.has_ended = true;
-        Some(result)
+        self.once_if(digest, work).await;
+        result
     }
-}
 
-impl Store {
     /// Does `work`, or waits for who is doing the same for `digest`, and returns whether it did. Those
     /// who wait are told where `work` says that all went well.
     pub(crate) async fn once_if(&self, digest: Digest, work: impl Future<Output = bool>) -> bool {
@@ -44,6 +33,7 @@ impl Store {
             before
         };
         if let Some(before) = before {
+            // It has no permits: this ends with an error, when it is closed.
             let _ = before.acquire().await;
             return false;
         }
