@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::ops::Deref;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::{BlobIndex, BlobReader, BlobWriter, Digest, Result};
 
@@ -38,6 +39,19 @@ pub trait BlobService: Debug + Send + Sync + 'static {
 
     /// A writer of a new blob.
     async fn open_write(&self) -> Result<BlobWriter>;
+
+    /// The verified bytes of the chunk with this digest, whichever blobs list the chunk; at most
+    /// [`MAX_CHUNK_SIZE`](crate::MAX_CHUNK_SIZE) bytes.
+    ///
+    /// `None` where the service does not have the chunk, or does not keep chunks by their digests:
+    /// that is the default. A chunk is no blob: a chunk that is there may belong to none.
+    ///
+    /// # Errors
+    /// `Corrupt` where the stored bytes are not the chunk; else those of the store.
+    async fn get_chunk(&self, chunk: &Digest) -> Result<Option<Bytes>> {
+        let _ = chunk;
+        Ok(None)
+    }
 }
 
 #[async_trait]
@@ -59,5 +73,9 @@ where
 
     async fn open_write(&self) -> Result<BlobWriter> {
         (**self).open_write().await
+    }
+
+    async fn get_chunk(&self, chunk: &Digest) -> Result<Option<Bytes>> {
+        (**self).get_chunk(chunk).await
     }
 }

@@ -228,9 +228,12 @@ impl Builder {
         self
     }
 
-    /// How long one request may be under way, with its retries: 15 seconds for a directory, 61 minutes
-    /// for a URL that is reached through a network, and 15 minutes for any other store, unless told
-    /// otherwise. The [grace period](Builder::grace) has to allow for it.
+    /// How long one request may be under way: 15 seconds for a directory, 61 minutes for a URL that is
+    /// reached through a network, and 15 minutes for any other store, unless told otherwise. The
+    /// [grace period](Builder::grace) has to allow for it.
+    ///
+    /// Where this service tries requests again ([`retry_timeout`](Builder::retry_timeout)), it gives up
+    /// each attempt that takes longer. Otherwise the caller vouches for the store's own retries, too.
     pub fn longest_request(mut self, time: Duration) -> Builder {
         self.longest_request = Some(time);
         self
@@ -309,7 +312,7 @@ impl Builder {
         let patience = match &self.target {
             Target::Directory { .. } => None,
             Target::Store(_, backend) => {
-                self.retry_timeout.map(|timeout| Patience::new(timeout, *backend))
+                self.retry_timeout.map(|timeout| Patience::new(timeout, longest_request, *backend))
             }
         };
         let (requests, barrier) = match self.target {

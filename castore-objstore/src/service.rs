@@ -108,26 +108,7 @@ impl ObjectStoreBlobService {
         self.shared.locate_chunk("look at chunk", chunk).await
     }
 
-    /// The verified bytes of a chunk, from its place or from a copy that a collector of garbage has
-    /// set aside; `None` where the store has neither. At most [`MAX_CHUNK_SIZE`] bytes.
-    ///
-    /// A chunk is no blob: [`has`](BlobService::has) and [`open_read`](BlobService::open_read) do not
-    /// find it by its digest, unless a blob of one chunk has the same one. No writer may count on a
-    /// chunk that no index lists, as a collector of garbage removes it.
-    ///
-    /// Cancel safe. One request for a chunk that is in its place.
-    ///
-    /// # Errors
-    /// `Corrupt` where the object is not the chunk; else those of the store.
-    ///
-    /// [`MAX_CHUNK_SIZE`]: castore_core::MAX_CHUNK_SIZE
-    pub async fn get_chunk(&self, chunk: &Digest) -> Result<Option<Bytes>> {
-        let (shared, digest) = (Arc::clone(&self.shared), *chunk);
-        let get = async move { shared.fetch_chunk_of_any_size(digest).await };
-        self.shared.requests.begin(READ_CHUNK, get).await
-    }
-
-    /// Whether [`get_chunk`](Self::get_chunk) would find the chunk, without reading it. Cancel safe.
+    /// Whether [`get_chunk`](BlobService::get_chunk) would find the chunk, without reading it. Cancel safe.
     /// One request for a chunk that is in its place.
     ///
     /// # Errors
@@ -217,5 +198,17 @@ impl BlobService for ObjectStoreBlobService {
 
     async fn open_write(&self) -> Result<BlobWriter> {
         Ok(write::open(&self.shared))
+    }
+
+    /// The verified bytes of a chunk, from its place or from a copy that a collector of garbage has
+    /// set aside; `None` where the store has neither.
+    ///
+    /// No writer may count on a chunk that no index lists, as a collector of garbage removes it.
+    ///
+    /// Cancel safe. One request for a chunk that is in its place.
+    async fn get_chunk(&self, chunk: &Digest) -> Result<Option<Bytes>> {
+        let (shared, digest) = (Arc::clone(&self.shared), *chunk);
+        let get = async move { shared.fetch_chunk_of_any_size(digest).await };
+        self.shared.requests.begin(READ_CHUNK, get).await
     }
 }

@@ -22,13 +22,29 @@ pub(super) struct Record {
     /// Seconds since 1970.
     begun: u64,
     checkpoint: Option<Checkpoint>,
-    /// What was found to be damaged up to the checkpoint by earlier runs, and by this one.
-    damaged_before: u64,
-    damaged: u64,
-    /// What was found since the checkpoint.
-    pending: u64,
+    /// The findings up to the checkpoint of earlier runs, and of this one.
+    before: Found,
+    found: Found,
+    /// The findings since the checkpoint.
+    pending: Found,
     written: Option<Instant>,
     finished: bool,
+}
+
+/// Counts of findings that a run which goes on from the checkpoint does not find again.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Found {
+    /// Objects that are damaged.
+    pub(super) damaged: u64,
+    /// Objects that could not be read, so that nothing is known of them.
+    pub(super) unknown: u64,
+}
+
+impl Found {
+    fn add(&mut self, other: Found) {
+        self.damaged += other.damaged;
+        self.unknown += other.unknown;
+    }
 }
 
 impl Record {
@@ -39,9 +55,9 @@ impl Record {
             plan: plan.clone(),
             begun: seconds(SystemTime::now()),
             checkpoint: None,
-            damaged_before: 0,
-            damaged: 0,
-            pending: 0,
+            before: Found::default(),
+            found: Found::default(),
+            pending: Found::default(),
             written: None,
             finished: false,
         };
@@ -74,7 +90,8 @@ impl Record {
             Value::String(text) => Some(text.parse()?),
             _ => return Err(wrong("is not the record of a verification")),
         };
-        (record.begun, record.damaged_before) = (begun, damaged);
+        record.begun = begun;
+        record.before = Found { damaged, unknown: value["unknown"].as_u64().unwrap_or(0) };
         Ok(record)
     }
 
@@ -92,24 +109,28 @@ impl Record {
         self.checkpoint
     }
 
-    /// How much earlier runs have found to be damaged that this one will not find again.
-    pub(super) fn damaged_before(&self) -> u64 {
-        self.damaged_before
+    /// The findings of earlier runs that this one will not make again.
+    pub(super) fn before(&self) -> Found {
+        self.before
     }
 
     pub(super) fn found(&mut self, finding: &Finding) {
-        // What the indexes show, and what sizes they state, is found by each run anew.
-        let again = match finding.problem {
-            Problem::MissingChunk | Problem::WrongSize => true,
-            Problem::MalformedIndex | Problem::UnreadableIndex => true,
-            _ => !finding.is_damage(),
-        };
-        self.pending += u64::from(!again);
+        // Each run reads all indexes, and finds anew what they and the sizes in them show. An index
+        // that could not be read may be readable then, but the chunks and blobs that were passed over
+        // because of that are not read again.
+        let again = matches!(
+            finding.problem,
+            Problem::MissingChunk | Problem::WrongSize | Problem::MalformedIndex
+        );
+        if !again {
+            self.pending.damaged += u64::from(finding.is_damage());
+            self.pending.unknown += u64::from(finding.is_unknown());
+        }
     }
 
     pub(super) fn up_to(&mut self, checkpoint: Checkpoint) {
         self.checkpoint = Some(checkpoint);
-        self.damaged += std::mem::take(&mut self.pending);
+        self.found.add(std::mem::take(&mut self.pending));
         if self.written.is_none_or(|written| written.elapsed() >= INTERVAL) {
             // Once more in a second; and whoever resumes with an older record does work twice.
             let _ = self.write();
@@ -129,11 +150,14 @@ impl Record {
 
     /// Replaces the file, in one step.
     fn write(&mut self) -> io::Result<()> {
+        let mut found = self.before;
+        found.add(self.found);
         let record = json!({
             "verify": self.plan,
             "begun": self.begun,
             "up_to": self.checkpoint.map(|checkpoint| checkpoint.to_string()),
-            "damaged": self.damaged_before + self.damaged,
+            "damaged": found.damaged,
+            "unknown": found.unknown,
         });
         let directory = match self.path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,

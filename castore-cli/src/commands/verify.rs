@@ -6,7 +6,7 @@ use castore_objstore::{Finding, Sample, Verified, VerifyLevel, VerifyOptions, Ve
 use serde_json::{Value, json};
 
 use super::Mode;
-use super::resume::Record;
+use super::resume::{Found, Record};
 use crate::args::{Level, VerifyArgs};
 use crate::failure::{CORRUPT, FAILED, Failure, NO_STORE, Result, USAGE, on_interrupt, say};
 use crate::names::shown;
@@ -33,8 +33,8 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &VerifyArgs) -> R
         }
     };
     let (options, before) = match &record {
-        Some(record) => (plan.options(record.begun(), record.part())?, record.damaged_before()),
-        None => (plan.options(SystemTime::now(), None)?, 0),
+        Some(record) => (plan.options(record.begun(), record.part())?, record.before()),
+        None => (plan.options(SystemTime::now(), None)?, Found::default()),
     };
     let options = match record.as_ref().and_then(Record::checkpoint) {
         Some(checkpoint) => {
@@ -76,9 +76,10 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &VerifyArgs) -> R
         }
         return Err(failure);
     }
-    let damaged = before + report.damaged;
+    let damaged = before.damaged + report.damaged;
+    let unknown = before.unknown + report.unknown;
     // Standard output may be closed without having lost a finding.
-    if damaged + report.harmless > before && output::is_closed() {
+    if report.damaged + report.unknown + report.harmless > 0 && output::is_closed() {
         if let Some(path) = &args.resume {
             say(format_args!(
                 "castore: standard output was closed; the same command with --resume {} prints the findings \
@@ -89,8 +90,8 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &VerifyArgs) -> R
     } else if let Some(record) = record {
         record.finish()?;
     }
-    summarize(mode, &report, damaged, begun.elapsed());
-    match (damaged, report.unknown) {
+    summarize(mode, &report, Found { damaged, unknown }, begun.elapsed());
+    match (damaged, unknown) {
         (0, 0) => Ok(()),
         // What could not be read is not known to be damaged.
         (0, _) => Err(Failure::reported(FAILED)),
@@ -181,7 +182,8 @@ fn print(mode: Mode, finding: &Finding) {
     }
 }
 
-fn summarize(mode: Mode, report: &VerifyReport, damaged: u64, time: Duration) {
+fn summarize(mode: Mode, report: &VerifyReport, found: Found, time: Duration) {
+    let Found { damaged, unknown } = found;
     let seconds = time.as_secs_f64();
     if mode.json {
         output::json(&json!({
@@ -193,7 +195,7 @@ fn summarize(mode: Mode, report: &VerifyReport, damaged: u64, time: Duration) {
             "bytes_read": report.bytes_read,
             "blobs_read": report.blobs_read,
             "damaged": damaged,
-            "unknown": report.unknown,
+            "unknown": unknown,
             "harmless": report.harmless,
             "quarantined": report.quarantined,
             "seconds": seconds,
@@ -214,7 +216,7 @@ fn summarize(mode: Mode, report: &VerifyReport, damaged: u64, time: Duration) {
         if report.blobs_read > 0 {
             line += &format!(", {} blobs read", report.blobs_read);
         }
-        let mut found = match (damaged, report.unknown) {
+        let mut found = match (damaged, unknown) {
             (0, 0) => "all good".to_owned(),
             (0, unknown) => format!("{unknown} could not be read, the rest is good"),
             (damaged, 0) => format!("{damaged} DAMAGED"),

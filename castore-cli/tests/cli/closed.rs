@@ -141,6 +141,29 @@ fn a_verification_whose_findings_were_lost_can_be_resumed() {
     assert!(!place.path("record").exists());
 }
 
+#[test]
+fn a_resumed_verification_does_not_forget_objects_that_could_not_be_read() {
+    let (place, _) = damaged();
+    let args = ["verify", "--level", "data", "--resume", "record"];
+    assert_eq!(closed(&place, &args).code, 3);
+    place.ok(&["put", "in", "--check"]);
+    let record = std::fs::read_to_string(place.path("record")).unwrap();
+    for (counts, code, said) in [
+        ((0, 1), 1, "1 could not be read, the rest is good"),
+        ((1, 0), 3, "1 DAMAGED"),
+        ((1, 1), 3, "1 DAMAGED, 1 could not be read"),
+        ((0, 0), 0, "all good"),
+    ] {
+        let mut record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        assert_eq!((&record["damaged"], &record["unknown"]), (&0.into(), &0.into()));
+        (record["damaged"], record["unknown"]) = (counts.0.into(), counts.1.into());
+        place.write("record", record.to_string().as_bytes());
+        let resumed = place.run(&args);
+        assert_eq!(resumed.code, code, "{resumed:?}");
+        assert!(resumed.stderr.contains(&format!(": {said}")), "{resumed:?}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn an_output_that_cannot_be_written_is_a_failure_but_no_panic() {

@@ -144,7 +144,8 @@ impl Remote {
             let payload = allowed().then(|| PutPayload::from_bytes(object.clone()));
             async move {
                 let Some(payload) = payload else { return Ok(false) };
-                let put = self.store.put(path, payload);
+                let longest = self.patience.as_ref().map(|patience| patience.longest_request);
+                let put = within(longest, self.store.put(path, payload));
                 let answer = match &load {
                     None => put.await,
                     Some(load) => match load.unless_stalled(put).await {

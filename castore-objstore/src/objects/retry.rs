@@ -53,6 +53,9 @@ pub(crate) struct Backend {
 pub(crate) struct Patience {
     pub(crate) backend: Backend,
     timeout: Duration,
+    /// The longest that one attempt of an upload may be under way. The times of gc count on that: an
+    /// index that takes effect later may list chunks that are gone (`R` in docs/gc.md).
+    pub(crate) longest_request: Duration,
     health: Mutex<Health>,
     pub(crate) up: Arc<Line>,
     pub(crate) down: Arc<Line>,
@@ -78,10 +81,11 @@ pub(crate) struct Trial {
 }
 
 impl Patience {
-    pub(crate) fn new(timeout: Duration, backend: Backend) -> Patience {
+    pub(crate) fn new(timeout: Duration, longest_request: Duration, backend: Backend) -> Patience {
         Patience {
             backend,
             timeout,
+            longest_request,
             health: Mutex::default(),
             up: Arc::new(Line::new(FIRST_UPLOADS)),
             down: Arc::new(Line::new(FIRST_DOWNLOADS)),
@@ -162,7 +166,7 @@ mod tests {
     const MINUTES: Duration = Duration::from_secs(300);
 
     fn patience() -> Patience {
-        Patience::new(MINUTES, Backend::default())
+        Patience::new(MINUTES, MINUTES, Backend::default())
     }
 
     /// How long a request is tried that fails each time, each attempt taking `attempt`.
@@ -212,7 +216,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_time_there_is_one_attempt() {
-        let patience = Patience::new(Duration::ZERO, Backend::default());
+        let patience = Patience::new(Duration::ZERO, MINUTES, Backend::default());
         patience.answered();
         assert_eq!(patience.failed(&mut Trial::default(), Trouble::Away), None);
     }

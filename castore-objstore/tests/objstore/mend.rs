@@ -325,6 +325,20 @@ async fn a_further_source_heals_what_one_that_fails_may_have() {
     stored.assert_repaired_from(options).await;
 }
 
+#[tokio::test]
+async fn a_mirror_that_has_no_blob_any_more_gives_the_chunk_by_itself() {
+    let stored = in_memory(23).await;
+    let (_, chunk) = long_blob(&stored).await;
+    stored.subject.overwrite(&chunk, "garbage").await;
+    let mirror = stored.twin.clone();
+    for blob in stored.blobs.keys() {
+        mirror.remove(blob).await.unwrap();
+    }
+    let outcomes = stored.repair(from(&mirror)).await;
+    assert!(matches!(outcomes[&chunk.to_string()], Outcome::Repaired), "{outcomes:?}");
+    stored.assert_whole().await;
+}
+
 /// The index of a blob lies in the quarantine, whose chunks may be there or not.
 #[tokio::test]
 async fn a_mirror_brings_back_what_an_earlier_repair_has_moved_to_the_quarantine() {

@@ -111,6 +111,24 @@ async fn a_put_that_stalls_is_sent_again() {
     assert!(probe.count(Kind::Put, Part::Chunks) > before + 1);
 }
 
+/// The times of gc count on that: see "The shortest grace period" in docs/gc.md.
+#[tokio::test(start_paused = true)]
+async fn no_upload_is_under_way_for_longer_than_the_longest_request() {
+    let probe = Probe::new();
+    let longest = Duration::from_secs(20);
+    let service = patient(&probe).longest_request(longest).build().unwrap();
+    put(&service, &random("before", 100)).await;
+    let indexes = probe.count(Kind::Put, Part::Blobs);
+    let chunks = probe.count(Kind::Put, Part::Chunks);
+    probe.hold(Kind::Put);
+    heal_after(&probe, longest + Duration::from_secs(5));
+    let start = Instant::now();
+    put(&service, &random("stalled", 100)).await;
+    assert!(start.elapsed() < longest * 3 / 2, "{:?}", start.elapsed());
+    assert_eq!(probe.count(Kind::Put, Part::Chunks), chunks + 2);
+    assert_eq!(probe.count(Kind::Put, Part::Blobs), indexes + 1);
+}
+
 /// All requests of such a store take 0.4 s, and it serves four at once.
 #[tokio::test(start_paused = true)]
 async fn fewer_requests_are_sent_to_a_store_that_refuses_so_many() {

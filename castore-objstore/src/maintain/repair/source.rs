@@ -42,11 +42,12 @@ impl Sources {
             return Ok(Some(chunk));
         }
         for service in &self.services {
-            // By itself, as stores of the same kind and the same cuts have it; then out of a blob.
-            let by_itself = (digest, None);
-            let of_blobs = places.iter().map(|(blob, range)| (blob, Some(range.clone())));
-            for (blob, range) in std::iter::once(by_itself).chain(of_blobs) {
-                let found = part_of(shared, service.as_ref(), blob, range, digest).await;
+            // A store with the same cuts keeps the chunk by itself; any other has its bytes in a blob.
+            if let Some(chunk) = answer.take(by_itself(shared, service.as_ref(), digest).await) {
+                return Ok(Some(chunk));
+            }
+            for (blob, range) in places {
+                let found = part_of(shared, service.as_ref(), blob, range.clone(), digest).await;
                 if let Some(chunk) = answer.take(found) {
                     return Ok(Some(chunk));
                 }
@@ -109,16 +110,28 @@ impl Answer {
     }
 }
 
-/// The bytes of a blob in this range, all of them where there is none, if they are the chunk `digest`.
+/// The chunk, where the service keeps chunks by their digests and has this one. A source is not
+/// trusted: its bytes are verified here, too.
+async fn by_itself(
+    shared: &Store,
+    service: &dyn BlobService,
+    digest: &Digest,
+) -> Result<Option<Bytes>> {
+    match service.get_chunk(digest).await? {
+        Some(chunk) => is_chunk(shared, chunk, *digest).await,
+        None => Ok(None),
+    }
+}
+
+/// The bytes of a blob in this range, if they are the chunk `digest`.
 async fn part_of(
     shared: &Store,
     service: &dyn BlobService,
     blob: &Digest,
-    range: Option<Range<u64>>,
+    range: Range<u64>,
     digest: &Digest,
 ) -> Result<Option<Bytes>> {
     let Some(reader) = service.open_read(blob).await? else { return Ok(None) };
-    let range = range.unwrap_or(0..reader.size());
     let size = range.end.saturating_sub(range.start);
     if range.end > reader.size() || !(1..=MAX_CHUNK_SIZE).contains(&size) {
         return Ok(None);
