@@ -35,7 +35,10 @@ use crate::signals::Signals;
 const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return wrong_usage(&error),
+    };
     let verbose = args.verbose > 0;
     panics::install(verbose);
     log::start(args.verbose);
@@ -48,6 +51,19 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(output::code(code))
+}
+
+/// Prints what the parser of the command line says: help, or a mistake, which may quote an argument that
+/// holds a secret.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    let is_secret = redact::redacted(&text.to_string()) != text.to_string();
+    match is_secret && error.use_stderr() {
+        true => say(redact::redacted(text.to_string().trim_end())),
+        // With colors, and to standard output where it is help.
+        false => drop(error.print()),
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE))
 }
 
 /// Runs the command until it ends or a signal ends it; returns the exit code.

@@ -64,6 +64,28 @@ impl Location {
         redacted(&self.url).into_owned()
     }
 
+    /// What tells this store from others, wherever the command is run: the path of a directory without
+    /// links; of any other store the URL, and the settings that say which server the URL is of.
+    pub(crate) fn identity(&self) -> String {
+        if let Ok(Some(path)) = local_path(&self.url) {
+            let path = path.canonicalize().unwrap_or(path);
+            return path.to_string_lossy().into_owned();
+        }
+        let names_server = |key: &str| key.to_ascii_lowercase().contains("endpoint");
+        let options = self.options.iter().filter(|(key, _)| names_server(key));
+        let variables = std::env::vars_os().filter_map(|(key, value)| {
+            let key = key.into_string().ok().filter(|key| names_server(key))?;
+            Some((key, value.to_string_lossy().into_owned()))
+        });
+        let mut servers: Vec<String> = options
+            .cloned()
+            .chain(variables)
+            .map(|(key, value)| format!(" {key}={}", redacted(&value)))
+            .collect();
+        servers.sort_unstable();
+        self.name() + &servers.concat()
+    }
+
     /// Opens the store to read from; a directory must be there.
     pub(crate) fn open(&self) -> Result<Store> {
         match local_path(&self.url)? {

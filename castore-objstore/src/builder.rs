@@ -18,6 +18,7 @@ use crate::exec::limits::Limits;
 use crate::maintain::LOOK_LASTS;
 use crate::objects::barrier::Barrier;
 use crate::objects::client::Requests;
+use crate::objects::filesystem::flush_directory;
 use crate::objects::filesystem::open_files;
 use crate::objects::local::Local;
 use crate::objects::retry::{Backend, Patience};
@@ -422,7 +423,7 @@ fn open_directory(
         Error::new(kind, OPEN, format!("{}: {message}", path.display())).with_source(error)
     };
     if create {
-        std::fs::create_dir_all(path).map_err(|error| failed("it cannot be created", error))?;
+        create_directories(path, durable).map_err(|error| failed("it cannot be created", error))?;
     }
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => failed("there is no such directory", error),
@@ -435,6 +436,25 @@ fn open_directory(
     let local = Local::open(path, durable).map_err(|error| failed("it cannot be opened", error))?;
     let barrier = durable.then(|| Barrier::of(&local));
     Ok((local, barrier))
+}
+
+/// Creates the directory and those that it lies in. Their names are flushed, too, where the store is to be
+/// `durable`: what is stored later is flushed from the root of the store on.
+fn create_directories(path: &std::path::Path, durable: bool) -> std::io::Result<()> {
+    let is_missing =
+        |directory: &&std::path::Path| !directory.as_os_str().is_empty() && !directory.exists();
+    let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
+    std::fs::create_dir_all(path)?;
+    if durable {
+        for directory in missing.iter().rev() {
+            let parent = match directory.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => std::path::Path::new("."),
+            };
+            flush_directory(parent)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub(crate) enum Broken {
         "the store did not say whether it has deleted the object, and it is too late to ask again"
     )]
     TooLate,
+    /// A directory that was listed a moment ago.
+    #[error("the store lists a directory and then says that there is none")]
+    Vanished,
     /// The client of the store panicked, with this message.
     #[error("the client panicked: {0}")]
     Panicked(String),
@@ -60,7 +63,7 @@ pub(crate) enum Trouble {
 /// that the HTTP client noted, where it is ours.
 pub(crate) fn trouble(error: &object_store::Error, status: Option<u16>) -> Option<Trouble> {
     if let Some(broken) = Broken::of(error) {
-        let again = matches!(broken, Broken::Stalled(_) | Broken::Length { .. });
+        let again = matches!(broken, Broken::Stalled(_) | Broken::Length { .. } | Broken::Vanished);
         return again.then_some(Trouble::Away);
     }
     if is_transport(error) {
@@ -105,18 +108,40 @@ fn is_transport(error: &object_store::Error) -> bool {
     if let Some(error) =
         chain(error).find_map(|error| error.downcast_ref::<object_store::client::HttpError>())
     {
-        // A "failed answer" is one that the store gave, and this crate's client turned into an error.
+        // The store gave an answer, and this crate's client turned that into an error.
         return !chain(error).any(|error| error.is::<FailedAnswer>());
     }
     let _ = error;
     false
 }
 
-/// A store says in its answer that a request failed in part, with a status that object_store takes
-/// for success.
-#[derive(Debug, thiserror::Error)]
-#[error("the store says that it did not do all of it: status {0}")]
-pub(crate) struct FailedAnswer(pub(crate) u16);
+/// An answer that object_store takes for success, and that is none.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[cfg_attr(
+    not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http")),
+    allow(dead_code)
+)]
+pub(crate) enum FailedAnswer {
+    #[error("the store says that it did not do all of it: status {0}")]
+    InPart(u16),
+    #[error(
+        "a page of the listing says that more follow, and not where: the server does not know version 2 \
+         of S3's listing"
+    )]
+    NoNextPage,
+    #[error("a page of the listing names itself as the next one")]
+    RepeatedPage,
+    #[error("a page of the listing has more than {0} bytes")]
+    LongPage(usize),
+}
+
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http"))]
+impl From<FailedAnswer> for object_store::client::HttpError {
+    fn from(answer: FailedAnswer) -> object_store::client::HttpError {
+        let kind = object_store::client::HttpErrorKind::Unknown;
+        object_store::client::HttpError::new(kind, answer)
+    }
+}
 
 fn network_error(kind: io::ErrorKind) -> Option<Trouble> {
     use io::ErrorKind::{

@@ -268,6 +268,8 @@ fn parse_time(text: &str) -> Option<Duration> {
 mod client;
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http"))]
 mod cloud;
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http"))]
+mod page;
 
 #[cfg(test)]
 mod tests {

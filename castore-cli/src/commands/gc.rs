@@ -64,11 +64,18 @@ fn say_absent(absent: &[Digest]) {
     }
 }
 
+/// A list of digests is not longer, in bytes: ten million lines with names.
+const MAX_LIST: usize = 1 << 30;
+
 /// The digests in a file: the first word of each line, as `b3sum` and `castore put` print them.
 async fn digests(file: &Path) -> Result<Vec<Digest>> {
     let mut input = Input::open(file).await?;
     let mut bytes = Vec::new();
     while let Some(piece) = input.next().await? {
+        if bytes.len() > MAX_LIST {
+            let message = format!("it is longer than {MAX_LIST} bytes, and no list of digests");
+            return Err(Failure::new(USAGE, message));
+        }
         bytes.extend_from_slice(&piece);
     }
     unchanged(&input)?;

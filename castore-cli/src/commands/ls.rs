@@ -1,16 +1,27 @@
 //! `castore ls`
 
-use castore_core::BlobService;
+use castore_core::{BlobService, Digest};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 
 use super::Mode;
-use crate::failure::{Failure, Result};
+use crate::failure::{FAILED, Failure, Result};
 use crate::output;
-use crate::store::Location;
+use crate::store::{Location, Store};
 
 /// How many indexes are fetched at once.
 const AT_ONCE: usize = 32;
+
+/// Fails where the store lists a blob and has just said that the blob is not there.
+async fn still_listed(service: &Store, digest: &Digest) -> Result<()> {
+    match service.find(&digest.to_string()).await?.is_empty() {
+        true => Ok(()),
+        false => {
+            let message = format!("{digest}: the store lists its index and does not give it");
+            Err(Failure::new(FAILED, message))
+        }
+    }
+}
 
 pub(crate) async fn run(mode: Mode, location: &Location, long: bool) -> Result<()> {
     let service = location.open()?;
@@ -21,6 +32,9 @@ pub(crate) async fn run(mode: Mode, location: &Location, long: bool) -> Result<(
             async move {
                 let digest = digest?;
                 let index = if long { service.chunks(&digest).await } else { Ok(None) };
+                if long && matches!(index, Ok(None)) {
+                    still_listed(&service, &digest).await?;
+                }
                 Ok::<_, Failure>((digest, index))
             }
         })

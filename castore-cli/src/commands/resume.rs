@@ -97,7 +97,8 @@ impl Record {
 
     /// When the first run was begun: what is relative to now is relative to that.
     pub(super) fn begun(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(self.begun)
+        let begun = UNIX_EPOCH.checked_add(Duration::from_secs(self.begun));
+        begun.unwrap_or_else(SystemTime::now)
     }
 
     /// The part of a sample that is read, where the options do not say.

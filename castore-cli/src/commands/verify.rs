@@ -25,7 +25,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &VerifyArgs) -> R
         Some(path) => {
             let file = shown(path);
             on_interrupt(format!("the same command with --resume {file} goes on from there"));
-            Some(Record::open(path, &plan.described(&location.name()))?)
+            Some(Record::open(path, &plan.described(&location.identity()))?)
         }
         None => {
             on_interrupt("with --resume FILE it would go on from there next time");

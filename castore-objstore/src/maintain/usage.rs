@@ -166,7 +166,11 @@ impl ObjectStoreBlobService {
                 driven(READ, async move {
                     // Until its chunks are counted.
                     let permit = shared.limits.for_index(size.into()).await;
-                    Ok((read::chunks(&shared, &digest).await, permit))
+                    let index = read::chunks(&shared, &digest).await;
+                    if let Ok(None) = index {
+                        shared.confirm_absent(READ, Kind::Blob, &digest).await?;
+                    }
+                    Ok((index, permit))
                 })
             })
             .buffer_unordered(AT_ONCE);

@@ -402,10 +402,10 @@ impl Requests {
             }
             Backend::Remote(remote) => {
                 let place = prefix.to_string();
-                AssertUnwindSafe(remote.list(prefix))
+                AssertUnwindSafe(remote.list(prefix, enters))
                     .catch_unwind()
                     .map(move |item| match item {
-                        Ok(Ok(meta)) => Ok(Entry::Object(meta.into())),
+                        Ok(Ok(entry)) => Ok(entry),
                         Ok(Err(error)) => Err(request.error(error)),
                         Err(panic) => Err(request.panicked(&place, panic.as_ref())),
                     })

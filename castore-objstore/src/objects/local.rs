@@ -263,7 +263,8 @@ impl Local {
         let mut source = File::open(from).map_err(|error| self.failed("copy", from, error))?;
         let (mut copy, staged) = self.create_beside(to)?;
         let copied = io::copy(&mut source, &mut copy)
-            .and_then(|_| modified.map_or(Ok(()), |time| copy.set_modified(time)))
+            // Some filesystems set no times; the copy is right without its original's.
+            .map(|_| drop(modified.map(|time| copy.set_modified(time))))
             .and_then(|()| copy.sync_all())
             .and_then(|()| close(copy));
         if copied.is_err() {

@@ -11,6 +11,7 @@ pub(crate) mod meta;
 pub(crate) mod pieces;
 pub(crate) mod remote;
 pub(crate) mod remote_list;
+mod remote_walk;
 pub(crate) mod retry;
 pub(crate) mod staging;
 pub(crate) mod stats;

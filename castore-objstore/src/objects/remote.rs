@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     Error as StoreError, GetResult, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt,
@@ -19,8 +19,11 @@ use crate::exec::limits::Limits;
 use crate::objects::answer::noting;
 use crate::objects::fetched::Fetched;
 use crate::objects::line::{ANSWER_TIME, Line, Load};
+use crate::objects::meta::Entry;
 use crate::objects::remote_list::list;
+use crate::objects::remote_walk::walk;
 use crate::objects::retry::{Backend, Patience, Trial};
+use crate::objects::walk::Enters;
 
 /// A store may take this long for a copy of its own, before it counts as stalled.
 const COPY_TIME: Duration = Duration::from_secs(600);
@@ -197,13 +200,22 @@ impl Remote {
         self.persist(None, |backend| backend.makes_directories, copy).await
     }
 
-    /// Lists what lies under `prefix`. A listing is not one of the requests that are limited: its
-    /// caller may take the objects slowly.
-    pub(crate) fn list(&self, prefix: &Path) -> BoxStream<'static, StoreResult<ObjectMeta>> {
-        match self.patience {
+    /// Lists what lies under `prefix`; of a store that has directories, what lies in those that `enters`
+    /// tells. A listing that comes in pages is not one of the requests that are limited: its caller may
+    /// take the objects slowly.
+    pub(crate) fn list(
+        &self,
+        prefix: &Path,
+        enters: Enters,
+    ) -> BoxStream<'static, StoreResult<Entry>> {
+        let listed = match &self.patience {
+            Some(patience) if patience.backend.makes_directories => {
+                return walk(self.clone(), prefix.clone(), enters);
+            }
             Some(_) => list(self.clone(), prefix.clone()),
             None => self.store.list(Some(prefix)),
-        }
+        };
+        listed.map_ok(|object| Entry::Object(object.into())).boxed()
     }
 
     /// The time that a request may take, where requests are tried again.
@@ -269,7 +281,7 @@ impl Remote {
             return Ok(());
         }
         let ask = || async {
-            match self.list(absent).next().await {
+            match self.list(absent, Arc::new(|_| false)).next().await {
                 None | Some(Ok(_)) => Ok(()),
                 Some(Err(error)) if answered_status(&error) == Some(404) => {
                     Err(StoreError::Generic { store: "bucket", source: Box::new(error) })

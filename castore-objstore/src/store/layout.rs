@@ -129,10 +129,14 @@ impl Layout {
             && parts.next().is_none()
     }
 
+    /// What all indexes or chunks lie under whose digests start as this one.
+    pub(crate) fn shard(&self, kind: Kind, digest: &Digest) -> Path {
+        self.all(kind).clone().join(format!("{digest:.4}").as_str())
+    }
+
     /// The quarantine of all indexes or chunks whose digests start as this one.
     pub(crate) fn quarantine_shard(&self, kind: Kind, digest: &Digest) -> Path {
-        let shard = self.all(kind).clone().join(format!("{digest:.4}").as_str());
-        self.quarantined(&shard)
+        self.quarantined(&self.shard(kind, digest))
     }
 
     /// The index or the chunk that was moved to `path`: its name is the digest or, where an earlier

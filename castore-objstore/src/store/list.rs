@@ -57,6 +57,69 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Whether a listing shows the object in its place, with one request. An index or chunk that was
+    /// listed and is then not found may have been removed, or the store does not tell the truth: a
+    /// gateway whose disk is away lists an object and answers "not found".
+    pub(crate) async fn is_listed(
+        &self,
+        operation: &'static str,
+        kind: Kind,
+        digest: &Digest,
+    ) -> Result<bool> {
+        let shard = self.layout.shard(kind, digest);
+        let is_it = |object: &Object| std::future::ready(object.digest == Some(*digest));
+        let mut found = std::pin::pin!(self.objects(operation, &shard).try_filter(is_it));
+        Ok(found.next().await.transpose()?.is_some())
+    }
+
+    /// Fails where a listing still shows an object that was just not found.
+    ///
+    /// # Errors
+    /// `Unavailable` then; those of the listing.
+    pub(crate) async fn confirm_absent(
+        &self,
+        operation: &'static str,
+        kind: Kind,
+        digest: &Digest,
+    ) -> Result<()> {
+        if !self.is_listed(operation, kind, digest).await? {
+            return Ok(());
+        }
+        let message = "the store lists it and says that it is not there";
+        Err(Error::new(ErrorKind::Unavailable, operation, message).with_digest(*digest))
+    }
+
+    /// Fails where the store does not give the object that it has: another size than the one it states.
+    /// Of such bytes nobody can tell that the object is damaged. A proxy that answers every GET with a
+    /// page of its own is the usual case.
+    ///
+    /// # Errors
+    /// `Unavailable` then; those of the requests.
+    pub(crate) async fn confirm_given(
+        &self,
+        operation: &'static str,
+        digest: Digest,
+        path: Path,
+        max_size: u64,
+    ) -> Result<()> {
+        let Some(stated) = self.requests.head(operation, digest, path.clone()).await? else {
+            return Ok(());
+        };
+        if stated > max_size {
+            return Ok(());
+        }
+        let Some(given) = self.requests.get(operation, digest, path, max_size).await? else {
+            return Ok(());
+        };
+        if given.size() == stated {
+            return Ok(());
+        }
+        let message = format!("the store gives {} bytes of an object of {stated}", given.size());
+        Err(Error::new(ErrorKind::Unavailable, operation, message).with_digest(digest))
+    }
+}
+
 #[derive(Clone)]
 struct Lister {
     operation: &'static str,

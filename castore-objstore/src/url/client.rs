@@ -3,12 +3,15 @@
 use async_trait::async_trait;
 use object_store::ClientOptions;
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
-    ReqwestConnector,
+    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
 
 use crate::error::FailedAnswer;
 use crate::objects::answer::note;
+use crate::url::page;
+
+/// The listing of a directory of a WebDAV server is not longer, in bytes: 65,536 shards are a half of it.
+const MAX_DIRECTORY: usize = 128 * 1024 * 1024;
 
 /// Makes clients that note the status of each answer, for the one who makes the request.
 #[derive(Debug)]
@@ -28,15 +31,27 @@ struct WatchedClient(HttpClient);
 impl HttpService for WatchedClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let lists = request.method().as_str() == "PROPFIND";
+        let page = page::asks_for_page(&request).map(|page| (page, page.asked(&request)));
         let response = self.0.execute(request).await?;
         let status = response.status().as_u16();
         note(status);
         // "207 Multi-Status" is success to `object_store`. But only of a listing: a COPY or DELETE that
         // is answered so has failed in part, and of one object there is no other part.
         if status == 207 && !lists {
-            return Err(HttpError::new(HttpErrorKind::Unknown, FailedAnswer(status)));
+            return Err(FailedAnswer::InPart(status).into());
         }
-        Ok(response)
+        // `object_store` reads each of these bodies whole.
+        let (parts, body) = response.into_parts();
+        let body = match page {
+            _ if !parts.status.is_success() => page::message(body.bytes_stream()).await?.into(),
+            Some((protocol, asked)) => protocol.read(asked, body.bytes_stream()).await?.into(),
+            None if lists => {
+                let directory = page::up_to(MAX_DIRECTORY, body.bytes_stream()).await?;
+                directory.ok_or(FailedAnswer::LongPage(MAX_DIRECTORY))?.into()
+            }
+            None => body,
+        };
+        Ok(HttpResponse::from_parts(parts, body))
     }
 }
 

@@ -23,6 +23,7 @@ use crate::read;
 use crate::store::Store;
 use crate::store::chunk::{Probe, Stored};
 use crate::store::index::Listed;
+use crate::store::layout::Kind;
 
 const OPERATION: &str = "copy blob";
 
@@ -115,7 +116,10 @@ impl Copying {
             let (listed, at_target) = join(of_source, self.target.index(&digest)).await;
             let (listed, at_target) = (listed?, at_target?);
             let (index, read) = match listed {
-                Listed::Absent => return Ok(CopyOutcome::Absent),
+                Listed::Absent => {
+                    self.source.confirm_absent(OPERATION, Kind::Blob, &digest).await?;
+                    return Ok(CopyOutcome::Absent);
+                }
                 Listed::Chunks(index) => (index, None),
                 Listed::OneChunk => match self.read_sole_chunk(digest).await {
                     Ok((index, read)) => (index, Some(read)),

@@ -76,11 +76,17 @@ impl Run<'_> {
         let mut indexes = wanted
             .map_ok(|(digest, path, size)| {
                 let chunks = shared.listed_chunks(digest, path, size);
-                async move { Ok((digest, chunks.await?)) }
+                async move {
+                    let listed = chunks.await?;
+                    if listed.is_none() {
+                        // A blob that was removed since it was listed is no root. Any other is one.
+                        shared.confirm_absent(OPERATION, Kind::Blob, &digest).await?;
+                    }
+                    Ok((digest, listed))
+                }
             })
             .try_buffer_unordered(at_once);
         while let Some((digest, chunks)) = indexes.try_next().await? {
-            // One that has vanished since it was listed is no root.
             if let Some(chunks) = chunks {
                 chunks.into_iter().for_each(|chunk| found.listed.insert(chunk));
                 self.report.blobs += 1;

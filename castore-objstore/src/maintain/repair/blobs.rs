@@ -92,28 +92,9 @@ pub(super) async fn from_file(
     assemble(shared, blob, chunks.boxed(), dry_run).await
 }
 
-/// From the chunks in the store, where the index states wrong sizes of them. Returns whether they are
-/// those of the blob.
-pub(super) async fn from_own_chunks(
-    shared: &Arc<Store>,
-    index: &BlobIndex,
-    dry_run: bool,
-) -> Result<bool> {
-    let fetched = stream::iter(index.iter()).then(|chunk| async move {
-        let found = shared.get_listed(OPERATION, chunk.digest, None).await?;
-        let found = found.ok_or_else(|| corrupt(OPERATION, chunk.digest, "it is missing"))?;
-        Ok(found.bytes)
-    });
-    match assemble(shared, &index.digest(), fetched.boxed(), dry_run).await {
-        // Then a source may have it.
-        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
-        done => done,
-    }
-}
-
 /// Stores those of the chunks that are not there or are bad and, where together they are the blob, its
 /// index. Returns whether they are.
-async fn assemble(
+pub(super) async fn assemble(
     shared: &Arc<Store>,
     blob: &Digest,
     chunks: BoxStream<'_, Result<Bytes>>,

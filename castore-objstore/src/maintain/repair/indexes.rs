@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use castore_core::{Digest, Error, Result};
 
+use super::own;
 use super::source::Sources;
-use super::{blobs, own};
 use crate::maintain::repair::Outcome;
 use crate::maintain::verify::{
     Examined, Finding, Indexed, Problem, Whole, look_again, read_index, read_whole,
@@ -109,7 +109,7 @@ async fn restore(
 ) -> std::result::Result<bool, Outcome> {
     let mut not_known: Option<Error> = None;
     if let Ok(Now::Wrong(Indexed::Chunks(index))) = now {
-        match blobs::from_own_chunks(shared, index, dry_run).await {
+        match own::from_own_chunks(shared, index, dry_run).await {
             Ok(true) => return Ok(true),
             Ok(false) => {}
             Err(error) => not_known = Some(error),

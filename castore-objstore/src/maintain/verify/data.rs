@@ -42,7 +42,21 @@ pub(crate) async fn examine(shared: &Arc<Store>, digest: &Digest) -> Examined {
     shared.requests.begin(CHUNK, examine).await.unwrap_or_else(Examined::unreadable)
 }
 
+/// A chunk is damaged only where the store gives what it has.
 async fn examine_here(shared: &Store, digest: &Digest) -> Examined {
+    match read_chunk(shared, digest).await {
+        bad @ Examined::Bad { error: None, .. } => {
+            let (path, most) = (shared.layout.chunk(digest), max_stored_size(MAX_CHUNK_SIZE));
+            match shared.confirm_given(CHUNK, *digest, path, most).await {
+                Ok(()) => bad,
+                Err(error) => Examined::unreadable(error),
+            }
+        }
+        examined => examined,
+    }
+}
+
+async fn read_chunk(shared: &Store, digest: &Digest) -> Examined {
     let bad =
         |problem, detail: &str| Examined::Bad { problem, detail: detail.to_owned(), error: None };
     // The size that an index states may be wrong: so only the largest chunk sets a limit.

@@ -9,6 +9,7 @@ use futures_util::TryStreamExt;
 use super::{Finding, InOrder, LIST, Phase, Problem, Run, Verified, VerifyLevel, is_corrupt, told};
 use crate::store::Store;
 use crate::store::index::{Listed, READ_INDEX};
+use crate::store::layout::Kind;
 use crate::store::list::Object;
 
 /// How many blobs are named that list a missing chunk.
@@ -46,6 +47,17 @@ pub(crate) async fn read_index(shared: &Arc<Store>, digest: &Digest) -> Indexed 
     shared.requests.begin(READ_INDEX, read).await.unwrap_or_else(Indexed::Unreadable)
 }
 
+/// Reads an index that a listing shows.
+async fn read_listed_index(shared: &Arc<Store>, digest: &Digest) -> Indexed {
+    match read_index(shared, digest).await {
+        Indexed::Absent => match shared.confirm_absent(READ_INDEX, Kind::Blob, digest).await {
+            Ok(()) => Indexed::Absent,
+            Err(error) => Indexed::Unreadable(error),
+        },
+        indexed => indexed,
+    }
+}
+
 /// An index that is malformed is read twice: a writer may be replacing it.
 async fn read_index_here(shared: &Store, digest: &Digest) -> Indexed {
     let mut listed = shared.fetch_index(digest).await;
@@ -56,7 +68,13 @@ async fn read_index_here(shared: &Store, digest: &Digest) -> Indexed {
         Ok(Listed::Absent) => Indexed::Absent,
         Ok(Listed::OneChunk) => Indexed::OneChunk,
         Ok(Listed::Chunks(index)) => Indexed::Chunks(index),
-        Err(error) if is_corrupt(&error) => Indexed::Malformed(error),
+        Err(error) if is_corrupt(&error) => {
+            let (path, most) = (shared.layout.blob(digest), castore_proto::MAX_INDEX_SIZE);
+            match shared.confirm_given(READ_INDEX, *digest, path, most).await {
+                Ok(()) => Indexed::Malformed(error),
+                Err(error) => Indexed::Unreadable(error),
+            }
+        }
         Err(error) => Indexed::Unreadable(error),
     }
 }
@@ -74,7 +92,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             async move {
                 let digest = object.digest;
                 let indexed = match &digest {
-                    Some(digest) => read_index(shared, digest).await,
+                    Some(digest) => read_listed_index(shared, digest).await,
                     None => Indexed::Absent,
                 };
                 (object, digest, indexed)
@@ -100,7 +118,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         for (object, digest, error) in unread {
             // Once more, by which time an outage may be over; but not of a store that fails altogether.
             let indexed = match result {
-                Ok(()) => read_index(&shared, &digest).await,
+                Ok(()) => read_listed_index(&shared, &digest).await,
                 Err(_) => Indexed::Unreadable(error),
             };
             self.take_index(&object, digest, indexed)?;

@@ -30,6 +30,7 @@ pub(crate) async fn look_again(
     if shared.has_chunk(CHUNK, chunk).await? || !is_listed(shared, blobs, count).await? {
         return Ok(None);
     }
+    shared.confirm_absent(CHUNK, Kind::Chunk, chunk).await?;
     let junk = shared.copies_aside(CHUNK, Kind::Chunk, chunk).await?.len();
     Ok(Some(match junk {
         0 => String::new(),
