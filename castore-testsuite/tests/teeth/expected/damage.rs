@@ -147,9 +147,9 @@ teeth! {
         }
     }
 
-    verifies_the_whole_too_late: VerifiesTheWholeTooLate {
+    reads_the_whole_for_a_range: ReadsTheWholeForARange {
         meant: {
-            tamper { extended_records, swapped_records }
+            tamper { other_parts_of_a_damaged_blob_can_be_read }
         }
     }
 }

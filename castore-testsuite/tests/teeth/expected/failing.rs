@@ -46,6 +46,18 @@ teeth! {
         }
     }
 
+    calls_failed_ranges_damage: CallsFailedRangesDamage {
+        meant: {
+            faults { failed_ranges_are_errors }
+        }
+    }
+
+    readers_stay_failed: ReadersStayFailed {
+        meant: {
+            faults { readers_go_on_after_a_failure }
+        }
+    }
+
     remembers_failure: RemembersFailure {
         meant: {
             faults { failed_reads_are_errors }

@@ -76,6 +76,12 @@ teeth! {
 
     lists_wrong_digests: ListsWrongDigests {
         meant: {
+            reader { chunks_have_the_digests_of_their_bytes }
+        }
+    }
+
+    lists_the_last_chunk_twice: ListsTheLastChunkTwice {
+        meant: {
             reader { index_sums_to_size }
         }
     }

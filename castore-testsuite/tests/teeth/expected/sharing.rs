@@ -5,7 +5,7 @@ use super::teeth;
 teeth! {
     knows_chunks_by_their_start: KnowsChunksByTheirStart {
         meant: {
-            storage { deduplication_is_invisible }
+            storage { deduplication_is_invisible, blobs_that_differ_in_one_byte }
         }
         besides: {
             model { random_operations }
@@ -119,6 +119,7 @@ teeth! {
 
     abort_clears_all_buffers: AbortClearsAllBuffers {
         meant: {
+            concurrency { an_ended_writer_leaves_others_alone }
             model { random_operations }
         }
         besides: {
@@ -167,6 +168,12 @@ teeth! {
     reads_hold_places: ReadsHoldPlaces (hangs) {
         meant: {
             concurrency { idle_readers_hold_nobody_up }
+        }
+    }
+
+    readers_and_writers_share_places: ReadersAndWritersSharePlaces (hangs) {
+        meant: {
+            concurrency { idle_readers_and_writers_hold_nobody_up }
         }
     }
 
