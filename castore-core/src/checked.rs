@@ -68,8 +68,9 @@ impl Checked {
             let found = Digest::from(hasher.finalize());
             if found != digest {
                 let message = format!("its chunks are those of {found}");
-                return Err(Error::new(ErrorKind::Corrupt, "read a blob", message)
-                    .with_digest(digest));
+                return Err(
+                    Error::new(ErrorKind::Corrupt, "read a blob", message).with_digest(digest)
+                );
             }
         }
         Ok(())

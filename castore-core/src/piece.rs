@@ -77,7 +77,8 @@ mod tests {
         let data = Bytes::from_static(b"abcdefghijklmn");
         let mut rest = data.clone();
         let chunks: Vec<Bytes> = sizes.iter().map(|size| rest.split_to(*size)).collect();
-        let meta = |chunk: &Bytes| ChunkMeta { digest: Digest::of(chunk), size: chunk.len() as u64 };
+        let meta =
+            |chunk: &Bytes| ChunkMeta { digest: Digest::of(chunk), size: chunk.len() as u64 };
         let index = BlobIndex::new(Digest::of(&data), chunks.iter().map(meta)).unwrap();
         for start in 0..=16u64 {
             for end in 0..=16u64 {
@@ -122,7 +123,8 @@ mod tests {
     fn a_chunk_is_verified_by_size_and_digest() {
         let meta = ChunkMeta { digest: Digest::of(b"abc"), size: 3 };
         meta.verify(b"abc").unwrap();
-        for (bytes, message) in [(&b"ab"[..], "2 bytes"), (b"abcd", "4 bytes"), (b"abx", "digest")] {
+        for (bytes, message) in [(&b"ab"[..], "2 bytes"), (b"abcd", "4 bytes"), (b"abx", "digest")]
+        {
             let error = meta.verify(bytes).unwrap_err();
             assert_eq!((error.kind(), error.digest()), (ErrorKind::Corrupt, Some(meta.digest)));
             assert!(error.to_string().contains(message), "{error}");

@@ -38,9 +38,11 @@ fn sentences(paragraph: &str) -> Vec<String> {
     let text = plain(paragraph);
     let mut sentences = Vec::new();
     let mut rest = text.as_str();
-    while let Some(end) = rest.match_indices(". ").map(|(at, _)| at + 1).find(|end| {
-        rest[*end..].trim_start().starts_with(|c: char| c.is_ascii_uppercase())
-    }) {
+    while let Some(end) = rest
+        .match_indices(". ")
+        .map(|(at, _)| at + 1)
+        .find(|end| rest[*end..].trim_start().starts_with(|c: char| c.is_ascii_uppercase()))
+    {
         sentences.push(rest[..end].to_owned());
         rest = rest[end..].trim_start();
     }

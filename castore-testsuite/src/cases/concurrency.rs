@@ -356,7 +356,10 @@ pub async fn an_ended_writer_leaves_others_alone(harness: Arc<dyn Harness>) {
             let data = random(&format!("{written} bytes, and then another is {end}"), 1_100_000);
             let mut writer = service.open_write().must("open_write").await;
             let mut other = service.open_write().must("open_write").await;
-            other.write_all(&random(end, 300_000)).must("write_all").await;
+            other
+                .write_all(&random(&format!("{end} at {written}"), 300_000))
+                .must("write_all")
+                .await;
             other.flush().must("flush").await;
             writer.write_all(&data[..written]).must("write_all").await;
             writer.flush().must("flush").await;

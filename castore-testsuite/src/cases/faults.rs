@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use super::{difference, expect_absent, expect_blob, expect_range, open, put, try_put};
 use crate::data::random;
-use crate::{Fault, Faults, Operation};
 use crate::steps::Step;
+use crate::{Fault, Faults, Operation};
 
 /// More operations than one blob of this module takes.
 const MOST_OPERATIONS: usize = 500;

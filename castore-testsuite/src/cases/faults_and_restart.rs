@@ -7,8 +7,8 @@ use castore_core::Digest;
 
 use super::{expect_absent, expect_blob, try_put};
 use crate::data::random;
-use crate::{Fault, FaultsAndRestart, Operation};
 use crate::steps::Step;
+use crate::{Fault, FaultsAndRestart, Operation};
 
 /// More operations than one blob of this module takes.
 const MOST_OPERATIONS: usize = 500;

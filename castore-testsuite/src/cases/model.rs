@@ -110,7 +110,8 @@ pub async fn random_operations(harness: Arc<dyn Harness>) {
         let name = format!("sequence {seed}");
         if let Err(failure) = attempt(&*harness, &name, &operations).await {
             let (failure, is_shortest) = shrunk(&*harness, &name, operations, failure).await;
-            let can = if is_shortest { "cannot be left out" } else { "may be more than are needed" };
+            let can =
+                if is_shortest { "cannot be left out" } else { "may be more than are needed" };
             panic!(
                 "{}\nafter these operations of {name}, which {can}:{}",
                 failure.error,

@@ -90,8 +90,7 @@ pub(crate) fn check_sound() {
 /// Checks that a service without a flaw passes the contract in a runtime of one thread.
 pub(crate) fn check_sound_on_one_thread() {
     let failed = CONTRACT.iter().filter(|case| !LONG.contains(&case.name())).filter_map(|case| {
-        let result =
-            case.run_in(Runtime::CurrentThread, Arc::new(Subject::new(None)), TIME_LIMIT);
+        let result = case.run_in(Runtime::CurrentThread, Arc::new(Subject::new(None)), TIME_LIMIT);
         result.err().map(|failure| (case.name(), failure))
     });
     assert_eq!(failed.collect::<Vec<_>>(), []);

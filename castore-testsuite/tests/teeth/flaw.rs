@@ -235,7 +235,7 @@ flaws! {
     CallsFailedRangesDamage,
     /// Never tries again to fetch a chunk when that has failed once.
     RemembersFailure,
-    /// Reads nothing more by a reader that has failed once.
+    /// Reads nothing more by a reader that has once failed to read all of its blob.
     ReadersStayFailed,
     /// Does not give back one of eight places where storing fails.
     FailedWriteKeepsItsPlace,

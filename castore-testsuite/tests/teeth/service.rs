@@ -100,9 +100,7 @@ impl BlobService for Service {
                 Flaw::WritersHoldPlaces
                 | Flaw::ReadersAndWritersSharePlaces
                 | Flaw::DroppedWriterKeepsItsPlace,
-            ) => {
-                Arc::clone(&store.memory.permits).acquire_owned().await.ok()
-            }
+            ) => Arc::clone(&store.memory.permits).acquire_owned().await.ok(),
             _ => None,
         };
         let number = store.memory.writers.fetch_add(1, Ordering::Relaxed);

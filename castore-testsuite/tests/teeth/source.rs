@@ -212,10 +212,15 @@ impl Reading {
         }
         let failed = &self.shared.failed;
         if self.is(Flaw::ReadersStayFailed) && failed.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Unavailable, "read a chunk", "the reader has failed"));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "read a chunk",
+                "the reader has failed",
+            ));
         }
         let read = self.blob.read_chunk(meta, self.is_whole).await;
-        let bytes = read.inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        let is_failure = |error: &Error| error.kind() != ErrorKind::Corrupt && self.is_whole;
+        let bytes = read.inspect_err(|error| failed.store(is_failure(error), Ordering::Relaxed))?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes);
             if self.chunks.is_empty() && Digest::from(hasher.finalize()) != index.digest() {

@@ -42,7 +42,7 @@ teeth! {
             faults { failed_reads_are_errors }
         }
         besides: {
-            faults { a_failed_fetch_ends_every_reader }
+            faults { readers_go_on_after_a_failure, failed_ranges_are_errors, a_failed_fetch_ends_every_reader }
         }
     }
 
@@ -63,7 +63,7 @@ teeth! {
             faults { failed_reads_are_errors }
         }
         besides: {
-            faults { a_failed_fetch_ends_every_reader }
+            faults { readers_go_on_after_a_failure, failed_ranges_are_errors, a_failed_fetch_ends_every_reader }
         }
     }
 

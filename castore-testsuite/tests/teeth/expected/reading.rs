@@ -84,6 +84,10 @@ teeth! {
         meant: {
             reader { index_sums_to_size }
         }
+        besides: {
+            reader { chunks_are_no_blobs, ranges_of_one_byte, ranges_across_chunks }
+            model { random_operations }
+        }
     }
 
     rounds_small_sizes_up: RoundsSmallSizesUp {
@@ -101,7 +105,7 @@ teeth! {
                 writers_outlive_their_service, data_that_looks_compressed_round_trips,
             }
             reader { chunks_are_no_blobs, reading_at_the_end_gives_nothing }
-            storage { closed_blobs_survive_reopening, storing_again_changes_nothing }
+            storage { blobs_that_differ_in_one_byte, closed_blobs_survive_reopening, storing_again_changes_nothing }
             concurrency {
                 same_blob_by_two_services, a_dropped_twin_takes_nothing_along,
                 an_aborted_twin_takes_nothing_along,
@@ -157,6 +161,7 @@ teeth! {
             reader { ranges_of_one_byte, ranges_across_chunks, random_ranges }
         }
         besides: {
+            faults { failed_ranges_are_errors }
             reader { ranges_outlive_their_reader }
             concurrency { ranges_at_once }
             cancellation { dropped_range_leaves_the_reader_usable }
@@ -173,6 +178,7 @@ teeth! {
             reader { reading_at_the_end_gives_nothing, ranges_to_the_end }
         }
         besides: {
+            faults { readers_go_on_after_a_failure, failed_ranges_are_errors }
             reader {
                 ranges_of_one_byte, ranges_across_chunks, seeks_from_the_start,
                 seeks_from_the_position, pieces_are_never_empty,

@@ -65,7 +65,7 @@ teeth! {
                 swapped_records, records_of_garbage, damage_stays_where_it_is,
                 undone_damage_is_gone, records_stored_as_blobs_round_trip, storing_again_heals,
             }
-            faults {
+            faults { readers_go_on_after_a_failure, failed_ranges_are_errors,
                 failed_writes_reach_close, failed_reads_reach_close, failed_questions_are_errors,
                 failed_reads_are_errors, lasting_failures_reach_every_writer,
                 one_failure_among_many_writers, one_failure_among_writers_of_one_blob,
@@ -131,6 +131,9 @@ teeth! {
         meant: {
             concurrency { sixteen_writers_at_once, idle_writers_hold_nobody_up }
         }
+        besides: {
+            concurrency { idle_readers_and_writers_hold_nobody_up }
+        }
     }
 
     readers_share_a_position: ReadersShareAPosition {
@@ -139,7 +142,7 @@ teeth! {
         }
         besides: {
             reader { ranges_outlive_their_reader }
-            concurrency { idle_readers_hold_nobody_up, readers_during_writes }
+            concurrency { idle_readers_and_writers_hold_nobody_up, idle_readers_hold_nobody_up, readers_during_writes }
             cancellation { dropped_range_leaves_its_twin_alone }
             model { random_operations }
             faults { a_failed_fetch_ends_every_reader }
@@ -160,6 +163,7 @@ teeth! {
             concurrency { ranges_at_once }
         }
         besides: {
+            concurrency { idle_readers_and_writers_hold_nobody_up }
             reader { ranges_outlive_their_reader }
             model { random_operations }
         }
@@ -168,6 +172,9 @@ teeth! {
     reads_hold_places: ReadsHoldPlaces (hangs) {
         meant: {
             concurrency { idle_readers_hold_nobody_up }
+        }
+        besides: {
+            concurrency { idle_readers_and_writers_hold_nobody_up }
         }
     }
 
@@ -200,6 +207,7 @@ teeth! {
             concurrency { idle_writers_hold_nobody_up, readers_during_writes }
         }
         besides: {
+            concurrency { idle_readers_and_writers_hold_nobody_up }
             cancellation { dropped_questions_leave_the_service_usable }
             model { random_operations }
         }
