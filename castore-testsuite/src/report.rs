@@ -115,7 +115,7 @@ impl fmt::Display for Report {
         let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         writeln!(f, "castore-testsuite on {}", self.subject)?;
         writeln!(f, "{:<20}{:>7}{:>8}{:>8}{:>9}", "group", "cases", "passed", "failed", "skipped")?;
-        let mut reasons = BTreeMap::new();
+        let mut reasons: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
         for (group, hook) in GROUPS {
             let Some(cases) = self.claimed.get(group) else {
                 match self.left_out.get(group) {
@@ -131,14 +131,15 @@ impl fmt::Display for Report {
                     Outcome::Failed => failed += 1,
                     Outcome::Skipped(why) => {
                         skipped += 1;
-                        *reasons.entry((group, why)).or_insert(0) += 1;
+                        *reasons.entry(why).or_default().entry(group).or_default() += 1;
                     }
                 }
             }
             writeln!(f, "{group:<20}{cases:>7}{passed:>8}{failed:>8}{skipped:>9}")?;
         }
-        for ((group, why), cases) in reasons {
-            writeln!(f, "skipped {cases} of {group}: {why}")?;
+        for (why, groups) in reasons {
+            let groups = groups.iter().map(|(group, cases)| format!("{cases} of {group}"));
+            writeln!(f, "skipped {}: {why}", groups.collect::<Vec<_>>().join(", "))?;
         }
         for (group, case, _) in outcomes.iter().filter(|(_, _, how)| *how == Outcome::Failed) {
             writeln!(f, "failed in {group}: {case}")?;

@@ -50,7 +50,7 @@ impl Operation {
     fn halved(&self) -> Option<Operation> {
         let is_write = matches!(self.kind, Kind::Write | Kind::WriteBytes);
         let len = self.len() as u64 / 2;
-        (is_write && self.len() > 1).then(|| Operation { b: self.b >> 32 << 32 | len, ..*self })
+        (is_write && self.len() > 1).then_some(Operation { b: self.b >> 32 << 32 | len, ..*self })
     }
 }
 
