@@ -85,6 +85,7 @@ teeth! {
             reader { index_sums_to_size }
         }
         besides: {
+            tamper { other_parts_of_a_damaged_blob_can_be_read }
             reader { chunks_are_no_blobs, ranges_of_one_byte, ranges_across_chunks }
             model { random_operations }
         }
