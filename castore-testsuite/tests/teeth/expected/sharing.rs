@@ -60,7 +60,7 @@ teeth! {
                 dropped_puts_leave_a_present_blob_whole,
             }
             model { random_operations }
-            tamper {
+            tamper { other_parts_of_a_damaged_blob_can_be_read,
                 flipped_bits, truncated_records, extended_records, emptied_records,
                 swapped_records, records_of_garbage, damage_stays_where_it_is,
                 undone_damage_is_gone, records_stored_as_blobs_round_trip, storing_again_heals,
