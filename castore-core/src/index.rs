@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::Digest;
+use crate::{Digest, Error, ErrorKind, Piece, Result};
 
 /// The largest chunk that the format allows, in bytes: 16 MiB.
 ///
@@ -22,6 +22,30 @@ pub struct ChunkMeta {
     pub digest: Digest,
     /// The uncompressed size in bytes.
     pub size: u64,
+}
+
+impl ChunkMeta {
+    /// Checks that `bytes` are this chunk: first their number, then their digest, which is computed
+    /// on the calling thread.
+    ///
+    /// A backend calls it with what it has read from its storage, before any byte leaves.
+    ///
+    /// # Errors
+    /// `Corrupt`, about this chunk, where they are not.
+    pub fn verify(&self, bytes: &[u8]) -> Result<()> {
+        let corrupt = |message| {
+            Err(Error::new(ErrorKind::Corrupt, "read a chunk", message).with_digest(self.digest))
+        };
+        let found = bytes.len() as u64;
+        if found != self.size {
+            return corrupt(format!("it has {found} bytes, and not {}", self.size));
+        }
+        let found = Digest::of(bytes);
+        if found != self.digest {
+            return corrupt(format!("its bytes have the digest {found}"));
+        }
+        Ok(())
+    }
 }
 
 /// The list of a blob's chunks, in order.
@@ -162,6 +186,22 @@ impl BlobIndex {
         let first = self.ends.partition_point(|end| *end <= range.start);
         let last = self.ends.partition_point(|end| *end < range.end);
         first..(last + 1).min(self.len()).max(first)
+    }
+
+    /// The chunks that hold the bytes of `range`, which is cut to the blob, in order, each with the
+    /// part of it that is in the range.
+    ///
+    /// The first one takes O(log n) time, so that a source which keeps only the range may ask for the
+    /// first of what is left, over and over: see [`Piece`].
+    pub fn pieces(
+        &self,
+        range: Range<u64>,
+    ) -> impl ExactSizeIterator<Item = Piece> + DoubleEndedIterator + '_ {
+        self.covering(range.clone()).map(move |number| {
+            let start = self.start(number);
+            let meta = ChunkMeta { digest: self.digests[number], size: self.ends[number] - start };
+            Piece::clipped(meta, start, &range)
+        })
     }
 
     fn start(&self, number: usize) -> u64 {

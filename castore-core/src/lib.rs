@@ -37,10 +37,12 @@
 
 #![forbid(unsafe_code)]
 
+mod checked;
 mod digest;
 mod error;
 mod index;
 mod memory;
+mod piece;
 mod reader;
 mod service;
 mod writer;
@@ -51,6 +53,7 @@ pub use index::{
     BlobIndex, ChunkMeta, IndexCheck, IndexError, Location, MAX_CHUNK_SIZE, MAX_CHUNKS,
 };
 pub use memory::MemoryBlobService;
+pub use piece::Piece;
 pub use reader::{BlobReader, BlobSource};
 pub use service::BlobService;
 pub use writer::{BlobSink, BlobWriter};

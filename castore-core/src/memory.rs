@@ -10,7 +10,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::{
     BlobIndex, BlobReader, BlobService, BlobSink, BlobSource, BlobWriter, ChunkMeta, Digest, Error,
-    ErrorKind, Result,
+    ErrorKind, Piece, Result,
 };
 
 /// Every blob is divided into pieces of this many bytes (the last may be shorter).
@@ -79,21 +79,22 @@ impl BlobSource for Source {
         self.index.size()
     }
 
+    fn digest(&self) -> Digest {
+        self.index.digest()
+    }
+
     fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
         let storage = self.service.storage();
-        let pieces: Vec<Result<Bytes>> = self
-            .index
-            .covering(range.clone())
-            .map(|number| {
-                let missing = || Error::new(ErrorKind::Corrupt, "read chunk", "it is missing");
-                let chunk = self.index.get(number).ok_or_else(missing)?;
-                let bytes = storage.chunks.get(&chunk.digest).ok_or_else(missing)?;
-                let held = self.index.chunk_range(number).ok_or_else(missing)?;
-                let start = range.start.max(held.start) - held.start;
-                let end = range.end.min(held.end) - held.start;
-                Ok(bytes.slice(start as usize..end as usize))
-            })
-            .collect();
+        let read = |piece: Piece| {
+            let ChunkMeta { digest, .. } = piece.meta;
+            let chunk = storage.chunks.get(&digest).ok_or_else(|| {
+                let error = Error::new(ErrorKind::Corrupt, "read a chunk", "it is missing");
+                error.with_digest(digest)
+            })?;
+            // Nothing else can change this memory, so that the chunk needs no proof here.
+            Ok(piece.clip(chunk))
+        };
+        let pieces: Vec<Result<Bytes>> = self.index.pieces(range).map(read).collect();
         stream::iter(pieces).boxed()
     }
 }

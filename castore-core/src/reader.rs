@@ -8,46 +8,71 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_core::Stream;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 
-use crate::{Error, ErrorKind, Result};
+use crate::checked::checked;
+use crate::{Digest, Error, ErrorKind, Result};
 
-/// What a backend implements to let one blob be read.
+/// The part of a reader that a backend implements: the bytes of one blob.
+///
+/// [`BlobReader`] keeps the rest of the protocol: it checks the ranges that callers ask for, and checks
+/// the digest of the whole blob, unless the source [does so](BlobSource::verifies_whole).
 pub trait BlobSource: Send + Sync + 'static {
     /// The size of the blob in bytes.
     fn size(&self) -> u64;
 
+    /// The digest of the blob that the source reads.
+    fn digest(&self) -> Digest;
+
     /// The bytes of `range`, in order, in pieces of any size but zero.
     ///
-    /// The caller keeps `range.start <= range.end <= size()`. The stream ends after the last byte
-    /// of the range, or after its first error. Every byte has been verified before it is yielded,
-    /// and where the range is the whole blob, the blob's digest before the stream ends.
+    /// The caller keeps `range.start <= range.end <= size()`. The stream ends after the last byte of the
+    /// range, or after its first error. The source verifies every chunk before it yields a byte of it
+    /// ([`ChunkMeta::verify`](crate::ChunkMeta::verify)). A source fetches the chunks that the range
+    /// needs ([`BlobIndex::pieces`](crate::BlobIndex::pieces)), and keeps no lock, place or connection
+    /// from one piece to the next that others need.
+    ///
+    /// The stream works without the source, and beside other streams of the same source.
     fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>>;
 
     /// The bytes from `start` to the end of the blob, for a reader that has jumped there and wants
     /// `wanted` bytes now.
     ///
-    /// It is like [`read_range`](Self::read_range) of `start..size()`, and verifies as much. But the
-    /// reader may well jump again after these bytes: a source that reads ahead should fetch no more
+    /// The stream is like [`read_range`](Self::read_range) of `start..size()`, and verifies as much. But
+    /// the reader may well jump again after these bytes: a source that reads ahead should fetch no more
     /// than them at first, and should read ahead only when the stream is polled after they were
     /// yielded. The caller keeps `start <= size()`; `wanted` may be more than there is.
     fn read_on(&self, start: u64, wanted: u64) -> BoxStream<'static, Result<Bytes>> {
         let _ = wanted;
         self.read_range(start..self.size())
     }
+
+    /// Whether the source itself checks the digest of the whole blob, in every stream that starts with
+    /// the blob and goes on to its end.
+    ///
+    /// By default it does not, and [`BlobReader`] does: the reader hashes each piece where the stream is
+    /// polled, at one to several gigabytes a second, and holds the last one back until the digest is
+    /// right. A source that answers `true` ends such a stream with an error of kind
+    /// [`Corrupt`](ErrorKind::Corrupt) where the whole is another blob, and the reader hashes nothing;
+    /// the reader still holds the last piece back until the stream has ended without an error. A source
+    /// answers `true` where it hashes on threads of its own, or has another proof for each piece.
+    fn verifies_whole(&self) -> bool {
+        false
+    }
 }
 
 /// A reader of one blob: `AsyncRead`, `AsyncSeek`, and [`read_range`](BlobReader::read_range).
 ///
-/// Reading goes on ahead of the caller, in the way of the backend. After a seek it starts with the
+/// Reading goes on ahead of the caller, in the way of the backend. After a seek, reading starts with the
 /// bytes that are asked for, and goes ahead when reads continue from there. A seek within the piece
 /// that was read last fetches nothing. Seeking before the start or past the end is `InvalidInput`
-/// and leaves the position where it was; seeking to the end is fine.
+/// and leaves the position as it was; seeking to the end is fine. At the end a read gives no bytes, as
+/// often as it is tried.
 ///
-/// A blob read from start to end without a seek is verified as a whole: the last bytes come only
-/// if all of it has the blob's digest.
+/// A blob that is read from start to end without a seek is verified as a whole, and so is a range that
+/// is the whole blob: the last bytes come only if all of it has the blob's digest, and a read that fails
+/// has given fewer bytes than the blob has.
 ///
 /// Errors stay. After a read has failed, each further read fails with the same error and hands out
 /// no byte. A seek that succeeds clears an error, unless that is
@@ -72,6 +97,7 @@ pub struct BlobReader {
 impl BlobReader {
     /// A reader at the start of the blob that `source` reads.
     pub fn new(source: impl BlobSource) -> BlobReader {
+        let error = wrongly_empty(&source);
         BlobReader {
             source: Arc::new(source),
             position: 0,
@@ -79,7 +105,7 @@ impl BlobReader {
             piece_start: 0,
             rest: None,
             has_jumped: false,
-            error: None,
+            error,
         }
     }
 
@@ -88,9 +114,15 @@ impl BlobReader {
         self.source.size()
     }
 
+    /// The digest of the blob.
+    pub fn digest(&self) -> Digest {
+        self.source.digest()
+    }
+
     /// The bytes of `range` (offsets in bytes), in order, in pieces; the position is not moved.
     ///
-    /// Fetches only what covers the range. The stream ends after its first error.
+    /// Fetches only the chunks that cover the range. The stream ends after its first error, and works
+    /// without the reader.
     ///
     /// # Errors
     /// `InvalidInput`, as the stream's only item, where the range ends before it starts or past
@@ -104,9 +136,9 @@ impl BlobReader {
             return stream::iter([Err(error)]).boxed();
         }
         if start == end {
-            return stream::empty().boxed();
+            return stream::iter(wrongly_empty(&*self.source).map(Err)).boxed();
         }
-        whole(self.source.read_range(range), end - start).boxed()
+        self.check(self.source.read_range(range), start..end)
     }
 
     /// The rest of the blob from the position on, of which `wanted` bytes are wanted now.
@@ -116,7 +148,17 @@ impl BlobReader {
             true => self.source.read_on(position, wanted as u64),
             false => self.source.read_range(position..size),
         };
-        whole(rest, size - position).boxed()
+        self.check(rest, position..size)
+    }
+
+    /// Holds the backend to its word for the bytes of `range`.
+    fn check(
+        &self,
+        pieces: BoxStream<'static, Result<Bytes>>,
+        range: Range<u64>,
+    ) -> BoxStream<'static, Result<Bytes>> {
+        let whole = (range == (0..self.size())).then(|| self.source.digest());
+        checked(pieces, range.end - range.start, whole, self.source.verifies_whole())
     }
 
     fn piece_end(&self) -> u64 {
@@ -133,23 +175,13 @@ impl BlobReader {
     }
 }
 
-/// Holds a backend to its word: exactly `expected` bytes, and nothing after an error.
-fn whole(
-    inner: impl Stream<Item = Result<Bytes>> + Send + Unpin + 'static,
-    expected: u64,
-) -> impl Stream<Item = Result<Bytes>> + Send {
-    stream::unfold(Some((inner, expected)), |state| async {
-        let (mut inner, left) = state?;
-        let wrong = |what: &str| Error::new(ErrorKind::Other, "read a range", what);
-        match inner.next().await {
-            Some(Ok(piece)) => match left.checked_sub(piece.len() as u64) {
-                Some(left) => Some((Ok(piece), Some((inner, left)))),
-                None => Some((Err(wrong("the backend gave more bytes than asked for")), None)),
-            },
-            Some(Err(error)) => Some((Err(error), None)),
-            None if left > 0 => Some((Err(wrong("the backend gave too few bytes")), None)),
-            None => None,
-        }
+/// The error of a source that has no bytes, but not the digest of no bytes: no stream is asked for
+/// that could tell.
+fn wrongly_empty(source: &dyn BlobSource) -> Option<Error> {
+    let digest = source.digest();
+    (source.size() == 0 && digest != Digest::EMPTY).then(|| {
+        let error = Error::new(ErrorKind::Corrupt, "read a blob", "it has no bytes");
+        error.with_digest(digest)
     })
 }
 
@@ -167,8 +199,8 @@ impl AsyncRead for BlobReader {
             return Poll::Ready(Err(error.clone().into()));
         }
         while this.buffered().is_empty() {
-            // The stream's own end, not the count of bytes, is the end of a blob: what verifies
-            // the whole of it may still have something to say after the last byte.
+            // The stream's own end, not the count of bytes, is the end of a blob: a source may fail
+            // after its last byte.
             if this.rest.is_none() || this.position != this.piece_end() {
                 if this.position == this.size() {
                     return Poll::Ready(Ok(()));
@@ -256,6 +288,8 @@ mod tests {
         asked: Arc<Mutex<Vec<Range<u64>>>>,
         /// The bytes that were wanted of each range that was read on after a seek.
         wanted: Arc<Mutex<Vec<u64>>>,
+        /// The digest that the source should have read, where that is another one.
+        digest: Option<Digest>,
         /// What the backend gets wrong: bytes too many (or too few) at the end of each range.
         excess: i64,
         /// The error that comes instead of the piece with this byte of the blob.
@@ -265,6 +299,10 @@ mod tests {
     impl BlobSource for Pieces {
         fn size(&self) -> u64 {
             self.data.len() as u64
+        }
+
+        fn digest(&self) -> Digest {
+            self.digest.unwrap_or_else(|| Digest::of(&self.data))
         }
 
         fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
@@ -403,6 +441,43 @@ mod tests {
                 (result, _) => panic!("{kind:?}: {result:?}"),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_whole_read_of_another_blob_is_corrupt_before_its_end() {
+        let digest = Some(Digest::of(b"another blob"));
+        let pieces = Pieces { digest, ..hundred().0 };
+        let mut reader = BlobReader::new(pieces.clone());
+        let mut read = Vec::new();
+        let error = reader.read_to_end(&mut read).await.unwrap_err().downcast::<Error>().unwrap();
+        assert_eq!((error.kind(), error.digest()), (ErrorKind::Corrupt, digest));
+        assert_eq!(read, pieces.data[..90]);
+
+        let mut range = reader.read_range(0..100);
+        let mut read = Vec::new();
+        while let Some(Ok(piece)) = range.next().await {
+            read.extend_from_slice(&piece);
+        }
+        assert_eq!(read, pieces.data[..90]);
+        // Less than the whole has no digest to be checked against.
+        let part: Vec<Bytes> = reader.read_range(1..100).try_collect().await.unwrap();
+        assert_eq!(part.concat(), pieces.data[1..]);
+        // A jump back to the start reads the whole as well.
+        let mut reader = BlobReader::new(pieces);
+        reader.seek(SeekFrom::Start(50)).await.unwrap();
+        reader.seek(SeekFrom::Start(0)).await.unwrap();
+        reader.read_to_end(&mut Vec::new()).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn no_bytes_are_corrupt_for_any_blob_but_the_empty_one() {
+        let mut empty = BlobReader::new(Pieces::default());
+        assert_eq!(empty.read(&mut [0; 8]).await.unwrap(), 0);
+        let digest = Some(Digest::of(b"a"));
+        let mut other = BlobReader::new(Pieces { digest, ..Pieces::default() });
+        other.read(&mut [0; 8]).await.unwrap_err();
+        let error = other.read_range(0..0).try_collect::<Vec<_>>().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
 
     #[tokio::test]

@@ -14,18 +14,19 @@ use tokio::io::AsyncWrite;
 
 use crate::{Digest, Error, ErrorKind, Result};
 
-/// What a backend implements to let one blob be written.
+/// The part of a writer that a backend implements: to take the bytes of one blob, and to publish it.
 ///
 /// [`BlobWriter`] keeps the protocol, and a sink may rely on it:
 ///
 /// - Calls come one after another. A call starts only when the future of the last one has ended or
 ///   was dropped.
-/// - `write` comes any number of times, then `close` at most once. After `close` was called, or a
-///   `write` has failed or its future was dropped, the only call that may follow is `abort`.
+/// - `write` comes any number of times, with any number of bytes but zero, then `close` at most once.
+///   After `close` was called, or a `write` has failed or its future was dropped, the only call that may
+///   follow is `abort`.
 /// - The future of `write` or `close` may be dropped at any point where it waits: then `abort`
 ///   follows, or the sink is dropped.
 /// - `abort` is called at most once, as the last call: also after a failure, and after the future
-///   of `close` was dropped. It is not called after `close` has succeeded. Its future may be dropped
+///   of `close` was dropped. `abort` is not called after `close` has succeeded. Its future may be dropped
 ///   together with the sink.
 ///
 /// A sink that is dropped without a successful `close` publishes nothing more from then on. The
@@ -36,16 +37,16 @@ pub trait BlobSink: Send + 'static {
     /// Takes the next bytes of the blob. Waiting here is how a slow store slows a writer down.
     async fn write(&mut self, data: Bytes) -> Result<()>;
 
-    /// Publishes the blob; returns once it is there to stay.
+    /// Publishes the blob, and returns its digest once the blob is there to stay.
     ///
-    /// Work that goes on in tasks has to be reachable from the sink, not only from this future:
+    /// The sink makes every chunk safe before the index that lists it, also the chunks that were there
+    /// already. Work that goes on in tasks has to be reachable from the sink, not only from this future:
     /// after this future was dropped, `abort` still has to end it.
     async fn close(&mut self) -> Result<Digest>;
 
     /// Gives the blob up, and returns once no task of the blob runs any more: after that, nothing
-    /// that belongs to the blob is stored or published. Where a dropped `close` had not begun to
-    /// write its commit record, the blob is not published; where it had, the blob is absent or
-    /// whole.
+    /// that belongs to the blob is stored or published. A dropped `close` that had not begun to write
+    /// its commit record does not publish the blob; one that had leaves the blob absent or whole.
     async fn abort(&mut self) {}
 
     /// How many bytes the sink likes to be given at once; small writes are gathered up to that.
@@ -71,7 +72,8 @@ enum State {
 ///
 /// Nothing is published before `close` is called. Dropping the writer, [`abort`](BlobWriter::abort)
 /// and any failure give the blob up. After a failure every further call returns the same error;
-/// writing after `close` is `InvalidInput`. `shutdown` is `close`.
+/// writing after `close` is `InvalidInput`. `shutdown` is `close`. The blob is the same, however its
+/// writing is split.
 pub struct BlobWriter {
     state: State,
     /// `None` once it was closed or aborted.

@@ -1,4 +1,4 @@
-//! The cases: what each one checks is its name. Each panics where the service does otherwise.
+//! The cases: the name of each says what it checks. Each panics where the service does otherwise.
 
 use std::future::{Future, poll_fn};
 use std::ops::Range;
@@ -12,6 +12,7 @@ use futures_util::TryStreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::data::random;
+use crate::steps::Step;
 
 pub mod cancellation;
 pub mod concurrency;
@@ -26,25 +27,26 @@ pub mod writer;
 
 /// Stores `data` in one piece, and checks its digest.
 async fn put(service: &dyn BlobService, data: &Bytes) -> Digest {
-    let digest = try_put(service, data).await.expect("storing a blob");
+    let digest = try_put(service, data).must("storing a blob").await;
     assert_eq!(digest, Digest::of(data), "the digest of {} bytes", data.len());
     digest
 }
 
 /// Stores `data` in one piece, or says what failed.
 async fn try_put(service: &dyn BlobService, data: &Bytes) -> Result<Digest, Error> {
-    let mut writer = service.open_write().await?;
-    writer.write_bytes(data.clone()).await?;
-    writer.close().await
+    let mut writer = service.open_write().named("open_write").await?;
+    writer.write_bytes(data.clone()).named("write_bytes").await?;
+    writer.close().named("close").await
 }
 
 async fn open(service: &dyn BlobService, digest: &Digest) -> BlobReader {
-    let reader = service.open_read(digest).await.expect("open_read");
+    let reader = service.open_read(digest).must("open_read").await;
     reader.unwrap_or_else(|| panic!("open_read: the blob {digest} is absent"))
 }
 
 async fn read_range(reader: &BlobReader, range: Range<u64>) -> Result<Vec<u8>, Error> {
-    Ok(reader.read_range(range).try_collect::<Vec<Bytes>>().await?.concat())
+    let step = format!("read_range {range:?}");
+    Ok(reader.read_range(range).try_collect::<Vec<Bytes>>().named(step).await?.concat())
 }
 
 /// Checks that `range` of the blob is what it is in `data`.
@@ -58,19 +60,19 @@ async fn expect_range(reader: &BlobReader, data: &[u8], range: Range<u64>) {
 /// Checks that the blob is there, in every way, and reads it from start to end.
 async fn expect_blob(service: &dyn BlobService, data: &[u8], what: &str) {
     let digest = Digest::of(data);
-    assert!(service.has(&digest).await.expect("has"), "has is false: {what}");
+    assert!(service.has(&digest).must("has").await, "has is false: {what}");
     let mut reader = open(service, &digest).await;
     assert_eq!(reader.size(), data.len() as u64, "the size: {what}");
     let mut read = Vec::new();
-    let result = reader.read_to_end(&mut read).await;
+    let result = reader.read_to_end(&mut read).named(format!("read_to_end: {what}")).await;
     result.unwrap_or_else(|error| panic!("read_to_end: {error}: {what}"));
     assert!(read == data, "{}: {what}", difference(&read, data));
 }
 
 async fn expect_absent(service: &dyn BlobService, digest: &Digest, what: &str) {
-    assert!(!service.has(digest).await.expect("has"), "has is true: {what}");
-    assert!(service.chunks(digest).await.expect("chunks").is_none(), "chunks has some: {what}");
-    let reader = service.open_read(digest).await.expect("open_read");
+    assert!(!service.has(digest).must("has").await, "has is true: {what}");
+    assert!(service.chunks(digest).must("chunks").await.is_none(), "chunks has some: {what}");
+    let reader = service.open_read(digest).must("open_read").await;
     assert!(reader.is_none(), "open_read has a reader: {what}");
 }
 
@@ -91,7 +93,7 @@ fn difference(read: &[u8], expected: &[u8]) -> String {
 /// Writes all of `data`, `split` bytes at a time.
 async fn write_split(writer: &mut BlobWriter, data: &[u8], split: usize) {
     for piece in data.chunks(split) {
-        writer.write_all(piece).await.expect("write_all");
+        writer.write_all(piece).must("write_all").await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a backend's author provides: services over a storage, and where the storage allows it, a
+//! The part of a backend's author: services over a storage, and where the storage allows it, a
 //! hook for each optional group of cases.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use castore_core::BlobService;
 ///
 /// Every service that one harness opens sees the same blobs, and each harness has a storage of its
 /// own, empty at first. What has to be kept for that (a directory, a server) the harness keeps.
-/// What it cannot do, it panics over: the case fails with its message.
+/// A harness panics over what it cannot do: the case fails with its message.
 ///
 /// Every closure that returns a service is a harness.
 #[async_trait]
@@ -53,8 +53,8 @@ pub trait Tamper: Harness {
 
 /// Which damage of a record a writer notices when it stores the same bytes again.
 ///
-/// The contract asks for [`Presence`](Checks::Presence) at least, and for a way to configure
-/// [`Everything`](Checks::Everything).
+/// The contract asks for [`Presence`](Checks::Presence) at least. A backend that can check the records it
+/// reuses has a second harness, with that option, which answers [`Everything`](Checks::Everything).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Checks {
@@ -67,15 +67,16 @@ pub enum Checks {
 
 /// Storage of which single operations can be made to fail: the hook of the group `faults`.
 ///
-/// Put it as deep as can be, where real errors come from. It has to strike: a service that is
-/// opened anew reads from the storage, and not from a cache above the hook.
+/// Put the hook as deep as can be, where real errors come from. The hook has to strike: a service that
+/// is opened anew reads from the storage, and not from a cache above the hook.
 #[async_trait]
 pub trait Faults: Harness {
     /// Lets operations on the storage fail from now on, as `fault` says, for every service of this
     /// harness. There is one fault at a time.
     ///
     /// The service is told that the operation failed. The storage stays as it was, or has changed
-    /// all the same: [`Fault::done`] says which. A sync that makes changes durable is a write.
+    /// all the same: [`Fault::done`] says which. A sync that makes changes durable is a write, and is
+    /// counted and fails as one: a failed sync has made nothing durable, unless it is `done`.
     async fn fail(&self, fault: Fault);
 
     /// Ends the fault, and returns whether it made anything fail.
@@ -111,8 +112,9 @@ pub trait Restart: Harness {
     /// again; returns once it can be opened.
     ///
     /// Nothing that a service does which was opened before can reach the storage any more: the
-    /// suite does not expect such a service to work, nor believes what it says. Where the storage has
-    /// a notion of syncing, it loses what was not synced.
+    /// suite does not expect such a service to work, nor believes its answers. A storage that has a
+    /// notion of syncing must lose every change that was not synced: a hook that keeps them cannot find
+    /// a service that syncs nothing. With the hook of `faults`, a change whose sync failed is lost, too.
     async fn restart(&self);
 }
 

@@ -37,14 +37,20 @@
 //! use std::sync::Arc;
 //!
 //! use castore_core::MemoryBlobService;
-//! use castore_testsuite::{CONTRACT, TIME_LIMIT};
+//! use castore_testsuite::{CONTRACT, time_limit};
 //!
 //! for case in CONTRACT.iter().filter(|case| case.name().starts_with("writer::")) {
 //!     let service = MemoryBlobService::new();
-//!     let result = case.run(Arc::new(move || service.clone()), TIME_LIMIT);
+//!     let result = case.run(Arc::new(move || service.clone()), time_limit());
 //!     assert_eq!(result, Ok(()), "{}", case.name());
 //! }
 //! ```
+//!
+//! - [The table of the contract](contract) names, for each sentence of it, the cases that test it.
+//! - A case that takes longer than two minutes fails, and says at which step it waits. The environment
+//!   variable `CASTORE_TESTSUITE_TIME_LIMIT` sets another limit, in seconds: see [`time_limit`].
+//! - Each case of the contract also runs in a tokio runtime of one thread, as `current_thread::…`.
+//! - After the last case a [`Report`] says, group by group, what passed, failed and was left out.
 //!
 //! With the feature `bench`, `benchmarks!` measures a backend by the same harness.
 //!
@@ -58,10 +64,14 @@
 #[cfg(feature = "bench")]
 mod bench;
 pub mod cases;
+#[doc = include_str!("contract.md")]
+pub mod contract {}
 mod data;
 mod harness;
 mod list;
+mod report;
 mod run;
+mod steps;
 
 #[cfg(feature = "bench")]
 pub use bench::bench;
@@ -70,6 +80,7 @@ pub use bench::bench;
 pub use criterion as __criterion;
 pub use harness::{Checks, Fault, Faults, FaultsAndRestart, Harness, Operation, Restart, Tamper};
 pub use list::{CONTRACT, FAULTS, FAULTS_AND_RESTART, RESTART, TAMPER};
+pub use report::Report;
 #[doc(hidden)]
 pub use run::run;
-pub use run::{Case, Failure, TIME_LIMIT};
+pub use run::{Case, Failure, Runtime, TIME_LIMIT, time_limit};

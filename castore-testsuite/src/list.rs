@@ -39,6 +39,7 @@ macro_rules! __cases_of {
                 chunks_are_no_blobs,
                 empty_blob_is_always_there,
                 index_sums_to_size,
+                chunks_have_the_digests_of_their_bytes,
                 read_sizes,
                 reading_at_the_end_gives_nothing,
                 empty_ranges,
@@ -62,6 +63,7 @@ macro_rules! __cases_of {
                 unclosed_blobs_do_not_survive,
                 blobs_are_seen_by_other_services,
                 deduplication_is_invisible,
+                blobs_that_differ_in_one_byte,
                 storing_again_changes_nothing,
                 opening_leaves_the_work_of_others_alone,
                 beginnings_of_a_blob_are_absent,
@@ -77,10 +79,12 @@ macro_rules! __cases_of {
                 sixteen_readers_at_once,
                 ranges_at_once,
                 idle_readers_hold_nobody_up,
+                idle_readers_and_writers_hold_nobody_up,
                 abandoned_readers_hold_nobody_up,
                 readers_during_writes,
                 an_aborted_twin_takes_nothing_along,
                 a_dropped_twin_takes_nothing_along,
+                an_ended_writer_leaves_others_alone,
             }
             cancellation {
                 dropped_questions_leave_the_service_usable,
@@ -116,6 +120,7 @@ macro_rules! __cases_of {
                 undone_damage_is_gone,
                 storing_again_heals,
                 what_was_verified_is_verified_again,
+                other_parts_of_a_damaged_blob_can_be_read,
                 records_stored_as_blobs_round_trip,
                 abort_leaves_no_work_behind,
             }
@@ -131,6 +136,8 @@ macro_rules! __cases_of {
                 close_again_returns_the_same_error,
                 failed_questions_are_errors,
                 failed_reads_are_errors,
+                failed_ranges_are_errors,
+                readers_go_on_after_a_failure,
                 lasting_failures_reach_every_writer,
                 one_failure_among_many_writers,
                 one_failure_among_writers_of_one_blob,
@@ -176,9 +183,9 @@ macro_rules! __cases_of {
 /// Expands to one `#[test]` per case, in the module `conformance`.
 ///
 /// The first argument is an expression that makes a fresh [`Harness`](crate::Harness); it is
-/// evaluated once for each case, and may use what is in scope where the macro is called. The names
-/// of optional groups may follow, each of which needs its hook: `tamper` ([`Tamper`]), `faults`
-/// ([`Faults`]), `restart` ([`Restart`]).
+/// evaluated once for each test, and may use names that are in scope where the macro is called. The
+/// names of optional groups may follow, each of which needs its hook: `tamper` ([`Tamper`]), `faults`
+/// ([`Faults`]), `restart` ([`Restart`]), `faults_and_restart` ([`FaultsAndRestart`]).
 ///
 /// ```
 /// # use castore_core::MemoryBlobService;
@@ -189,6 +196,23 @@ macro_rules! __cases_of {
 /// }
 ///
 /// conformance!(harness());
+/// ```
+///
+/// Each case of the contract is there twice: in a runtime of several threads
+/// (`conformance::writer::empty_blob`) and in one of a single thread
+/// (`conformance::current_thread::writer::empty_blob`).
+///
+/// After the last test a table says what ran: a [`Report`](crate::Report). Reasons for the groups that are
+/// not run may be given for it:
+///
+/// ```
+/// # use castore_core::MemoryBlobService;
+/// # use castore_testsuite::{Harness, conformance};
+/// # fn harness() -> impl Harness {
+/// #     let service = MemoryBlobService::new();
+/// #     move || service.clone()
+/// # }
+/// conformance!(harness(); without restart: "nothing in memory survives a crash");
 /// ```
 ///
 /// A group is not claimed without its hook:
@@ -203,14 +227,20 @@ macro_rules! __cases_of {
 /// # macro_rules! compiled_in_tests_only { () => {
 /// conformance!(harness(), tamper);
 /// # } }
-/// # castore_testsuite::__conformance!(harness(), tamper);
+/// # castore_testsuite::__conformance!(harness(), tamper;);
 /// ```
 #[macro_export]
 macro_rules! conformance {
-    ($harness:expr $(, $group:ident)* $(,)?) => {
+    (
+        $harness:expr $(, $group:ident)* $(,)?
+        $(; without $($left_out:ident: $why:literal),+ $(,)?)?
+    ) => {
         #[cfg(test)]
         mod conformance {
-            $crate::__conformance!($harness $(, $group)*);
+            #[allow(unused_imports, reason = "the harness may need nothing from there")]
+            use super::*;
+
+            $crate::__conformance!($harness $(, $group)*; $($($left_out $why)+)?);
         }
     };
 }
@@ -218,25 +248,62 @@ macro_rules! conformance {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance {
-    ($harness:expr $(, $group:ident)*) => {
-        $crate::__cases_of! { contract, $crate::__tests, $harness }
-        $($crate::__cases_of! { $group, $crate::__tests, $harness })*
+    ($harness:expr $(, $group:ident)*; $($left_out:ident $why:literal)*) => {
+        static CONFORMANCE_REPORT: ::std::sync::LazyLock<$crate::Report> = ::std::sync::LazyLock::new(|| {
+            $crate::Report::new(::std::module_path!())
+                .claim("contract", $crate::CONTRACT.len())
+                .claim("current_thread", $crate::CONTRACT.len())
+                $(.claim(stringify!($group), $crate::__count!($group)))*
+                $(.leave_out(stringify!($left_out), $why))*
+        });
+
+        $crate::__cases_of! { contract, $crate::__tests, contract, $harness }
+        $($crate::__cases_of! { $group, $crate::__tests, $group, $harness })*
+
+        mod current_thread {
+            use super::CONFORMANCE_REPORT;
+
+            $crate::__cases_of! { contract, $crate::__tests, current_thread, $harness }
+        }
+    };
+}
+
+/// How many cases a group has. For another name there is an error elsewhere.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __count {
+    (tamper) => {
+        $crate::TAMPER.len()
+    };
+    (faults) => {
+        $crate::FAULTS.len()
+    };
+    (restart) => {
+        $crate::RESTART.len()
+    };
+    (faults_and_restart) => {
+        $crate::FAULTS_AND_RESTART.len()
+    };
+    ($other:ident) => {
+        0
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __tests {
-    (($harness:expr) $hook:ident, $($module:ident { $($case:ident,)* })*) => {
+    (($group:ident, $harness:expr) $hook:ident, $($module:ident { $($case:ident,)* })*) => {
         $(mod $module {
             #[allow(unused_imports, reason = "the harness may need nothing from there")]
             use super::super::*;
+            use super::CONFORMANCE_REPORT;
 
             $(#[test]
             fn $case() {
                 let harness: ::std::sync::Arc<dyn $crate::$hook> = ::std::sync::Arc::new($harness);
                 let name = concat!(stringify!($module), "::", stringify!($case));
-                $crate::run(name, harness, $crate::cases::$module::$case);
+                let case = $crate::cases::$module::$case;
+                $crate::run(&CONFORMANCE_REPORT, stringify!($group), name, harness, case);
             })*
         })*
     };

@@ -12,8 +12,42 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Builder;
 
-/// How long one case may take: none takes a tenth of it on a service that works.
+use crate::report::Report;
+use crate::steps::Steps;
+
+/// How long one case may take, unless told otherwise: none takes a tenth of it on a service that works.
 pub const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// The environment variable that sets the time limit of each case, in seconds.
+const VARIABLE: &str = "CASTORE_TESTSUITE_TIME_LIMIT";
+
+/// How long one case may take: as many seconds as the environment variable
+/// `CASTORE_TESTSUITE_TIME_LIMIT` says, or [`TIME_LIMIT`].
+///
+/// # Panics
+/// Where the variable is set to something else than a number of seconds above zero.
+pub fn time_limit() -> Duration {
+    std::env::var_os(VARIABLE).map_or(TIME_LIMIT, |value| {
+        let seconds = value.to_str().and_then(seconds);
+        seconds.unwrap_or_else(|| panic!("{VARIABLE} is no number of seconds: {value:?}"))
+    })
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds > 0.0)?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// The tokio runtime that a case runs on. The contract asks for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Runtime {
+    /// One with several threads.
+    #[default]
+    MultiThread,
+    /// One that does everything on the thread of the case: a future that blocks there holds up all
+    /// others.
+    CurrentThread,
+}
 
 /// One behaviour, as a test that any backend can run. `H` is `dyn` [`Harness`](crate::Harness), or
 /// the hook of the case's group.
@@ -31,11 +65,25 @@ impl<H: ?Sized + Send + Sync + 'static> Case<H> {
     /// Runs the case on `harness`, which no other case has used.
     ///
     /// # Errors
-    /// What the service did otherwise, or that the case took longer than `limit`.
+    /// Says what the service did otherwise; or that the case took longer than `limit`, and what it
+    /// waits for.
     pub fn run(&self, harness: Arc<H>, limit: Duration) -> Result<(), Failure> {
-        match within(self.name, harness, self.body, limit) {
+        self.run_in(Runtime::MultiThread, harness, limit)
+    }
+
+    /// Runs the case on `harness`, which no other case has used, in a runtime of this kind.
+    ///
+    /// # Errors
+    /// As [`run`](Case::run).
+    pub fn run_in(
+        &self,
+        runtime: Runtime,
+        harness: Arc<H>,
+        limit: Duration,
+    ) -> Result<(), Failure> {
+        match within(self.name, runtime, harness, self.body, limit) {
             Ok(()) => Ok(()),
-            Err(Ended::Late) => Err(Failure::late(limit)),
+            Err(Ended::Late(steps)) => Err(Failure::late(limit, &steps)),
             Err(Ended::Panicked(payload)) => Err(Failure::of(payload.as_ref())),
         }
     }
@@ -52,8 +100,8 @@ impl<H: ?Sized> fmt::Debug for Case<H> {
 pub struct Failure(String);
 
 impl Failure {
-    fn late(limit: Duration) -> Failure {
-        Failure(format!("the case did not end within {limit:?}"))
+    fn late(limit: Duration, steps: &str) -> Failure {
+        Failure(format!("the case did not end within {limit:?}{steps}"))
     }
 
     fn of(payload: &(dyn Any + Send)) -> Failure {
@@ -71,32 +119,46 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Runs `case` as a test: what [`conformance!`](crate::conformance!) expands to calls this.
+/// Runs `case` as a test: [`conformance!`](crate::conformance!) expands to calls of this.
 ///
 /// # Panics
-/// Where the case fails, or takes longer than [`TIME_LIMIT`].
+/// Where the case fails, or takes longer than [`time_limit`].
 #[doc(hidden)]
-pub fn run<H, F>(name: &'static str, harness: Arc<H>, case: fn(Arc<H>) -> F)
-where
+pub fn run<H, F>(
+    report: &Report,
+    group: &'static str,
+    name: &'static str,
+    harness: Arc<H>,
+    case: fn(Arc<H>) -> F,
+) where
     H: ?Sized + Send + Sync + 'static,
     F: Future<Output = ()> + 'static,
 {
-    match within(name, harness, case, TIME_LIMIT) {
+    let runtime = match group {
+        "current_thread" => Runtime::CurrentThread,
+        _ => Runtime::MultiThread,
+    };
+    let limit = time_limit();
+    let ended = within(name, runtime, harness, case, limit);
+    report.note_and_print(group, name, ended.is_ok());
+    match ended {
         Ok(()) => {}
-        Err(Ended::Late) => panic!("{}", Failure::late(TIME_LIMIT)),
+        Err(Ended::Late(steps)) => panic!("{}", Failure::late(limit, &steps)),
         Err(Ended::Panicked(payload)) => panic::resume_unwind(payload),
     }
 }
 
 enum Ended {
-    Late,
+    /// With the steps that it waits for.
+    Late(String),
     Panicked(Box<dyn Any + Send>),
 }
 
 /// Runs the case on a thread and a runtime of its own, so that the limit holds even for a service
-/// that blocks instead of waiting. What hangs is left behind.
+/// that blocks instead of waiting. A case that hangs is left behind.
 fn within<H, F>(
     name: &'static str,
+    runtime: Runtime,
     harness: Arc<H>,
     case: fn(Arc<H>) -> F,
     limit: Duration,
@@ -106,10 +168,21 @@ where
     F: Future<Output = ()> + 'static,
 {
     let (done, ended) = mpsc::channel::<()>();
+    let steps = Arc::new(Steps::default());
+    let of_threads = Arc::clone(&steps);
     let body = move || {
         // Dropped at the end, however that comes.
         let _done = done;
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        of_threads.enter();
+        let mut builder = match runtime {
+            Runtime::MultiThread => {
+                let mut builder = Builder::new_multi_thread();
+                builder.worker_threads(2);
+                builder
+            }
+            Runtime::CurrentThread => Builder::new_current_thread(),
+        };
+        let runtime = builder.enable_all().on_thread_start(move || of_threads.enter()).build();
         let runtime = runtime.unwrap_or_else(|error| panic!("cannot start a runtime: {error}"));
         runtime.block_on(case(Arc::clone(&harness)));
         runtime.shutdown_background();
@@ -117,7 +190,7 @@ where
     let thread = thread::Builder::new().name(name.to_owned()).spawn(body);
     let thread = thread.unwrap_or_else(|error| panic!("cannot start a thread: {error}"));
     match ended.recv_timeout(limit) {
-        Err(RecvTimeoutError::Timeout) => Err(Ended::Late),
+        Err(RecvTimeoutError::Timeout) => Err(Ended::Late(steps.describe())),
         _ => thread.join().map_err(Ended::Panicked),
     }
 }
@@ -149,6 +222,33 @@ mod tests {
     fn a_case_that_waits_for_ever_is_ended() {
         let message = failure(|_| Box::pin(std::future::pending()), SHORT);
         assert_eq!(message, "the case did not end within 50ms");
+    }
+
+    #[test]
+    fn a_case_that_hangs_names_the_steps_it_waits_for() {
+        use crate::steps::Step;
+
+        let hang = |_| -> BoxFuture<'static, ()> {
+            Box::pin(async {
+                std::future::ready(()).named("the first step").await;
+                std::future::pending::<()>().named("the second step").await;
+            })
+        };
+        for runtime in [Runtime::MultiThread, Runtime::CurrentThread] {
+            let case = Case { name: "test", body: hang };
+            let message = case.run_in(runtime, Arc::new(()), SHORT).unwrap_err().to_string();
+            assert!(message.contains("\n    it waits for the second step ("), "{message}");
+            assert!(!message.contains("first"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_time_limit_is_a_number_of_seconds_above_zero() {
+        assert_eq!(seconds("7"), Some(Duration::from_secs(7)));
+        assert_eq!(seconds("0.5"), Some(Duration::from_millis(500)));
+        for wrong in ["", "0", "-1", "ten", "1e300", "NaN", "inf"] {
+            assert_eq!(seconds(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

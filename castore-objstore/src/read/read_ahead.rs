@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use castore_core::{BlobSource, Digest, Result};
+use castore_core::{BlobSource, Digest, Piece, Result};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::time::Instant;
 
 use super::cursor::Cursor;
 use crate::error::{corrupt, task_error};
-use crate::exec::limits::{DIGESTED_AT_ONCE, Permit, Task, start_off_thread};
-use crate::exec::pool::Started;
+use crate::exec::hasher::RunningDigest;
+use crate::exec::limits::{Permit, Task};
 use crate::exec::reading::{Ahead, IDLE_AFTER};
 use crate::store::Store;
 use crate::store::chunk::READ_CHUNK as CHUNK;
@@ -79,7 +79,7 @@ impl Source {
             located: false,
             max_bytes: window,
             max_chunks: limits.requests_at_once().max(MIN_CHUNKS),
-            whole: whole.then(WholeDigest::default),
+            whole: whole.then(RunningDigest::default),
             shared: Arc::clone(&self.shared),
         };
         let chunks = stream::unfold(Some(window), |window| async {
@@ -102,6 +102,15 @@ impl Source {
 impl BlobSource for Source {
     fn size(&self) -> u64 {
         self.index.size()
+    }
+
+    fn digest(&self) -> Digest {
+        self.index.digest()
+    }
+
+    /// The digest is computed off the async threads, and so not by the reader.
+    fn verifies_whole(&self) -> bool {
+        true
     }
 
     fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
@@ -130,7 +139,7 @@ struct Window {
     located: bool,
     max_bytes: u64,
     max_chunks: usize,
-    whole: Option<WholeDigest>,
+    whole: Option<RunningDigest>,
 }
 
 /// The chunks that are on their way to a reader, or wait for it.
@@ -145,8 +154,7 @@ struct Queue {
 
 struct Fetching {
     number: usize,
-    /// The bytes of the blob that the chunk holds.
-    held: Range<u64>,
+    chunk: PlacedChunk,
     cost: u64,
     task: Task<Bytes>,
     arrived: Arc<AtomicBool>,
@@ -216,7 +224,7 @@ impl Window {
                 None => self.cursor.load(next).await?,
             }
         };
-        let Fetching { number, held, cost, task, .. } = fetching;
+        let Fetching { number, chunk: PlacedChunk { meta, start }, cost, task, .. } = fetching;
         let bytes = task.await?;
         if reads_on {
             let more = self.max_bytes + GROWTH * cost;
@@ -225,25 +233,31 @@ impl Window {
         }
 
         if let Some(whole) = &mut self.whole {
-            whole.update(bytes.clone()).await?;
+            let unfinished = |error| task_error(BLOB, error);
+            whole.update(vec![bytes.clone()]).await.map_err(unfinished)?;
             // The last bytes wait until the whole has proved right.
             if number + 1 == self.index.len() {
-                whole.verify(self.index.digest()).await?;
+                let found = whole.finish().await.map_err(unfinished)?;
+                let digest = self.index.digest();
+                if found != digest {
+                    let message = format!("the chunks that its index lists are those of {found}");
+                    return Err(corrupt(BLOB, digest, message));
+                }
             }
         }
-        let start = self.range.start.max(held.start);
-        let end = self.range.end.min(held.end);
-        self.taken = end;
-        Ok(Some(bytes.slice((start - held.start) as usize..(end - held.start) as usize)))
+        let piece = Piece::clipped(meta, start, &self.range);
+        self.taken = piece.end();
+        Ok(Some(piece.clip(&bytes)))
     }
 
     /// Asks for further chunks, as many as the window and the memory hold.
     fn fill(&mut self) {
         let mut queue = lock(&self.queue);
         while queue.chunks.len() < self.max_chunks
-            && let Some(PlacedChunk { meta, start }) = self.cursor.chunk(queue.next)
-            && start < self.range.end
+            && let Some(chunk) = self.cursor.chunk(queue.next)
+            && chunk.start < self.range.end
         {
+            let PlacedChunk { meta, start } = chunk;
             let cost = meta.size.max(MIN_COST);
             let is_first = queue.chunks.is_empty();
             let is_wanted = start < self.wanted || queue.bytes + cost <= self.max_bytes;
@@ -264,54 +278,12 @@ impl Window {
                 }
             };
             let task = self.shared.requests.begin(CHUNK, fetch);
-            let (number, held) = (queue.next, start..start + meta.size);
-            queue.push(Fetching { number, held, cost, task, arrived, _permit: permit });
+            let number = queue.next;
+            queue.push(Fetching { number, chunk, cost, task, arrived, _permit: permit });
         }
     }
 }
 
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The digest of a whole blob, taken while its chunks are handed out.
-#[derive(Default)]
-struct WholeDigest {
-    hasher: blake3::Hasher,
-    /// Has the hasher while it is at a large chunk.
-    task: Option<Started<blake3::Hasher>>,
-}
-
-impl WholeDigest {
-    async fn update(&mut self, bytes: Bytes) -> Result<()> {
-        self.finish().await?;
-        if bytes.len() <= DIGESTED_AT_ONCE {
-            self.hasher.update(&bytes);
-            return Ok(());
-        }
-        let mut hasher = std::mem::take(&mut self.hasher);
-        self.task = Some(start_off_thread(move || {
-            hasher.update(&bytes);
-            hasher
-        }));
-        Ok(())
-    }
-
-    async fn verify(&mut self, digest: Digest) -> Result<()> {
-        self.finish().await?;
-        let found = Digest::from(self.hasher.finalize());
-        if found != digest {
-            let message = format!("the chunks that its index lists are those of {found}");
-            return Err(corrupt(BLOB, digest, message));
-        }
-        Ok(())
-    }
-
-    /// Waits until the hasher is here, with all bytes so far.
-    async fn finish(&mut self) -> Result<()> {
-        if let Some(task) = self.task.take() {
-            self.hasher = task.await.map_err(|error| task_error(BLOB, error))?;
-        }
-        Ok(())
-    }
 }

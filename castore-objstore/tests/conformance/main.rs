@@ -22,7 +22,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use castore_testsuite::{
-    CONTRACT, Case, FAULTS, FAULTS_AND_RESTART, Failure, RESTART, Restart, TAMPER, TIME_LIMIT,
+    CONTRACT, Case, FAULTS, FAULTS_AND_RESTART, Failure, RESTART, Report, Restart, Runtime, TAMPER,
+    time_limit,
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
@@ -41,31 +42,56 @@ fn main() -> ExitCode {
     // Most of the time is spent waiting, for disks and for delays.
     arguments.test_threads.get_or_insert(THREADS);
     let mut trials = wrappers::trials();
-    trials.extend(suite("memory", || Ok(Memory::default())));
-    trials.extend(restarts("memory", || Ok(Memory::default())));
+    let reports = ["memory", "local", "s3", "minio"].map(report);
+    let [memory, local, s3, minio_report] = &reports;
+    trials.extend(suite(memory, "memory", || Ok(Memory::default())));
+    trials.extend(on_one_thread(memory, "memory", || Ok(Memory::default())));
+    trials.extend(restarts(memory, "memory", || Ok(Memory::default())));
     trials.extend(maintenance::trials("memory", || Ok(Memory::default())));
-    trials.extend(suite("local", || Ok(Local::new())));
-    trials.extend(restarts("local", || Ok(Local::new())));
+    trials.extend(suite(local, "local", || Ok(Local::new())));
+    trials.extend(on_one_thread(local, "local", || Ok(Local::new())));
+    trials.extend(restarts(local, "local", || Ok(Local::new())));
     trials.extend(maintenance::trials("local", || Ok(Local::new())));
-    trials.extend(suite("s3", || Ok(Server::start())));
-    trials.extend(restarts("s3", || Ok(Server::start())));
+    trials.extend(suite(s3, "s3", || Ok(Server::start())));
+    trials.extend(on_one_thread(s3, "s3", || Ok(Server::start())));
+    trials.extend(restarts(s3, "s3", || Ok(Server::start())));
     trials.extend(maintenance::trials("s3", || Ok(Server::start())));
 
     // MinIO is started only for those that want it.
-    let with_minio = minio_trials(None);
+    let with_minio = minio_trials(minio_report, None);
     let wanted = with_minio.iter().any(|trial| !arguments.is_filtered_out(trial));
     let minio = (wanted && !arguments.list).then(|| Arc::new(Minio::find()));
-    trials.extend(minio_trials(minio.clone()));
+    trials.extend(minio_trials(minio_report, minio.clone()));
 
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(minio) = minio {
         minio.end();
     }
+    // Of a part of the tests, the list above says as much.
+    for report in reports.iter().filter(|report| report.is_complete()) {
+        println!("{report}");
+    }
     conclusion.exit_code()
 }
 
+/// The table of the cases that run on a store.
+fn report(name: &str) -> Arc<Report> {
+    let report = Report::new(name)
+        .claim("contract", WRAPPERS.len() * CONTRACT.len())
+        .claim("tamper", TAMPER.len())
+        .claim("faults", FAULTS.len())
+        .claim("restart", RESTART.len())
+        .claim("faults_and_restart", FAULTS_AND_RESTART.len());
+    Arc::new(match name {
+        "minio" => {
+            report.leave_out("current_thread", "the clients are those of the S3 server here")
+        }
+        _ => report.claim("current_thread", CONTRACT.len()),
+    })
+}
+
 /// The tests on MinIO. Without one that runs, they are ignored, or fail where CI has to have it.
-fn minio_trials(minio: Option<Arc<Minio>>) -> Vec<Trial> {
+fn minio_trials(report: &Arc<Report>, minio: Option<Arc<Minio>>) -> Vec<Trial> {
     let shared = move || match &minio {
         Some(minio) => minio.shared(),
         None => unreachable!("it was not asked for"),
@@ -74,9 +100,9 @@ fn minio_trials(minio: Option<Arc<Minio>>) -> Vec<Trial> {
         let shared = shared.clone();
         move || shared()?.another()
     };
-    let mut trials = suite("minio", shared.clone());
+    let mut trials = suite(report, "minio", shared.clone());
     trials.extend(maintenance::trials("minio", shared.clone()));
-    trials.extend(restarts("minio", own.clone()));
+    trials.extend(restarts(report, "minio", own.clone()));
     trials.extend(interrupted::trials(own));
     trials
 }
@@ -86,52 +112,90 @@ trait Make<B>: Fn() -> Result<B, Missing> + Clone + Send + 'static {}
 
 impl<B, F: Fn() -> Result<B, Missing> + Clone + Send + 'static> Make<B> for F {}
 
+/// Under each of these the whole contract has to hold.
+const WRAPPERS: [Wrapper; 3] = [Wrapper::None, Wrapper::Delayed, Wrapper::Limited];
+
 /// Every case that needs no restart: all on the store itself; the contract also where the store
 /// is slow, and where it takes few requests at once; failures where it fails.
-fn suite<B: Backend>(name: &str, make: impl Make<B>) -> Vec<Trial> {
+fn suite<B: Backend>(report: &Arc<Report>, name: &str, make: impl Make<B>) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for wrapper in [Wrapper::None, Wrapper::Delayed, Wrapper::Limited] {
+    for wrapper in WRAPPERS {
         for case in CONTRACT {
-            let name = format!("{name}{wrapper}::{}", case.name());
-            trials.push(trial(name, make.clone(), wrapper, |h| case.run(h, TIME_LIMIT)));
+            let test = Test::new(report, "contract", format!("{name}{wrapper}"), case.name());
+            trials.push(test.trial(make.clone(), wrapper, |h| case.run(h, time_limit())));
         }
     }
     for case in TAMPER {
-        let name = format!("{name}::{}", case.name());
-        trials.push(trial(name, make.clone(), Wrapper::None, |h| case.run(h, TIME_LIMIT)));
+        let test = Test::new(report, "tamper", name, case.name());
+        trials.push(test.trial(make.clone(), Wrapper::None, |h| case.run(h, time_limit())));
     }
     for case in FAULTS {
-        let name = format!("{name}::{}", case.name());
-        trials.push(trial(name, make.clone(), Wrapper::Failing, |h| case.run(h, TIME_LIMIT)));
+        let test = Test::new(report, "faults", name, case.name());
+        trials.push(test.trial(make.clone(), Wrapper::Failing, |h| case.run(h, time_limit())));
     }
     trials
+}
+
+/// The contract in a runtime of one thread.
+fn on_one_thread<B: Backend>(report: &Arc<Report>, name: &str, make: impl Make<B>) -> Vec<Trial> {
+    let trial = |case: &'static Case<dyn castore_testsuite::Harness>| {
+        let name = format!("{name}_current_thread");
+        let test = Test::new(report, "current_thread", name, case.name());
+        test.trial(make.clone(), Wrapper::None, |h| {
+            case.run_in(Runtime::CurrentThread, h, time_limit())
+        })
+    };
+    CONTRACT.iter().map(trial).collect()
 }
 
 /// The cases for which the store is ended and started again, each on a store of its own.
-fn restarts<B: Backend>(name: &str, make: impl Make<B>) -> Vec<Trial> {
+fn restarts<B: Backend>(report: &Arc<Report>, name: &str, make: impl Make<B>) -> Vec<Trial> {
     let restarting = |case: &'static Case<dyn Restart>| {
-        let name = format!("{name}::{}", case.name());
-        trial(name, make.clone(), Wrapper::None, |h| case.run(h, TIME_LIMIT))
+        let test = Test::new(report, "restart", name, case.name());
+        test.trial(make.clone(), Wrapper::None, |h| case.run(h, time_limit()))
     };
     let mut trials: Vec<Trial> = RESTART.iter().map(restarting).collect();
     for case in FAULTS_AND_RESTART {
-        let name = format!("{name}::{}", case.name());
-        trials.push(trial(name, make.clone(), Wrapper::Failing, |h| case.run(h, TIME_LIMIT)));
+        let test = Test::new(report, "faults_and_restart", name, case.name());
+        trials.push(test.trial(make.clone(), Wrapper::Failing, |h| case.run(h, time_limit())));
     }
     trials
 }
 
-fn trial<B: Backend>(
+/// One case on one store, which is noted in the store's table.
+struct Test {
+    report: Arc<Report>,
+    group: &'static str,
     name: String,
-    make: impl Make<B>,
-    wrapper: Wrapper,
-    run: impl FnOnce(Arc<Objects<B>>) -> Result<(), Failure> + Send + 'static,
-) -> Trial {
-    Trial::ignorable_test(name, move || match make() {
-        Ok(backend) => match run(Arc::new(Objects::new(backend, wrapper))) {
-            Ok(()) => Ok(Completion::Completed),
-            Err(failure) => Err(Failed::from(failure)),
-        },
-        Err(missing) => missing.outcome(),
-    })
+}
+
+impl Test {
+    fn new(
+        report: &Arc<Report>,
+        group: &'static str,
+        store: impl std::fmt::Display,
+        case: &str,
+    ) -> Test {
+        Test { report: Arc::clone(report), group, name: format!("{store}::{case}") }
+    }
+
+    fn trial<B: Backend>(
+        self,
+        make: impl Make<B>,
+        wrapper: Wrapper,
+        run: impl FnOnce(Arc<Objects<B>>) -> Result<(), Failure> + Send + 'static,
+    ) -> Trial {
+        let Test { report, group, name } = self;
+        Trial::ignorable_test(name.clone(), move || match make() {
+            Ok(backend) => {
+                let result = run(Arc::new(Objects::new(backend, wrapper)));
+                report.note(group, &name, result.is_ok());
+                result.map(|()| Completion::Completed).map_err(Failed::from)
+            }
+            Err(missing) => {
+                report.note_skipped(group, &name, &missing.reason);
+                missing.outcome()
+            }
+        })
+    }
 }

@@ -14,13 +14,22 @@ use super::{
 };
 use crate::Harness;
 use crate::data::random;
+use crate::steps::Step;
 
 /// How often a future is polled at the most before it is dropped.
 const MOST_POLLS: usize = 24;
 
 /// Polls `future`, and drops it if it is not ready after `polls` times.
-async fn give_up_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
-    poll_times(pin!(future), polls).await
+#[track_caller]
+fn give_up_after<'a, T>(
+    polls: usize,
+    future: impl Future<Output = T> + Send + 'a,
+) -> impl Future<Output = Option<T>> + Send + 'a
+where
+    T: Send + 'a,
+{
+    let given_up = async move { poll_times(pin!(future), polls).await };
+    given_up.named(format!("a future that is dropped after {polls} polls"))
 }
 
 /// `has`, `chunks`, `open_read` and `open_write` may be given up.
@@ -61,7 +70,7 @@ pub async fn dropped_write_takes_nothing(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for polls in 0..MOST_POLLS {
         let data = random(&format!("dropped write {polls}"), 2_500_000);
-        let mut writer = service.open_write().await.expect("open_write");
+        let mut writer = service.open_write().must("open_write").await;
         let mut dropped = 0;
         for start in (0..data.len()).step_by(500_000) {
             let piece = data.slice(start..start + 500_000);
@@ -69,11 +78,11 @@ pub async fn dropped_write_takes_nothing(harness: Arc<dyn Harness>) {
                 Some(written) => written.expect("write_bytes"),
                 None => {
                     dropped += 1;
-                    writer.write_bytes(piece).await.expect("write_bytes");
+                    writer.write_bytes(piece).must("write_bytes").await;
                 }
             }
         }
-        assert_eq!(writer.close().await.expect("close"), Digest::of(&data));
+        assert_eq!(writer.close().must("close").await, Digest::of(&data));
         expect_blob(&service, &data, "after writes were dropped").await;
         if dropped == 0 {
             break;
@@ -88,12 +97,12 @@ pub async fn dropped_close_leaves_the_service_usable(harness: Arc<dyn Harness>) 
     for size in [1000, 1_500_000] {
         for polls in 0..MOST_POLLS {
             let data = random(&format!("dropped close {polls}"), size);
-            let mut writer = service.open_write().await.expect("open_write");
-            writer.write_all(&data).await.expect("write_all");
+            let mut writer = service.open_write().must("open_write").await;
+            writer.write_all(&data).must("write_all").await;
             let closed = give_up_after(polls, writer.close()).await;
             drop(writer);
             let digest = Digest::of(&data);
-            if service.has(&digest).await.expect("has") {
+            if service.has(&digest).must("has").await {
                 expect_blob(&service, &data, "its close was dropped, and it is there").await;
             }
             put(&service, &data).await;
@@ -112,10 +121,10 @@ pub async fn dropped_close_can_be_called_again(harness: Arc<dyn Harness>) {
     for size in [1000, 1_500_000] {
         for polls in 0..MOST_POLLS {
             let data = random(&format!("close again {polls}"), size);
-            let mut writer = service.open_write().await.expect("open_write");
-            writer.write_all(&data).await.expect("write_all");
+            let mut writer = service.open_write().must("open_write").await;
+            writer.write_all(&data).must("write_all").await;
             let closed = give_up_after(polls, writer.close()).await;
-            assert_eq!(writer.close().await.expect("close"), Digest::of(&data));
+            assert_eq!(writer.close().must("close").await, Digest::of(&data));
             expect_blob(&service, &data, "after a close was dropped and called again").await;
             if closed.is_some() {
                 break;
@@ -131,14 +140,14 @@ pub async fn dropped_close_leaves_its_twin_alone(harness: Arc<dyn Harness>) {
     for size in [1000, 600_000] {
         for polls in 0..MOST_POLLS {
             let data = random(&format!("twins {polls}"), size);
-            let mut first = service.open_write().await.expect("open_write");
-            let mut second = service.open_write().await.expect("open_write");
-            first.write_bytes(data.clone()).await.expect("write_bytes");
-            second.write_bytes(data.clone()).await.expect("write_bytes");
+            let mut first = service.open_write().must("open_write").await;
+            let mut second = service.open_write().must("open_write").await;
+            first.write_bytes(data.clone()).must("write_bytes").await;
+            second.write_bytes(data.clone()).must("write_bytes").await;
             let closed = give_up_after(polls, first.close()).await;
             let _ = give_up_after(polls, second.close()).await;
             drop(first);
-            assert_eq!(second.close().await.expect("close"), Digest::of(&data));
+            assert_eq!(second.close().must("close").await, Digest::of(&data));
             expect_blob(&service, &data, "the close of its twin was dropped").await;
             if closed.is_some() {
                 break;
@@ -155,11 +164,11 @@ pub async fn abort_ends_a_dropped_close(harness: Arc<dyn Harness>) {
         for polls in 0..MOST_POLLS {
             let data = random(&format!("aborted close {polls}"), size);
             let digest = Digest::of(&data);
-            let mut writer = service.open_write().await.expect("open_write");
-            writer.write_all(&data).await.expect("write_all");
+            let mut writer = service.open_write().must("open_write").await;
+            writer.write_all(&data).must("write_all").await;
             let closed = give_up_after(polls, writer.close()).await;
             writer.abort().await;
-            let is_there = service.has(&digest).await.expect("has");
+            let is_there = service.has(&digest).must("has").await;
             if let Some(closed) = closed {
                 assert_eq!(closed.expect("close"), digest);
                 assert!(is_there, "it was closed before it was aborted");
@@ -185,10 +194,10 @@ pub async fn dropped_abort_leaves_the_service_usable(harness: Arc<dyn Harness>) 
     for flushed in [false, true] {
         for polls in 0..MOST_POLLS {
             let data = random(&format!("dropped abort {flushed} {polls}"), 1_500_000);
-            let mut writer = service.open_write().await.expect("open_write");
-            writer.write_bytes(data.clone()).await.expect("write_bytes");
+            let mut writer = service.open_write().must("open_write").await;
+            writer.write_bytes(data.clone()).must("write_bytes").await;
             if flushed {
-                writer.flush().await.expect("flush");
+                writer.flush().must("flush").await;
             }
             let aborted = give_up_after(polls, writer.abort()).await;
             drop(writer);
@@ -215,9 +224,9 @@ pub async fn dropped_read_loses_no_byte(harness: Arc<dyn Harness>) {
             let count = match give_up_after(polls, reader.read(&mut buffer)).await {
                 Some(count) => count.expect("read"),
                 None => {
-                    let position = reader.stream_position().await.expect("stream_position");
+                    let position = reader.stream_position().must("stream_position").await;
                     assert_eq!(position, read.len() as u64, "after a read was dropped");
-                    reader.read(&mut buffer).await.expect("read")
+                    reader.read(&mut buffer).must("read").await
                 }
             };
             if count == 0 {

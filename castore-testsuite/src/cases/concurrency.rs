@@ -14,16 +14,17 @@ use super::{
 };
 use crate::Harness;
 use crate::data::{Numbers, random};
+use crate::steps::Step;
 
 /// Two writers of the same bytes at the same time both succeed.
 pub async fn same_blob_by_two_writers(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("two writers", 2 << 20);
-    let mut first = service.open_write().await.expect("open_write");
-    let mut second = service.open_write().await.expect("open_write");
+    let mut first = service.open_write().must("open_write").await;
+    let mut second = service.open_write().must("open_write").await;
     for piece in data.chunks(100_000) {
-        first.write_all(piece).await.expect("write_all");
-        second.write_all(piece).await.expect("write_all");
+        first.write_all(piece).must("write_all").await;
+        second.write_all(piece).must("write_all").await;
     }
     let (first, second) = tokio::join!(first.close(), second.close());
     assert_eq!(first.expect("close"), second.expect("close"));
@@ -48,12 +49,12 @@ pub async fn sixteen_writers_at_once(harness: Arc<dyn Harness>) {
         (0..16).map(|n| random(&format!("writer {n}"), 1_000_000 + n * 1000)).collect();
     let mut writers = Vec::new();
     for _ in &blobs {
-        writers.push(service.open_write().await.expect("open_write"));
+        writers.push(service.open_write().must("open_write").await);
     }
     for start in (0..1_100_000).step_by(50_000) {
         for (writer, blob) in writers.iter_mut().zip(&blobs) {
             let piece = start.min(blob.len())..(start + 50_000).min(blob.len());
-            writer.write_all(&blob[piece]).await.expect("write_all");
+            writer.write_all(&blob[piece]).must("write_all").await;
         }
     }
     let closed = join_all(writers.iter_mut().map(|writer| writer.close())).await;
@@ -65,20 +66,23 @@ pub async fn sixteen_writers_at_once(harness: Arc<dyn Harness>) {
     }
 }
 
+/// How many writers, readers and ranges may be open and left alone: as the contract says.
+const IDLE: usize = 32;
+
 /// Writers that are open and left alone do not keep another from finishing.
 pub async fn idle_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("idle writers", 1_500_000);
     let mut idle = Vec::new();
-    for number in 0..32 {
-        let mut writer = service.open_write().await.expect("open_write");
+    for number in 0..IDLE {
+        let mut writer = service.open_write().must("open_write").await;
         write_split(&mut writer, &data[number..], 300_000).await;
         idle.push(writer);
     }
     put(&service, &data).await;
     expect_blob(&service, &data, "stored beside idle writers").await;
     for (number, mut writer) in idle.into_iter().enumerate().take(4) {
-        assert_eq!(writer.close().await.expect("close"), Digest::of(&data[number..]));
+        assert_eq!(writer.close().must("close").await, Digest::of(&data[number..]));
     }
 }
 
@@ -90,10 +94,10 @@ pub async fn abandoned_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("abandoned writers", 250_000);
     for number in 0..ABANDONED {
-        let mut writer = service.open_write().await.expect("open_write");
-        writer.write_bytes(data.slice(number..)).await.expect("write_bytes");
+        let mut writer = service.open_write().must("open_write").await;
+        writer.write_bytes(data.slice(number..)).must("write_bytes").await;
         match number % 4 {
-            0 => writer.flush().await.expect("flush"),
+            0 => writer.flush().must("flush").await,
             1 => writer.abort().await,
             2 => {
                 let closed = poll_times(pin!(writer.close()), 1).await;
@@ -113,7 +117,7 @@ pub async fn two_readers_at_once(harness: Arc<dyn Harness>) {
     let digest = put(&service, &data).await;
     let mut first = open(&service, &digest).await;
     let mut second = open(&service, &digest).await;
-    second.seek(std::io::SeekFrom::Start(1_000_000)).await.expect("seek");
+    second.seek(std::io::SeekFrom::Start(1_000_000)).must("seek").await;
     let mut buffers = (vec![0; 1000], vec![0; 1000]);
     for start in (0..1_000_000).step_by(1000) {
         let (one, two) =
@@ -160,7 +164,7 @@ pub async fn sixteen_readers_at_once(harness: Arc<dyn Harness>) {
             }
         })
     });
-    try_join_all(readers).await.expect("reading beside others");
+    try_join_all(readers).must("reading beside others").await;
 }
 
 /// Many ranges of one reader at the same time are each their own.
@@ -186,13 +190,13 @@ pub async fn idle_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
     let data = random("idle readers", 3 << 20);
     let digest = put(&service, &data).await;
     let mut idle: Vec<BlobReader> = Vec::new();
-    for _ in 0..32 {
+    for _ in 0..IDLE {
         let mut reader = open(&service, &digest).await;
-        reader.read_exact(&mut [0; 100]).await.expect("read_exact");
+        reader.read_exact(&mut [0; 100]).must("read_exact").await;
         idle.push(reader);
     }
     let reader = open(&service, &digest).await;
-    let unread: Vec<_> = (0..32).map(|_| reader.read_range(0..reader.size())).collect();
+    let unread: Vec<_> = (0..IDLE).map(|_| reader.read_range(0..reader.size())).collect();
     expect_range(&reader, &data, 0..data.len() as u64).await;
     expect_blob(&service, &data, "read beside idle readers").await;
     let other = random("beside idle readers", 1 << 20);
@@ -200,8 +204,46 @@ pub async fn idle_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
     expect_blob(&service, &other, "stored beside idle readers").await;
     drop(unread);
     let mut read = vec![0; data.len() - 100];
-    idle.swap_remove(0).read_exact(&mut read).await.expect("read_exact");
+    idle.swap_remove(0).read_exact(&mut read).must("read_exact").await;
     assert!(read == data[100..], "{}", difference(&read, &data[100..]));
+}
+
+/// As many writers, readers and ranges as the contract asks for, all begun and left alone at the same
+/// time, hold up no other call, and each goes on afterwards.
+pub async fn idle_readers_and_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("all of them idle", 900_000);
+    let digest = put(&service, &data).await;
+    let size = data.len() as u64;
+    let reader = open(&service, &digest).await;
+    let (mut writers, mut readers, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..IDLE {
+        let mut writer = service.open_write().must("open_write").await;
+        writer.write_bytes(data.slice(number..600_000)).must("write_bytes").await;
+        writers.push(writer);
+        let mut idle = open(&service, &digest).await;
+        idle.read_exact(&mut [0; 100]).must("read_exact").await;
+        readers.push(idle);
+        let mut range = reader.read_range(1..size);
+        let first = range.try_next().must("read_range").await.expect("there is more");
+        ranges.push((range, first));
+    }
+    let other = random("beside idle readers and writers", 1 << 20);
+    put(&service, &other).await;
+    expect_blob(&service, &other, "stored beside idle readers and writers").await;
+    expect_blob(&service, &data, "read beside idle readers and writers").await;
+
+    for (number, writer) in writers.iter_mut().enumerate().take(3) {
+        let digest = writer.close().must("close").await;
+        assert_eq!(digest, Digest::of(&data[number..600_000]));
+    }
+    let mut read = vec![0; data.len() - 100];
+    readers[0].read_exact(&mut read).must("read_exact").await;
+    assert!(read == data[100..], "{}", difference(&read, &data[100..]));
+    let (range, first) = ranges.swap_remove(0);
+    let rest = range.try_collect::<Vec<Bytes>>().must("read_range").await.concat();
+    let read = [&first[..], &rest].concat();
+    assert!(read == data[1..], "{}", difference(&read, &data[1..]));
 }
 
 /// Readers and ranges that were given up keep nothing that others need.
@@ -213,7 +255,7 @@ pub async fn abandoned_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
         let mut reader = open(&service, &digest).await;
         let mut range = reader.read_range(0..reader.size());
         match number % 3 {
-            0 => drop(range.try_next().await.expect("read_range")),
+            0 => drop(range.try_next().must("read_range").await),
             1 => {
                 let read = poll_times(pin!(range.try_next()), 1).await;
                 read.map(|read| read.expect("read_range"));
@@ -236,16 +278,16 @@ pub async fn readers_during_writes(harness: Arc<dyn Harness>) {
     for end in ["closed", "aborted", "dropped"] {
         let mut reader = open(&service, &digest).await;
         let mut read = vec![0; 500_000];
-        reader.read_exact(&mut read).await.expect("read_exact");
-        let mut writer = service.open_write().await.expect("open_write");
-        writer.write_all(&random(end, 1 << 20)).await.expect("write_all");
+        reader.read_exact(&mut read).must("read_exact").await;
+        let mut writer = service.open_write().must("open_write").await;
+        writer.write_all(&random(end, 1 << 20)).must("write_all").await;
         expect_blob(&service, &data, "read while another is written").await;
         match end {
-            "closed" => drop(writer.close().await.expect("close")),
+            "closed" => drop(writer.close().must("close").await),
             "aborted" => writer.abort().await,
             _ => drop(writer),
         }
-        reader.read_to_end(&mut read).await.expect("read_to_end");
+        reader.read_to_end(&mut read).must("read_to_end").await;
         assert!(read == data, "{}: another was {end}", difference(&read, &data));
     }
 
@@ -256,8 +298,8 @@ pub async fn readers_during_writes(harness: Arc<dyn Harness>) {
                 let other = random(&format!("written {number}"), 1 << 20);
                 put(&service, &other).await;
                 for abort in [true, false] {
-                    let mut writer = service.open_write().await.expect("open_write");
-                    writer.write_all(&other[1000..]).await.expect("write_all");
+                    let mut writer = service.open_write().must("open_write").await;
+                    writer.write_all(&other[1000..]).must("write_all").await;
                     if abort {
                         writer.abort().await;
                     }
@@ -268,7 +310,7 @@ pub async fn readers_during_writes(harness: Arc<dyn Harness>) {
     for _ in 0..6 {
         expect_blob(&service, &data, "read while others are stored").await;
     }
-    writes.await.expect("storing while others read");
+    writes.must("storing while others read").await;
 }
 
 /// Of two writers of the same bytes one ends in another way than by `close`; the other one closes,
@@ -278,19 +320,19 @@ async fn one_of_twins(harness: &dyn Harness, aborts: bool) {
         for flushed in [false, true] {
             let service = harness.open().await;
             let data = random(&format!("twins of {size}, aborts {aborts} {flushed}"), size);
-            let mut first = service.open_write().await.expect("open_write");
-            let mut second = service.open_write().await.expect("open_write");
+            let mut first = service.open_write().must("open_write").await;
+            let mut second = service.open_write().must("open_write").await;
             for writer in [&mut first, &mut second] {
-                writer.write_bytes(data.clone()).await.expect("write_bytes");
+                writer.write_bytes(data.clone()).must("write_bytes").await;
                 if flushed {
-                    writer.flush().await.expect("flush");
+                    writer.flush().must("flush").await;
                 }
             }
             match aborts {
                 true => first.abort().await,
                 false => drop(first),
             }
-            assert_eq!(second.close().await.expect("close"), Digest::of(&data));
+            assert_eq!(second.close().must("close").await, Digest::of(&data));
             expect_blob(&harness.open().await, &data, "its twin ended in another way").await;
         }
     }
@@ -304,4 +346,32 @@ pub async fn an_aborted_twin_takes_nothing_along(harness: Arc<dyn Harness>) {
 /// A writer that is dropped takes nothing along that another one of the same bytes relies on.
 pub async fn a_dropped_twin_takes_nothing_along(harness: Arc<dyn Harness>) {
     one_of_twins(&*harness, false).await;
+}
+
+/// A writer that ends, in whatever way, leaves other writers as they are, in the middle of their blobs.
+pub async fn an_ended_writer_leaves_others_alone(harness: Arc<dyn Harness>) {
+    for end in ["closed", "aborted", "dropped"] {
+        for written in [1, 1000, 70_000, 700_000] {
+            let service = harness.open().await;
+            let data = random(&format!("{written} bytes, and then another is {end}"), 1_100_000);
+            let mut writer = service.open_write().must("open_write").await;
+            let mut other = service.open_write().must("open_write").await;
+            other
+                .write_all(&random(&format!("{end} at {written}"), 300_000))
+                .must("write_all")
+                .await;
+            other.flush().must("flush").await;
+            writer.write_all(&data[..written]).must("write_all").await;
+            writer.flush().must("flush").await;
+            match end {
+                "closed" => drop(other.close().must("close").await),
+                "aborted" => other.abort().await,
+                _ => drop(other),
+            }
+            writer.write_all(&data[written..]).must("write_all").await;
+            assert_eq!(writer.close().must("close").await, Digest::of(&data));
+            let what = format!("another was {end} when {written} bytes of it were written");
+            expect_blob(&service, &data, &what).await;
+        }
+    }
 }

@@ -1,14 +1,17 @@
 //! What is promised when operations of the storage fail: whoever asked is told, and can ask again.
 
+use std::io::SeekFrom;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use castore_core::{BlobService, Digest, Error, ErrorKind};
+use futures_util::StreamExt;
 use futures_util::future::join_all;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
-use super::{difference, expect_absent, expect_blob, open, put, try_put};
+use super::{difference, expect_absent, expect_blob, expect_range, open, put, try_put};
 use crate::data::random;
+use crate::steps::Step;
 use crate::{Fault, Faults, Operation};
 
 /// More operations than one blob of this module takes.
@@ -50,7 +53,7 @@ async fn expect_result(
 
 /// Whether the blob is there; checks that it is whole, then, and altogether absent otherwise.
 async fn is_whole(service: &dyn BlobService, data: &Bytes, what: &str) -> bool {
-    let has = service.has(&Digest::of(data)).await.expect("has");
+    let has = service.has(&Digest::of(data)).must("has").await;
     if has {
         expect_blob(service, data, what).await;
     } else {
@@ -124,7 +127,7 @@ pub async fn close_again_returns_the_same_error(harness: Arc<dyn Faults>) {
     let service = harness.open().await;
     for size in SIZES {
         let data = random("close again", size);
-        let mut writer = service.open_write().await.expect("open_write");
+        let mut writer = service.open_write().must("open_write").await;
         harness
             .fail(Fault { operation: Operation::Write, after: 0, lasting: true, done: false })
             .await;
@@ -223,7 +226,7 @@ pub async fn failed_reads_are_errors(harness: Arc<dyn Faults>) {
             }
             let mut reader = open(&service, &digest).await;
             let mut again = Vec::new();
-            reader.read_to_end(&mut again).await.expect("read_to_end, by the same service");
+            reader.read_to_end(&mut again).must("read_to_end, by the same service").await;
             assert!(again == data, "{}: after {what}", difference(&again, &data));
             if !struck {
                 break;
@@ -232,6 +235,74 @@ pub async fn failed_reads_are_errors(harness: Arc<dyn Faults>) {
         }
     }
     assert!(failed >= SIZES.len(), "blobs are read, and the harness made no read fail");
+}
+
+/// A range that fails ends in an error after right bytes, and the same reader gives all of it when the
+/// storage works again.
+pub async fn failed_ranges_are_errors(harness: Arc<dyn Faults>) {
+    let data = random("failed ranges", SIZES[1]);
+    let digest = put(&harness.open().await, &data).await;
+    let size = data.len() as u64;
+    for range in [size / 5..size / 5 * 4, size / 2..size] {
+        let expected = &data[range.start as usize..range.end as usize];
+        for after in 0..MOST_OPERATIONS {
+            let what = format!("read {after} of the range {range:?} failed");
+            let service = harness.open().await;
+            let reader = open(&service, &digest).await;
+            let operation = Operation::Read;
+            harness.fail(Fault { operation, after, lasting: false, done: false }).await;
+            let mut pieces = reader.read_range(range.clone());
+            let (mut read, mut failed) = (Vec::new(), None);
+            while let Some(piece) = pieces.next().named("read_range").await {
+                assert!(failed.is_none(), "the range goes on after an error: {what}");
+                match piece {
+                    Ok(piece) => read.extend_from_slice(&piece),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            let struck = harness.heal().await;
+            assert!(expected.starts_with(&read), "{}: {what}", difference(&read, expected));
+            match failed {
+                Some(error) => {
+                    assert!(struck, "nothing failed, but the range did: {error}: {what}");
+                    expect_failure(&error, &what);
+                }
+                None => assert!(read == expected, "{}: {what}", difference(&read, expected)),
+            }
+            expect_range(&reader, &data, range.clone()).await;
+            if !struck {
+                break;
+            }
+        }
+    }
+}
+
+/// A reader that has failed stays so until a seek, and then goes on, as the storage works again.
+pub async fn readers_go_on_after_a_failure(harness: Arc<dyn Faults>) {
+    let data = random("readers that go on", SIZES[1]);
+    let digest = put(&harness.open().await, &data).await;
+    for after in 0..MOST_OPERATIONS {
+        let what = format!("read {after} failed");
+        let service = harness.open().await;
+        let mut reader = open(&service, &digest).await;
+        let operation = Operation::Read;
+        harness.fail(Fault { operation, after, lasting: false, done: false }).await;
+        let mut read = Vec::new();
+        let result = reader.read_to_end(&mut read).named("read_to_end").await;
+        let struck = harness.heal().await;
+        assert!(data.starts_with(&read), "{}: {what}", difference(&read, &data));
+        if let Err(first) = result {
+            let again = reader.read(&mut [0; 10]).await.expect_err("read, after a failure");
+            assert_eq!(again.to_string(), first.to_string(), "{what}");
+            let to = SeekFrom::Start(read.len() as u64);
+            reader.seek(to).must("seek, after a failure").await;
+            reader.read_to_end(&mut read).must("read_to_end, after a failure and a seek").await;
+        }
+        assert!(read == data, "{}: {what}", difference(&read, &data));
+        if !struck {
+            break;
+        }
+    }
 }
 
 fn blobs(name: &str, count: usize) -> Vec<Bytes> {
@@ -373,9 +444,9 @@ pub async fn a_failed_twin_takes_nothing_along(harness: Arc<dyn Faults>) {
     for size in SIZES {
         let data = random("a failed twin", size);
         let service = harness.open().await;
-        let mut twin = service.open_write().await.expect("open_write");
-        twin.write_bytes(data.clone()).await.expect("write_bytes");
-        twin.flush().await.expect("flush");
+        let mut twin = service.open_write().must("open_write").await;
+        twin.write_bytes(data.clone()).must("write_bytes").await;
+        twin.flush().must("flush").await;
         // The other one gets as far as its last change, or a few before.
         for after in 0..8 {
             let operation = Operation::Write;

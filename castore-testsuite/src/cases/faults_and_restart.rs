@@ -7,6 +7,7 @@ use castore_core::Digest;
 
 use super::{expect_absent, expect_blob, try_put};
 use crate::data::random;
+use crate::steps::Step;
 use crate::{Fault, FaultsAndRestart, Operation};
 
 /// More operations than one blob of this module takes.
@@ -27,7 +28,7 @@ pub async fn what_is_acknowledged_despite_failures_survives(harness: Arc<dyn Fau
                 let struck = harness.heal().await;
                 harness.restart().await;
                 let service = harness.open().await;
-                if result.is_ok() || service.has(&Digest::of(&data)).await.expect("has") {
+                if result.is_ok() || service.has(&Digest::of(&data)).must("has").await {
                     expect_blob(&service, &data, &what).await;
                 } else {
                     expect_absent(&service, &Digest::of(&data), &what).await;

@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use super::{expect_absent, expect_blob, poll_times, put, try_put};
 use crate::Restart;
 use crate::data::random;
+use crate::steps::Step;
 
 /// A closed blob is there after a crash, and after another.
 pub async fn closed_blobs_survive(harness: Arc<dyn Restart>) {
@@ -33,9 +34,9 @@ pub async fn closed_blobs_survive(harness: Arc<dyn Restart>) {
 pub async fn unclosed_blobs_do_not_survive(harness: Arc<dyn Restart>) {
     let data = random("open during the crash", 2 << 20);
     let before = harness.open().await;
-    let mut writer = before.open_write().await.expect("open_write");
-    writer.write_all(&data).await.expect("write_all");
-    writer.flush().await.expect("flush");
+    let mut writer = before.open_write().must("open_write").await;
+    writer.write_all(&data).must("write_all").await;
+    writer.flush().must("flush").await;
     harness.restart().await;
     drop(writer);
     let service = harness.open().await;
@@ -98,7 +99,7 @@ pub async fn interrupted_blobs_are_whole_or_absent(harness: Arc<dyn Restart>) {
             expect_blob(&service, blob, "acknowledged before the crash").await;
         }
         for blob in &others {
-            if service.has(&Digest::of(blob)).await.expect("has") {
+            if service.has(&Digest::of(blob)).must("has").await {
                 expect_blob(&service, blob, "interrupted, and there").await;
             } else {
                 expect_absent(&service, &Digest::of(blob), "interrupted, and not there").await;

@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt;
 use super::{expect_absent, expect_blob, expect_usable, poll_times, put, try_put};
 use crate::Harness;
 use crate::data::random;
+use crate::steps::Step;
 
 /// Closed blobs are there when the storage is opened again.
 pub async fn closed_blobs_survive_reopening(harness: Arc<dyn Harness>) {
@@ -30,9 +31,9 @@ pub async fn unclosed_blobs_do_not_survive(harness: Arc<dyn Harness>) {
     let data = random("unclosed", 2 << 20);
     {
         let service = harness.open().await;
-        let mut writer = service.open_write().await.expect("open_write");
-        writer.write_all(&data).await.expect("write_all");
-        writer.flush().await.expect("flush");
+        let mut writer = service.open_write().must("open_write").await;
+        writer.write_all(&data).must("write_all").await;
+        writer.flush().must("flush").await;
     }
     let service = harness.open().await;
     expect_absent(&service, &Digest::of(&data), "it was never closed").await;
@@ -64,6 +65,27 @@ pub async fn deduplication_is_invisible(harness: Arc<dyn Harness>) {
     }
 }
 
+/// Blobs of one size that differ in a single byte are told apart, and so are blobs that differ in their
+/// last byte being there, wherever a service looks to know what is stored already.
+pub async fn blobs_that_differ_in_one_byte(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    for size in [100, 1000, 300_000, 1_300_000] {
+        let original = random(&format!("one byte of {size}"), size);
+        let mut blobs = vec![original.clone(), original.slice(..size - 1), original.slice(1..)];
+        for place in [0, 1, size / 3, size / 2, size - 2, size - 1] {
+            let mut other = original.to_vec();
+            other[place] ^= 0x10;
+            blobs.push(other.into());
+        }
+        for blob in &blobs {
+            put(&service, blob).await;
+        }
+        for (number, blob) in blobs.iter().enumerate() {
+            expect_blob(&service, blob, &format!("variant {number} of {size} bytes")).await;
+        }
+    }
+}
+
 /// A blob that is stored again is the same blob, and an abandoned attempt does not harm it.
 pub async fn storing_again_changes_nothing(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
@@ -73,8 +95,8 @@ pub async fn storing_again_changes_nothing(harness: Arc<dyn Harness>) {
             put(&service, &data).await;
             expect_blob(&service, &data, "stored again").await;
         }
-        let mut writer = service.open_write().await.expect("open_write");
-        writer.write_all(&data).await.expect("write_all");
+        let mut writer = service.open_write().must("open_write").await;
+        writer.write_all(&data).must("write_all").await;
         writer.abort().await;
         expect_blob(&service, &data, "after an attempt was aborted").await;
     }
@@ -106,7 +128,7 @@ pub async fn beginnings_of_a_blob_are_absent(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("beginnings", 2 << 20);
     let digest = put(&service, &data).await;
-    let index = service.chunks(&digest).await.expect("chunks").expect("the blob is absent");
+    let index = service.chunks(&digest).must("chunks").await.expect("the blob is absent");
     let ends: Vec<usize> = (0..index.len())
         .filter_map(|number| index.chunk_range(number))
         .map(|range| range.end as usize)
@@ -114,9 +136,9 @@ pub async fn beginnings_of_a_blob_are_absent(harness: Arc<dyn Harness>) {
         .collect();
     // With another beginning, so that nothing of the blob is there yet.
     let other = [b"x", &data[..]].concat();
-    let mut writer = service.open_write().await.expect("open_write");
-    writer.write_all(&other).await.expect("write_all");
-    writer.flush().await.expect("flush");
+    let mut writer = service.open_write().must("open_write").await;
+    writer.write_all(&other).must("write_all").await;
+    writer.flush().must("flush").await;
     for length in ends.iter().copied().chain([CHUNK_OF_SOME, 1 << 20]) {
         for (blob, when) in [(&data[..], "the blob is closed"), (&other, "the blob is written")] {
             let what = format!("the first {length} bytes, while {when}");

@@ -1,4 +1,4 @@
-//! What is promised when stored data is damaged: an error of kind `Corrupt` instead of a wrong byte.
+//! The promises for stored data that is damaged: an error of kind `Corrupt` instead of a wrong byte.
 //!
 //! No case knows what a record is to the service. Each damage may be harmless: what is read is
 //! right, then. A damaged index may list other chunks, and nothing but the digest of the whole blob
@@ -13,8 +13,9 @@ use castore_core::{BlobIndex, BlobService, Digest, Error, ErrorKind};
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{difference, expect_blob, open, put, try_put};
+use super::{difference, expect_blob, open, put, read_range, try_put};
 use crate::data::random;
+use crate::steps::Step;
 use crate::{Checks, Tamper};
 
 /// A blob as it was before any damage.
@@ -30,7 +31,7 @@ const MOST_RECORDS: usize = 16;
 
 async fn store(service: &dyn BlobService, data: Bytes) -> Original {
     let digest = put(service, &data).await;
-    let index = service.chunks(&digest).await.expect("chunks").expect("the blob is absent");
+    let index = service.chunks(&digest).must("chunks").await.expect("the blob is absent");
     Original { data, index }
 }
 
@@ -386,6 +387,45 @@ async fn open_damaged(
     }
 }
 
+/// Damage to a part of a blob leaves its other parts to be read, as a range fetches only the chunks that
+/// it needs: of some record, a flipped bit spoils ranges of some chunks, and not of all.
+pub async fn other_parts_of_a_damaged_blob_can_be_read(harness: Arc<dyn Tamper>) {
+    let service = harness.open().await;
+    let Original { data, index } = store(&service, random("other parts", 2_300_000)).await;
+    let records = harness.records().await;
+    let mut is_partial = index.len() < 2;
+    for (record, bytes) in records.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+        let middle = bytes.len() / 2;
+        harness.replace(record, changed(bytes, |bytes| bytes[middle] ^= 1)).await;
+        let what = format!("a bit of {record} was flipped");
+        let service = harness.open().await;
+        let listed = service.chunks(&index.digest()).named("chunks").await;
+        // A damaged index may list other chunks: this is about chunks.
+        let same_index = listed.is_ok_and(|listed| listed.as_ref() == Some(&index));
+        let opened = open_damaged(&service, &index.digest(), &what).await;
+        if let Some(reader) = opened.filter(|_| same_index) {
+            let mut right = 0;
+            for piece in index.pieces(0..index.size()) {
+                let range = piece.start..piece.end();
+                match read_range(&reader, range.clone()).await {
+                    Ok(read) => {
+                        let expected = &data[range.start as usize..range.end as usize];
+                        assert!(read == expected, "range {range:?}: wrong bytes: {what}");
+                        right += 1;
+                    }
+                    Err(error) => expect_corrupt(&error, &what),
+                }
+            }
+            is_partial |= (1..index.len()).contains(&right);
+        }
+        harness.replace(record, Some(bytes.clone())).await;
+        if is_partial {
+            return;
+        }
+    }
+    assert!(is_partial, "any damage spoils all ranges of a blob, or none");
+}
+
 /// The bytes of a record, stored as a blob, are a blob like any other.
 pub async fn records_stored_as_blobs_round_trip(harness: Arc<dyn Tamper>) {
     let (originals, records) = stored(&*harness, "to be stored").await;
@@ -404,10 +444,10 @@ pub async fn abort_leaves_no_work_behind(harness: Arc<dyn Tamper>) {
     let service = harness.open().await;
     for (number, flushed) in [false, true, false, true].into_iter().enumerate() {
         let data = random(&format!("aborted {number}"), 3 << 20);
-        let mut writer = service.open_write().await.expect("open_write");
-        writer.write_bytes(data).await.expect("write_bytes");
+        let mut writer = service.open_write().must("open_write").await;
+        writer.write_bytes(data).must("write_bytes").await;
         if flushed {
-            writer.flush().await.expect("flush");
+            writer.flush().must("flush").await;
         }
         writer.abort().await;
         let names = |records: Records| records.into_keys().collect::<Vec<_>>();

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use castore_testsuite::{
-    CONTRACT, FAULTS, FAULTS_AND_RESTART, Failure, RESTART, TAMPER, TIME_LIMIT,
+    CONTRACT, FAULTS, FAULTS_AND_RESTART, Failure, RESTART, Runtime, TAMPER, TIME_LIMIT,
 };
 
 use crate::expected;
@@ -85,6 +85,15 @@ fn failures(
 pub(crate) fn check_sound() {
     let failures = failures(None, &BTreeSet::new(), |_| true);
     assert!(failures.is_empty(), "a sound service fails:{}", listed(&failures));
+}
+
+/// Checks that a service without a flaw passes the contract in a runtime of one thread.
+pub(crate) fn check_sound_on_one_thread() {
+    let failed = CONTRACT.iter().filter(|case| !LONG.contains(&case.name())).filter_map(|case| {
+        let result = case.run_in(Runtime::CurrentThread, Arc::new(Subject::new(None)), TIME_LIMIT);
+        result.err().map(|failure| (case.name(), failure))
+    });
+    assert_eq!(failed.collect::<Vec<_>>(), []);
 }
 
 /// Checks that a service with the flaw fails in the cases that are listed for it, and in no other.

@@ -89,7 +89,10 @@ impl Blob {
                 Err(wrong(ErrorKind::Unavailable, "it is missing"))
             }
             Ok(None) => Err(wrong(ErrorKind::Corrupt, "it is missing")),
-            Err(_) if self.is(Flaw::CallsFailureDamage) => {
+            Err(_)
+                if self.is(Flaw::CallsFailureDamage)
+                    || (self.is(Flaw::CallsFailedRangesDamage) && !is_whole) =>
+            {
                 Err(wrong(ErrorKind::Corrupt, "it cannot be fetched"))
             }
             Err(error) => {

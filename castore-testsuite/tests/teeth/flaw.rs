@@ -62,6 +62,8 @@ flaws! {
     FailsWhereNothingIsStored,
     /// Lists chunks under other digests than those of their bytes.
     ListsWrongDigests,
+    /// Lists the last chunk of a blob twice.
+    ListsTheLastChunkTwice,
     /// Counts the chunks of a blob in a byte.
     CountsChunksInAByte,
     /// Gives an empty piece before each range.
@@ -126,6 +128,8 @@ flaws! {
     OneRangePerReader,
     /// Lets no more than sixteen reads be under way at once, and others wait.
     ReadsHoldPlaces,
+    /// Has 48 places for writers and reads together, and lets others wait.
+    ReadersAndWritersSharePlaces,
     /// Does not give back one of 64 places where a writer is dropped that is not closed.
     DroppedWriterKeepsItsPlace,
     /// Does not give back one of 100 places where a read is dropped before its end.
@@ -166,7 +170,7 @@ flaws! {
     ServesUnverifiedChunks,
     /// Verifies chunks only where the whole blob is read.
     VerifiesOnlyWholeReads,
-    /// Does not verify the digest of a blob that is read as a whole.
+    /// Says that it verifies the digest of a blob that is read as a whole, and does not.
     DoesNotVerifyTheWhole,
     /// Verifies that a chunk is one of the blob's, but not which.
     AcceptsAnyChunkOfTheBlob,
@@ -198,10 +202,10 @@ flaws! {
     TrustsItself,
     /// Takes an index for written where there is a record of its name.
     LeavesIndexesAlone,
+    /// Reads all chunks of a blob for a range of it.
+    ReadsTheWholeForARange,
     /// Verifies each chunk once.
     VerifiesOnce,
-    /// Verifies the digest of a whole blob when all its bytes are handed out.
-    VerifiesTheWholeTooLate,
     /// Keeps a list of damaged chunks in the storage, and never reads them again.
     RemembersDamage,
 
@@ -227,8 +231,12 @@ flaws! {
     SaysAbsentOnFailure,
     /// Reports a failure to fetch a chunk as damage.
     CallsFailureDamage,
+    /// Reports a failure to fetch a chunk for less than the whole blob as damage.
+    CallsFailedRangesDamage,
     /// Never tries again to fetch a chunk when that has failed once.
     RemembersFailure,
+    /// Reads nothing more by a reader that has once failed to read all of its blob.
+    ReadersStayFailed,
     /// Does not give back one of eight places where storing fails.
     FailedWriteKeepsItsPlace,
     /// Tells whichever writer is closed next that a write has failed.

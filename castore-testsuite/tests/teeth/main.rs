@@ -17,6 +17,7 @@ mod flaw;
 mod harness;
 mod index;
 mod once;
+mod one_thread;
 mod publish;
 mod records;
 mod service;
@@ -44,6 +45,11 @@ const GUARANTEED_BY_CORE: [(&str, &str); 6] = [
 #[test]
 fn sound_service_passes() {
     check::check_sound();
+}
+
+#[test]
+fn sound_service_passes_on_one_thread() {
+    check::check_sound_on_one_thread();
 }
 
 #[test]

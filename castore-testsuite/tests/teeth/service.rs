@@ -62,6 +62,10 @@ impl BlobService for Service {
                 });
                 Ok(BlobIndex::new(*digest, wrong).ok())
             }
+            Some(index) if self.store.is(Flaw::ListsTheLastChunkTwice) && index.len() > 1 => {
+                let chunks = index.iter().chain(index.iter().next_back());
+                Ok(BlobIndex::new(*digest, chunks).ok())
+            }
             index => Ok(index),
         }
     }
@@ -92,9 +96,11 @@ impl BlobService for Service {
             drop(store.memory.permits.acquire().await);
         }
         let place = match store.flaw {
-            Some(Flaw::WritersHoldPlaces | Flaw::DroppedWriterKeepsItsPlace) => {
-                Arc::clone(&store.memory.permits).acquire_owned().await.ok()
-            }
+            Some(
+                Flaw::WritersHoldPlaces
+                | Flaw::ReadersAndWritersSharePlaces
+                | Flaw::DroppedWriterKeepsItsPlace,
+            ) => Arc::clone(&store.memory.permits).acquire_owned().await.ok(),
             _ => None,
         };
         let number = store.memory.writers.fetch_add(1, Ordering::Relaxed);

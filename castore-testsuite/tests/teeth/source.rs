@@ -1,12 +1,12 @@
 //! Reading a blob: a range as a stream of the chunks that cover it.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
 use bytes::Bytes;
-use castore_core::{BlobIndex, BlobSource, Digest, Error, ErrorKind, Result};
+use castore_core::{BlobIndex, BlobSource, Digest, Error, ErrorKind, Piece, Result};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -33,6 +33,8 @@ struct Shared {
     pages: Mutex<[Option<u64>; 2]>,
     /// The blob to which the reader is bound.
     bound_to: Mutex<Option<Arc<BlobIndex>>>,
+    /// Whether a read has failed, for `ReadersStayFailed`.
+    failed: AtomicBool,
 }
 
 impl Source {
@@ -92,6 +94,14 @@ impl BlobSource for Source {
         index.size()
     }
 
+    fn digest(&self) -> Digest {
+        self.blob.index.digest()
+    }
+
+    fn verifies_whole(&self) -> bool {
+        self.blob.is(Flaw::DoesNotVerifyTheWhole)
+    }
+
     fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
         let reading = Reading::new(self, self.range(range));
         stream::unfold(Some(reading), |reading| async {
@@ -116,15 +126,13 @@ struct Reading {
     chunks: Range<usize>,
     /// What was read of the last chunk, and is still to be given, for `GoesBackToThePageStart`.
     left: Bytes,
-    /// The digest of what was read, where that has to be the blob's.
+    /// The digest of the bytes so far, for `TakesTailsForWholes`.
     hasher: Option<blake3::Hasher>,
     shared: Arc<Shared>,
     reader: Weak<()>,
     /// Which one of the reader's ranges it is.
     number: usize,
     place: Option<OwnedSemaphorePermit>,
-    /// The blob, once it is known to be another one, for `VerifiesTheWholeTooLate`.
-    late: Option<Digest>,
     /// For `GivesEmptyPieces`.
     gave_empty: bool,
 }
@@ -134,8 +142,7 @@ impl Reading {
         let blob = source.blob();
         let size = blob.index.size();
         let is_whole = range == (0..size);
-        let is_hashed = (is_whole && !blob.is(Flaw::DoesNotVerifyTheWhole))
-            || (range.end == size && blob.is(Flaw::TakesTailsForWholes));
+        let is_hashed = range.end == size && blob.is(Flaw::TakesTailsForWholes);
         let chunks = blob.index.covering(range.clone());
         if blob.is(Flaw::ReadersShareAPosition) {
             locked(&blob.store.memory.positions).insert(blob.index.digest(), chunks.start);
@@ -151,7 +158,6 @@ impl Reading {
             reader: Arc::downgrade(&source.reader),
             number: source.shared.ranges.fetch_add(1, Ordering::Relaxed) + 1,
             place: None,
-            late: None,
             gave_empty: false,
         }
     }
@@ -162,7 +168,9 @@ impl Reading {
 
     /// The next piece.
     async fn next(&mut self) -> Result<Option<Bytes>> {
-        let takes_place = self.is(Flaw::ReadsHoldPlaces) || self.is(Flaw::DroppedReadKeepsItsPlace);
+        let takes_place = self.is(Flaw::ReadsHoldPlaces)
+            || self.is(Flaw::ReadersAndWritersSharePlaces)
+            || self.is(Flaw::DroppedReadKeepsItsPlace);
         if takes_place && self.place.is_none() {
             let permits = Arc::clone(&self.blob.store.memory.permits);
             self.place = permits.acquire_owned().await.ok();
@@ -193,39 +201,38 @@ impl Reading {
             self.chunks.start = *position;
             *position += 1;
         }
-        let Some(number) = self.chunks.next() else {
-            return match self.late.take() {
-                Some(digest) => {
-                    let message = "its chunks are those of another one";
-                    let error = Error::new(ErrorKind::Corrupt, "read a blob", message);
-                    Err(error.with_digest(digest))
-                }
-                None => Ok(None),
-            };
-        };
-        let (Some(chunk), Some(held)) = (index.get(number), index.chunk_range(number)) else {
+        let Some(number) = self.chunks.next() else { return Ok(None) };
+        let (Some(meta), Some(held)) = (index.get(number), index.chunk_range(number)) else {
             return Ok(None);
         };
-        let bytes = self.blob.read_chunk(chunk, self.is_whole).await?;
+        if self.is(Flaw::ReadsTheWholeForARange) {
+            for chunk in index.iter() {
+                self.blob.read_chunk(chunk, self.is_whole).await?;
+            }
+        }
+        let failed = &self.shared.failed;
+        if self.is(Flaw::ReadersStayFailed) && failed.load(Ordering::Relaxed) {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "read a chunk",
+                "the reader has failed",
+            ));
+        }
+        let read = self.blob.read_chunk(meta, self.is_whole).await;
+        let is_failure = |error: &Error| error.kind() != ErrorKind::Corrupt && self.is_whole;
+        let bytes = read.inspect_err(|error| failed.store(is_failure(error), Ordering::Relaxed))?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes);
-            let is_late = self.blob.is(Flaw::VerifiesTheWholeTooLate);
-            if is_late && self.chunks.is_empty() && hasher.finalize() != *index.digest().as_bytes()
-            {
-                self.late = Some(index.digest());
-            } else if self.chunks.is_empty() && hasher.finalize() != *index.digest().as_bytes() {
-                let message = "its chunks are those of another one";
-                let error = Error::new(ErrorKind::Corrupt, "read a blob", message);
+            if self.chunks.is_empty() && Digest::from(hasher.finalize()) != index.digest() {
+                let error = Error::new(ErrorKind::Corrupt, "read a blob", "it has another digest");
                 return Err(error.with_digest(index.digest()));
             }
         }
-        let start = self.range.start.clamp(held.start, held.end);
-        let end = self.range.end.clamp(start, held.end);
-        let mut within = (start - held.start) as usize..(end - held.start) as usize;
-        if self.is(Flaw::ServesLongChunksWhole) && end == held.end {
-            within.end = bytes.len();
+        let mut piece = Piece::clipped(meta, held.start, &self.range);
+        if self.is(Flaw::ServesLongChunksWhole) && piece.within.end == meta.size {
+            piece.within.end = bytes.len() as u64;
         }
-        Ok(Some(bytes.slice(within)))
+        Ok(Some(piece.clip(&bytes)))
     }
 
     /// What the range has of the next page, which is noted.

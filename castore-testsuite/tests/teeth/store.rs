@@ -56,6 +56,7 @@ impl Store {
         let permits = match flaw {
             Some(Flaw::WritersHoldPlaces | Flaw::FailedWriteKeepsItsPlace) => 8,
             Some(Flaw::ReadsHoldPlaces) => 16,
+            Some(Flaw::ReadersAndWritersSharePlaces) => 48,
             Some(Flaw::DroppedWriterKeepsItsPlace) => 64,
             Some(Flaw::DroppedReadKeepsItsPlace) => 100,
             _ => 1,

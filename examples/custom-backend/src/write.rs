@@ -32,7 +32,9 @@ impl Sink {
     pub fn new(storage: Arc<Storage>) -> Sink {
         Sink { storage, progress: Progress::default(), given_up: Arc::default() }
     }
+}
 
+impl Sink {
     /// Does `work` unless the blob is given up. Holds the lock meanwhile, for `abort` to wait for.
     async fn run<T: Send + 'static>(
         &self,

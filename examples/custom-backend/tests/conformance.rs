@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use castore_core::{BlobService, Digest};
-use castore_testsuite::{Fault, Faults, Restart, Tamper, conformance};
+use castore_testsuite::{Checks, Fault, Faults, Restart, Tamper, conformance};
 use custom_backend::{BLOBS, CHUNKS, RedbBlobService, Storage, Table};
 use disk::Disk;
 use redb::{Database, ReadableDatabase, ReadableTable};
@@ -87,6 +87,11 @@ impl Tamper for Harness {
             Ok(transaction.commit()?)
         });
         replaced.expect("replacing a row");
+    }
+
+    /// A writer compares what is there with what it would store.
+    fn checks(&self) -> Checks {
+        Checks::Everything
     }
 }
 

@@ -8,7 +8,7 @@ teeth! {
             tamper { flipped_bits, swapped_records, records_of_garbage }
         }
         besides: {
-            tamper { undone_damage_is_gone, what_was_verified_is_verified_again }
+            tamper { other_parts_of_a_damaged_blob_can_be_read, undone_damage_is_gone, what_was_verified_is_verified_again }
         }
     }
 
@@ -17,7 +17,7 @@ teeth! {
             tamper { flipped_bits, swapped_records, records_of_garbage }
         }
         besides: {
-            tamper { undone_damage_is_gone }
+            tamper { other_parts_of_a_damaged_blob_can_be_read, undone_damage_is_gone }
         }
     }
 
@@ -56,7 +56,7 @@ teeth! {
             tamper { flipped_bits, records_of_garbage }
         }
         besides: {
-            tamper { swapped_records, undone_damage_is_gone, what_was_verified_is_verified_again }
+            tamper { other_parts_of_a_damaged_blob_can_be_read, swapped_records, undone_damage_is_gone, what_was_verified_is_verified_again }
         }
     }
 
@@ -147,9 +147,9 @@ teeth! {
         }
     }
 
-    verifies_the_whole_too_late: VerifiesTheWholeTooLate {
+    reads_the_whole_for_a_range: ReadsTheWholeForARange {
         meant: {
-            tamper { extended_records, swapped_records }
+            tamper { other_parts_of_a_damaged_blob_can_be_read }
         }
     }
 }

@@ -42,7 +42,19 @@ teeth! {
             faults { failed_reads_are_errors }
         }
         besides: {
-            faults { a_failed_fetch_ends_every_reader }
+            faults { readers_go_on_after_a_failure, failed_ranges_are_errors, a_failed_fetch_ends_every_reader }
+        }
+    }
+
+    calls_failed_ranges_damage: CallsFailedRangesDamage {
+        meant: {
+            faults { failed_ranges_are_errors }
+        }
+    }
+
+    readers_stay_failed: ReadersStayFailed {
+        meant: {
+            faults { readers_go_on_after_a_failure }
         }
     }
 
@@ -51,7 +63,7 @@ teeth! {
             faults { failed_reads_are_errors }
         }
         besides: {
-            faults { a_failed_fetch_ends_every_reader }
+            faults { readers_go_on_after_a_failure, failed_ranges_are_errors, a_failed_fetch_ends_every_reader }
         }
     }
 

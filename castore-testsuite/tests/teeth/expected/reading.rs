@@ -76,7 +76,18 @@ teeth! {
 
     lists_wrong_digests: ListsWrongDigests {
         meant: {
+            reader { chunks_have_the_digests_of_their_bytes }
+        }
+    }
+
+    lists_the_last_chunk_twice: ListsTheLastChunkTwice {
+        meant: {
             reader { index_sums_to_size }
+        }
+        besides: {
+            tamper { other_parts_of_a_damaged_blob_can_be_read }
+            reader { chunks_are_no_blobs, ranges_of_one_byte, ranges_across_chunks }
+            model { random_operations }
         }
     }
 
@@ -95,7 +106,7 @@ teeth! {
                 writers_outlive_their_service, data_that_looks_compressed_round_trips,
             }
             reader { chunks_are_no_blobs, reading_at_the_end_gives_nothing }
-            storage { closed_blobs_survive_reopening, storing_again_changes_nothing }
+            storage { blobs_that_differ_in_one_byte, closed_blobs_survive_reopening, storing_again_changes_nothing }
             concurrency {
                 same_blob_by_two_services, a_dropped_twin_takes_nothing_along,
                 an_aborted_twin_takes_nothing_along,
@@ -151,6 +162,7 @@ teeth! {
             reader { ranges_of_one_byte, ranges_across_chunks, random_ranges }
         }
         besides: {
+            faults { failed_ranges_are_errors }
             reader { ranges_outlive_their_reader }
             concurrency { ranges_at_once }
             cancellation { dropped_range_leaves_the_reader_usable }
@@ -167,6 +179,7 @@ teeth! {
             reader { reading_at_the_end_gives_nothing, ranges_to_the_end }
         }
         besides: {
+            faults { readers_go_on_after_a_failure, failed_ranges_are_errors }
             reader {
                 ranges_of_one_byte, ranges_across_chunks, seeks_from_the_start,
                 seeks_from_the_position, pieces_are_never_empty,

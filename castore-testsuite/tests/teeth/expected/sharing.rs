@@ -5,7 +5,7 @@ use super::teeth;
 teeth! {
     knows_chunks_by_their_start: KnowsChunksByTheirStart {
         meant: {
-            storage { deduplication_is_invisible }
+            storage { deduplication_is_invisible, blobs_that_differ_in_one_byte }
         }
         besides: {
             model { random_operations }
@@ -60,12 +60,12 @@ teeth! {
                 dropped_puts_leave_a_present_blob_whole,
             }
             model { random_operations }
-            tamper {
+            tamper { other_parts_of_a_damaged_blob_can_be_read,
                 flipped_bits, truncated_records, extended_records, emptied_records,
                 swapped_records, records_of_garbage, damage_stays_where_it_is,
                 undone_damage_is_gone, records_stored_as_blobs_round_trip, storing_again_heals,
             }
-            faults {
+            faults { readers_go_on_after_a_failure, failed_ranges_are_errors,
                 failed_writes_reach_close, failed_reads_reach_close, failed_questions_are_errors,
                 failed_reads_are_errors, lasting_failures_reach_every_writer,
                 one_failure_among_many_writers, one_failure_among_writers_of_one_blob,
@@ -119,6 +119,7 @@ teeth! {
 
     abort_clears_all_buffers: AbortClearsAllBuffers {
         meant: {
+            concurrency { an_ended_writer_leaves_others_alone }
             model { random_operations }
         }
         besides: {
@@ -130,6 +131,9 @@ teeth! {
         meant: {
             concurrency { sixteen_writers_at_once, idle_writers_hold_nobody_up }
         }
+        besides: {
+            concurrency { idle_readers_and_writers_hold_nobody_up }
+        }
     }
 
     readers_share_a_position: ReadersShareAPosition {
@@ -138,7 +142,7 @@ teeth! {
         }
         besides: {
             reader { ranges_outlive_their_reader }
-            concurrency { idle_readers_hold_nobody_up, readers_during_writes }
+            concurrency { idle_readers_and_writers_hold_nobody_up, idle_readers_hold_nobody_up, readers_during_writes }
             cancellation { dropped_range_leaves_its_twin_alone }
             model { random_operations }
             faults { a_failed_fetch_ends_every_reader }
@@ -159,6 +163,7 @@ teeth! {
             concurrency { ranges_at_once }
         }
         besides: {
+            concurrency { idle_readers_and_writers_hold_nobody_up }
             reader { ranges_outlive_their_reader }
             model { random_operations }
         }
@@ -167,6 +172,15 @@ teeth! {
     reads_hold_places: ReadsHoldPlaces (hangs) {
         meant: {
             concurrency { idle_readers_hold_nobody_up }
+        }
+        besides: {
+            concurrency { idle_readers_and_writers_hold_nobody_up }
+        }
+    }
+
+    readers_and_writers_share_places: ReadersAndWritersSharePlaces (hangs) {
+        meant: {
+            concurrency { idle_readers_and_writers_hold_nobody_up }
         }
     }
 
@@ -193,6 +207,7 @@ teeth! {
             concurrency { idle_writers_hold_nobody_up, readers_during_writes }
         }
         besides: {
+            concurrency { idle_readers_and_writers_hold_nobody_up }
             cancellation { dropped_questions_leave_the_service_usable }
             model { random_operations }
         }

@@ -13,7 +13,7 @@ teeth! {
                 close_twice_returns_the_same, shutdown_is_close,
                 write_after_close_is_invalid_input, data_that_looks_compressed_round_trips,
             }
-            reader {
+            reader { chunks_have_the_digests_of_their_bytes,
                 absent_is_none_everywhere, index_sums_to_size, reading_at_the_end_gives_nothing,
                 pieces_are_never_empty,
             }
@@ -49,7 +49,7 @@ teeth! {
         }
         besides: {
             writer { unclosed_is_absent, writers_outlive_their_service }
-            concurrency { same_blob_by_two_writers, sixteen_writers_at_once }
+            concurrency { an_ended_writer_leaves_others_alone, same_blob_by_two_writers, sixteen_writers_at_once }
             cancellation {
                 dropped_write_takes_nothing, dropped_close_leaves_the_service_usable,
                 dropped_close_can_be_called_again, abort_ends_a_dropped_close,
