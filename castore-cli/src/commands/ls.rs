@@ -33,7 +33,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, long: bool) -> Result<(
                 let digest = digest?;
                 let index = if long { service.chunks(&digest).await } else { Ok(None) };
                 if long && matches!(index, Ok(None)) {
-                    still_listed(&service, &digest).await?;
+                    still_listed(service, &digest).await?;
                 }
                 Ok::<_, Failure>((digest, index))
             }

@@ -26,6 +26,7 @@ mod round_trip;
 mod settings;
 mod support;
 mod trash;
+mod untruthful;
 mod usage;
 mod verify;
 mod wire;

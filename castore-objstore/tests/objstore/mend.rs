@@ -339,6 +339,28 @@ async fn a_mirror_that_has_no_blob_any_more_gives_the_chunk_by_itself() {
     stored.assert_whole().await;
 }
 
+#[tokio::test]
+async fn a_blob_of_which_all_lies_in_the_quarantine_is_put_together_again() {
+    let stored = in_memory(24).await;
+    let (long, chunk) = long_blob(&stored).await;
+    let short = short_blob(&stored);
+    let moved = [
+        stored.subject.key("blobs", &long),
+        chunk,
+        stored.subject.key("blobs", &short),
+        stored.subject.key("chunks", &short),
+    ];
+    for key in moved {
+        let good = stored.subject.object(&key).await;
+        let quarantine = key.as_ref().replacen("blobs/", "quarantine/blobs/", 1);
+        let quarantine = quarantine.replacen("chunks/", "quarantine/chunks/", 1);
+        stored.subject.overwrite(&Path::from(quarantine), good).await;
+        stored.subject.remove(&key).await;
+    }
+    stored.repair(RepairOptions::default()).await;
+    stored.assert_whole().await;
+}
+
 /// The index of a blob lies in the quarantine, whose chunks may be there or not.
 #[tokio::test]
 async fn a_mirror_brings_back_what_an_earlier_repair_has_moved_to_the_quarantine() {

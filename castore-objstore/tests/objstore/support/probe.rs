@@ -43,6 +43,8 @@ pub(crate) enum Effect {
     Fail(fn() -> Error),
     /// A GET's body ends after so many bytes, although the object is said to be as large as it is.
     CutBody(usize),
+    /// A GET is answered with this page, whole, and whatever was asked for.
+    Page(&'static [u8]),
     /// One bit in the middle of a GET's body is another.
     FlipBit,
     /// A GET's object is said to have so many bytes.
@@ -381,12 +383,16 @@ impl ObjectStore for Probe {
         if kind == Kind::Head {
             return Ok(result);
         }
-        let (mut meta, range) = (result.meta.clone(), result.range.clone());
+        let (mut meta, mut range) = (result.meta.clone(), result.range.clone());
         let (attributes, extensions) = (result.attributes.clone(), result.extensions.clone());
         let mut bytes = result.bytes().await?;
         for effect in effects {
             match effect {
                 Effect::CutBody(len) => bytes.truncate(len),
+                Effect::Page(page) => {
+                    bytes = Bytes::from_static(page);
+                    (meta.size, range) = (page.len() as u64, 0..page.len() as u64);
+                }
                 Effect::FlipBit => {
                     let mut flipped = bytes.to_vec();
                     flipped[bytes.len() / 2] ^= 1;
@@ -484,6 +490,11 @@ pub(crate) fn too_many() -> Error {
 
 pub(crate) fn denied() -> Error {
     Error::PermissionDenied { path: "somewhere".to_owned(), source: "no".into() }
+}
+
+/// What object_store makes of the answer that there is no such object.
+pub(crate) fn not_found() -> Error {
+    Error::NotFound { path: "somewhere".to_owned(), source: "404".into() }
 }
 
 /// What object_store makes of S3's answer where the bucket itself is not there.
