@@ -8,6 +8,7 @@ mod backend;
 #[path = "../damaged/mod.rs"]
 #[allow(dead_code, reason = "the other test program that has it uses more of it")]
 mod damaged;
+mod doctor;
 mod harness;
 mod interrupted;
 mod local;
@@ -44,12 +45,15 @@ fn main() -> ExitCode {
     trials.extend(suite("memory", || Ok(Memory::default())));
     trials.extend(restarts("memory", || Ok(Memory::default())));
     trials.extend(maintenance::trials("memory", || Ok(Memory::default())));
+    trials.extend(doctor::trials("memory", || Ok(Memory::default())));
     trials.extend(suite("local", || Ok(Local::new())));
     trials.extend(restarts("local", || Ok(Local::new())));
     trials.extend(maintenance::trials("local", || Ok(Local::new())));
+    trials.extend(doctor::trials("local", || Ok(Local::new())));
     trials.extend(suite("s3", || Ok(Server::start())));
     trials.extend(restarts("s3", || Ok(Server::start())));
     trials.extend(maintenance::trials("s3", || Ok(Server::start())));
+    trials.extend(doctor::trials("s3", || Ok(Server::start())));
 
     // MinIO is started only for those that want it.
     let with_minio = minio_trials(None);
@@ -76,6 +80,7 @@ fn minio_trials(minio: Option<Arc<Minio>>) -> Vec<Trial> {
     };
     let mut trials = suite("minio", shared.clone());
     trials.extend(maintenance::trials("minio", shared.clone()));
+    trials.extend(doctor::trials("minio", shared.clone()));
     trials.extend(restarts("minio", own.clone()));
     trials.extend(interrupted::trials(own));
     trials

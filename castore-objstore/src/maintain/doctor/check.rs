@@ -126,7 +126,7 @@ checks! {
     "overwrite", "a new object replaces the old one at once", For::Any,
         needed by WRITE, helps NONE, after ["get"], objects::overwrite;
     "whole", "a reader sees the old object or the new one, and never a mixture", For::Any,
-        needed by READ, helps NONE, after ["overwrite"], objects::whole;
+        needed by READ, helps NONE, after ["get"], objects::whole;
 
     group "deletes":
     "delete", "a deleted object is gone at once", For::Any,
@@ -134,7 +134,7 @@ checks! {
     "delete-absent", "deleting an absent object does no harm", For::Any,
         needed by &[REMOVE, GC, REPAIR], helps NONE, after ["delete"], deletes::absent;
     "put-again", "an object that was deleted can be put again", For::Any,
-        needed by &[PUT, GC, REPAIR, COPY], helps NONE, after ["delete"], deletes::again;
+        needed by &[REMOVE, GC, REPAIR], helps NONE, after ["delete"], deletes::again;
 
     group "load":
     "parallel", "many requests at once are answered", For::Any,

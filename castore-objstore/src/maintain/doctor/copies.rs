@@ -35,9 +35,9 @@ pub(super) async fn copy(x: &Examination<'_>) -> Finding {
 fn same(got: Result<u64, super::fault::Fault>, size: usize, round: &str) -> Result<(), Flaw> {
     match got {
         Ok(got) if got == size as u64 => Ok(()),
-        Ok(got) => unfit(format!(
-            "the copy{round} has {got} of {size} bytes when the request is answered"
-        )),
+        Ok(got) => {
+            unfit(format!("the copy{round} has {got} of {size} bytes when the request is answered"))
+        }
         Err(fault) if fault.is_absence() => {
             unfit(format!("the copy{round} is not there when the request is answered"))
         }

@@ -54,11 +54,12 @@ impl Fault {
         let error = store_error(request, None, error);
         let kind = match error.kind() {
             _ if absent => Kind::Absent,
+            // Conflicts are tried again, and some of them are none.
+            _ if matches!(status, Some(405 | 501)) => Kind::Unsupported,
             _ if trouble.is_some() => Kind::Failed,
             ErrorKind::StoreNotFound => Kind::NoStore,
             ErrorKind::PermissionDenied => Kind::Denied,
             ErrorKind::Unsupported => Kind::Unsupported,
-            _ if matches!(status, Some(405 | 501)) => Kind::Unsupported,
             _ => Kind::Failed,
         };
         let detail = match (status, code) {
@@ -197,7 +198,11 @@ mod tests {
             (of(xml, None), Kind::Denied, "get: refused (403 AccessDenied)"),
             (of("two\nlines", None), Kind::Failed, "get: two lines"),
             (of("in other words", Some(503)), Kind::Failed, "get: 503"),
-            (of("in other words", Some(501)), Kind::Unsupported, "get: the store cannot do it (501)"),
+            (
+                of("in other words", Some(501)),
+                Kind::Unsupported,
+                "get: the store cannot do it (501)",
+            ),
         ] {
             assert_eq!((fault.kind, fault.to_string().as_str()), (kind, text));
         }

@@ -89,9 +89,9 @@ fn compare(listed: &[Meta], expected: &BTreeMap<Path, u64>) -> Result<(), Flaw> 
 pub(super) async fn complete(x: &Examination<'_>) -> Finding {
     let expected = many(x);
     let mut phase = x.phase("put objects for a long listing", expected.len() as u64);
-    let objects = (FIRST..).zip(&expected).map(|(number, (key, size))| {
-        (key.clone(), bytes(number, *size as usize))
-    });
+    let objects = (FIRST..)
+        .zip(&expected)
+        .map(|(number, (key, size))| (key.clone(), bytes(number, *size as usize)));
     x.place.put_all(objects.collect::<Vec<_>>(), x.at_once(), || phase.step()).await?;
     let prefix = x.layout.all(Kind::Chunk);
     let listed = x.place.list(prefix, None).await?;

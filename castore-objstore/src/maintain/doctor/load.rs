@@ -20,7 +20,9 @@ pub(super) async fn parallel(x: &Examination<'_>) -> Finding {
             let got = x.place.get(&x.chunk(number)).await?;
             match got == bytes(number, 3000) {
                 true => Ok(()),
-                false => unfit("get: other bytes than those that were put, with many requests at once"),
+                false => {
+                    unfit("get: other bytes than those that were put, with many requests at once")
+                }
             }
         });
         let mut gets = stream::iter(gets).buffer_unordered(at_once);

@@ -82,12 +82,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            objects: 1100,
-            at_once: 64,
-            large: 4 << 20,
-            timeout: Duration::from_secs(30),
-        }
+        Options { objects: 1100, at_once: 64, large: 4 << 20, timeout: Duration::from_secs(30) }
     }
 }
 
@@ -247,7 +242,9 @@ impl Doctor {
 
 /// Asks the store for something. Any answer is one, also a refusal.
 async fn reach(place: &Place) -> Result<()> {
-    let Err(fault) = place.get(&place.scratch().clone().join("absent")).await else { return Ok(()) };
+    let Err(fault) = place.get(&place.scratch().clone().join("absent")).await else {
+        return Ok(());
+    };
     let kind = match fault.kind {
         FaultKind::NoStore => ErrorKind::StoreNotFound,
         FaultKind::Silent => ErrorKind::Unavailable,
@@ -259,7 +256,8 @@ async fn reach(place: &Place) -> Result<()> {
 
 /// The reason why a check makes no sense, after those that were made.
 fn obstacle(check: &Definition, made: &[Check]) -> Option<String> {
-    let needed = check.after.iter().filter_map(|name| made.iter().find(|check| check.name == *name));
+    let needed =
+        check.after.iter().filter_map(|name| made.iter().find(|check| check.name == *name));
     needed
         .map(|check| match check.verdict {
             Verdict::Passed(_) => None,

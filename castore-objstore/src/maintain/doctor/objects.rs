@@ -17,10 +17,9 @@ const WHOLE_SIZE: usize = 192 * 1024;
 
 pub(super) async fn absent(x: &Examination<'_>) -> Finding {
     let key = x.chunk(1);
-    for (request, answer) in [
-        ("get", x.place.get(&key).await.map(drop)),
-        ("head", x.place.head(&key).await.map(drop)),
-    ] {
+    for (request, answer) in
+        [("get", x.place.get(&key).await.map(drop)), ("head", x.place.head(&key).await.map(drop))]
+    {
         match answer {
             Err(fault) if fault.is_absence() => {}
             Err(fault) => return Err(fault.into()),
@@ -165,7 +164,9 @@ pub(super) async fn whole(x: &Examination<'_>) -> Finding {
             let got = x.place.get(&key).await?;
             if !objects.contains(&got) {
                 let size = got.len();
-                return unfit(format!("get: {size} bytes that are neither the old nor the new object"));
+                return unfit(format!(
+                    "get: {size} bytes that are neither the old nor the new object"
+                ));
             }
             reads += 1;
         }

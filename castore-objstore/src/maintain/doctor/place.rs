@@ -126,9 +126,9 @@ impl Place {
         at_once: usize,
         mut done: impl FnMut(),
     ) -> Answer<()> {
-        let puts = objects.into_iter().map(|(path, bytes)| async move {
-            self.put_one(&path, bytes, Put::Durable).await
-        });
+        let puts = objects
+            .into_iter()
+            .map(|(path, bytes)| async move { self.put_one(&path, bytes, Put::Durable).await });
         let mut puts = stream::iter(puts).buffer_unordered(at_once);
         while let Some(put) = puts.next().await {
             put?;
@@ -168,7 +168,8 @@ impl Place {
             let local = local.clone();
             async move {
                 let flushed = off_thread("flush", move || local.flush(true)).await;
-                let flushed = flushed.map_err(|error| Fault::failed("flush", &error.to_string()))?;
+                let flushed =
+                    flushed.map_err(|error| Fault::failed("flush", &error.to_string()))?;
                 flushed.map_err(|error| Fault::io("flush", &error))
             }
         })

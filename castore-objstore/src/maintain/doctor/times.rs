@@ -102,9 +102,8 @@ pub(super) async fn forward(x: &Examination<'_>) -> Finding {
         return unfit(format!("it went back by {back:.0} s from one write to the next"));
     }
     let ahead = samples.iter().map(|sample| x.clock.ahead(sample));
-    let (least, most) = ahead.fold((f64::NEG_INFINITY, f64::INFINITY), |all, one| {
-        (all.0.max(one.0), all.1.min(one.1))
-    });
+    let (least, most) = ahead
+        .fold((f64::NEG_INFINITY, f64::INFINITY), |all, one| (all.0.max(one.0), all.1.min(one.1)));
     // Each sample says that the clock is ahead by so much at least and at most; a good clock agrees
     // with all of them.
     match least - most {
