@@ -93,12 +93,12 @@ impl Fault {
             _ => Kind::Failed,
         };
         let cause = StdError::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        let text = one_line(&format!("{error}{cause}"));
+        let text = one_line(without_number(&format!("{error}{cause}")));
         Fault { request, kind, text, trouble: None }
     }
 
     pub(super) fn io(request: &'static str, error: &std::io::Error) -> Fault {
-        Fault::failed(request, &error.to_string())
+        Fault::failed(request, without_number(&error.to_string()))
     }
 
     pub(super) fn failed(request: &'static str, text: &str) -> Fault {
@@ -167,6 +167,11 @@ fn code_in(text: &str) -> Option<String> {
 /// The last message of a chain of errors, which says most and repeats least.
 fn innermost(error: &(dyn StdError + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// `text` without the number of a system's error at its end.
+fn without_number(text: &str) -> &str {
+    text.split_once(" (os error ").map_or(text, |(text, _)| text)
 }
 
 /// `text` on one line, without secrets, and not too long.

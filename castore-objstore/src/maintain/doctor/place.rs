@@ -360,7 +360,8 @@ impl Place {
             // Files that wait for a flush would get their keys later.
             let _ = self.flush().await;
         }
-        let written = std::mem::take(&mut *lock(&self.written));
+        // Each key is forgotten once its object is gone: this may be interrupted, and made again.
+        let written = lock(&self.written).clone();
         let mut own = self.delete_all(written).await;
         let mut of_others = 0;
         if let Ok(listed) = self.list(&self.parent, None).await {
@@ -381,7 +382,7 @@ impl Place {
                 _ => drop(own.insert(self.scratch.clone())),
             }
         }
-        lock(&self.written).extend(own.iter().cloned());
+        lock(&self.written).clone_from(&own);
         Remains { own, of_others }
     }
 
@@ -396,6 +397,9 @@ impl Place {
                         || self.head(&path).await.is_err_and(|fault| fault.is_absence())
                 }
             };
+            if gone {
+                lock(&self.written).remove(&path);
+            }
             (!gone).then_some(path)
         });
         let left = stream::iter(deletes).buffer_unordered(CLEANING);
