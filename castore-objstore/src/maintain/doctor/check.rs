@@ -31,7 +31,7 @@ impl Operation {
     /// All of them.
     pub const ALL: [Operation; 8] = [PUT, GET, LIST, REMOVE, VERIFY, GC, REPAIR, COPY];
 
-    /// Its name, which is that of the command: `put`, `get`, `ls`, `rm`, `verify`, `gc`, `repair`, `copy`.
+    /// The name, which is that of the command: `put`, `get`, `ls`, `rm`, `verify`, `gc`, `repair`, `copy`.
     pub fn name(self) -> &'static str {
         match self {
             PUT => "put",
@@ -75,7 +75,7 @@ pub(super) enum For {
 pub(super) struct Definition {
     pub(super) name: &'static str,
     pub(super) group: &'static str,
-    /// What the store does if the check passes.
+    /// The store's ability that a passed check shows.
     pub(super) promise: &'static str,
     pub(super) stores: For,
     /// The operations that do not work, or lose data, where the check fails.

@@ -4,7 +4,7 @@
 //! answers with what castore relies on. Its [`Report`] says of each check how it ended, and of each
 //! [`Operation`] whether the store is fit for it.
 //!
-//! It examines the store of a service ([`ObjectStoreBlobService::doctor`]) or any
+//! A doctor examines the store of a service ([`ObjectStoreBlobService::doctor`]) or any
 //! [`ObjectStore`]: an author of one can make it a test.
 //!
 //! ```
@@ -268,7 +268,7 @@ fn obstacle(check: &Definition, made: &[Check]) -> Option<String> {
         .find_map(|reason| reason)
 }
 
-/// What the checks of one examination share.
+/// The state that the checks of one examination share.
 struct Examination<'a> {
     place: Place,
     /// The layout of a store whose base is the prefix of this examination.
@@ -280,7 +280,7 @@ struct Examination<'a> {
     memory: Mutex<Memory>,
 }
 
-/// What one check notes for another.
+/// The notes of one check for another.
 #[derive(Debug, Default)]
 struct Memory {
     samples: Vec<Sample>,

@@ -1,4 +1,4 @@
-//! The requests of the checks: each with a time limit, a few attempts, and a record of what it wrote.
+//! The requests of the checks: each with a time limit, a few attempts, and a record of the keys that it wrote.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -63,7 +63,7 @@ pub(super) enum Target {
     Directory(Local),
 }
 
-/// What the requests took.
+/// The number of requests, their failures and their times.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     pub(super) requests: u64,
@@ -76,7 +76,7 @@ pub(super) struct Tally {
     silent_in_a_row: u32,
 }
 
-/// What is left of the checks, by key.
+/// The objects that are left of the checks, by key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Remains {
     /// Objects of this run that are still there, or may be.
@@ -454,7 +454,7 @@ async fn list_store(
     }
 }
 
-/// A listing by the walk that a service makes. It goes into every directory below the checks' own.
+/// A listing by the walk that a service makes. The walk goes into every directory below the checks' own.
 fn list_directory(local: &Local, prefix: &Path) -> Result<Vec<Meta>, LocalError> {
     let mut walk = local.walk(prefix, Arc::new(|_| true));
     let mut listed = Vec::new();

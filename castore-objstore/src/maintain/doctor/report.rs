@@ -10,13 +10,13 @@ use super::place::Tally;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Check {
-    /// Its name, such as `overwrite`.
+    /// The name, such as `overwrite`.
     pub name: &'static str,
     /// The subject that it shares with others, such as `objects`.
     pub group: &'static str,
-    /// What the store does if it passes, as a sentence.
+    /// The store's ability that a passed check shows, as a sentence.
     pub promise: &'static str,
-    /// How it ended.
+    /// The end of the check.
     pub verdict: Verdict,
     /// The operations that do not work, or may lose data, where it fails.
     pub needed_by: &'static [Operation],
@@ -24,7 +24,7 @@ pub struct Check {
     pub helps: &'static [Operation],
 }
 
-/// How a check ended.
+/// The end of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -32,23 +32,23 @@ pub enum Verdict {
     Passed(String),
     /// The store does not, for this reason.
     Failed(String),
-    /// It could not be told, for this reason: the store did not answer, say.
+    /// The store did not tell, for this reason: a request was not answered, say.
     Unknown(String),
     /// The check was not made, for this reason: an earlier one did not pass.
     Skipped(String),
 }
 
-/// Whether a store is fit for an operation. Each reason is a line.
+/// The fitness of a store for an operation. Each reason is a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fitness {
-    /// It is.
+    /// The store is fit.
     Fit,
-    /// It is, with these limits.
+    /// The store is fit, with these limits.
     Limited(Vec<String>),
-    /// It could not be told, for these reasons.
+    /// The store did not tell, for these reasons.
     Unknown(Vec<String>),
-    /// It is not, for these reasons.
+    /// The store is not fit, for these reasons.
     Unfit(Vec<String>),
 }
 

@@ -19,7 +19,7 @@ use object_store::{
     PutPayload, PutResult, RenameOptions, Result,
 };
 
-/// What is wrong with the store.
+/// The one fault of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flaw {
     /// Nothing is.
