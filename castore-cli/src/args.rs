@@ -274,7 +274,7 @@ pub(crate) enum Level {
 }
 
 const AFTER_DOCTOR: &str = "\
-Exit codes: 0 fit, be it with limits; 3 not fit for some operation; 1 not known, because the store did not
+Exit codes: 0 fit, be it with limits; 3 not fit for some operation; 1 not known, because the store did not \
 answer in time or refused what would tell, or objects could not be removed; 10 no such bucket or directory.
 
 Example: castore -s s3://bucket/base doctor --for put,get

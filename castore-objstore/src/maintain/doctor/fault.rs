@@ -46,14 +46,19 @@ impl Fault {
         error: object_store::Error,
         status: Option<u16>,
     ) -> Fault {
-        let trouble = trouble(&error, status);
         let absent = absent(&error);
-        let status = status.filter(|status| *status >= 300).or_else(|| answered_status(&error));
         let code = chain(&error).find_map(|error| code_in(&error.to_string()));
+        let no_bucket = matches!(code.as_deref(), Some("NoSuchBucket" | "ContainerNotFound"));
+        // Only a request that may make directories meets another one that makes the same.
+        let conflicts = matches!(request, "put" | "copy") && !absent && !no_bucket;
+        let trouble = trouble(&error, status);
+        let trouble = trouble.filter(|trouble| *trouble != Trouble::Conflict || conflicts);
+        let status = status.filter(|status| *status >= 300).or_else(|| answered_status(&error));
         let own = innermost(&error);
         let error = store_error(request, None, error);
         let kind = match error.kind() {
             _ if absent => Kind::Absent,
+            _ if no_bucket => Kind::NoStore,
             // Conflicts are tried again, and some of them are none.
             _ if matches!(status, Some(405 | 501)) => Kind::Unsupported,
             _ if trouble.is_some() => Kind::Failed,
@@ -211,6 +216,22 @@ mod tests {
         ] {
             assert_eq!((fault.kind, fault.to_string().as_str()), (kind, text));
         }
+    }
+
+    #[test]
+    fn an_absence_is_final_and_no_conflict() {
+        let absent = |request, text: &'static str| {
+            let (path, source) = ("x".to_owned(), text.into());
+            let error = object_store::Error::NotFound { path, source };
+            let fault = Fault::of_store(request, error, Some(404));
+            (fault.kind, fault.trouble)
+        };
+        for request in ["get", "head", "copy", "delete"] {
+            assert_eq!(absent(request, "<Code>NoSuchKey</Code>"), (Kind::Absent, None));
+            assert_eq!(absent(request, "<Code>NoSuchBucket</Code>"), (Kind::NoStore, None));
+        }
+        let conflict = "Server returned non-2xx status code: 409 Conflict: x";
+        assert_eq!(of(conflict, None).trouble, None, "a get makes no directory");
     }
 
     #[test]

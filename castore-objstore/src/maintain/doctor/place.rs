@@ -143,8 +143,7 @@ impl Place {
     }
 
     async fn put_one(&self, path: &Path, bytes: Bytes, how: Put) -> Answer<()> {
-        lock(&self.written).insert(path.clone());
-        self.ask("put", || {
+        self.writing(path, "put", || {
             let (target, path, bytes) = (self.target.clone(), path.clone(), bytes.clone());
             async move {
                 match target {
@@ -261,8 +260,7 @@ impl Place {
     }
 
     pub(super) async fn copy(&self, from: &Path, to: &Path) -> Answer<()> {
-        lock(&self.written).insert(to.clone());
-        self.ask("copy", || {
+        self.writing(to, "copy", || {
             let (target, from, to) = (self.target.clone(), from.clone(), to.clone());
             async move {
                 match target {
@@ -295,6 +293,22 @@ impl Place {
             }
         });
         listed.await
+    }
+
+    /// Asks for a request that may make an object of `path`, and notes that before.
+    async fn writing<F: Future<Output = Answer<()>> + Send + 'static>(
+        &self,
+        path: &Path,
+        request: &'static str,
+        attempt: impl Fn() -> F,
+    ) -> Answer<()> {
+        let is_new = lock(&self.written).insert(path.clone());
+        let answer = self.ask(request, attempt).await;
+        // A request that was refused has made nothing.
+        if is_new && answer.as_ref().is_err_and(|fault| fault.kind == super::fault::Kind::Denied) {
+            lock(&self.written).remove(path);
+        }
+        answer
     }
 
     /// Makes attempts until one is answered. Each is a task of its own, which goes on to its end also

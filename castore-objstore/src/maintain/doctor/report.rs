@@ -191,7 +191,6 @@ impl Fitness {
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<9}  {:<13}  ", self.verdict.word(), self.name)?;
-        // Some checks do not fail an operation that works.
         match &self.verdict {
             Verdict::Passed(remark) if remark.is_empty() => f.write_str(self.promise),
             Verdict::Passed(remark) => write!(f, "{} ({remark})", self.promise),
@@ -201,14 +200,21 @@ impl fmt::Display for Check {
     }
 }
 
+/// The reasons that the line of an operation shows; the checks above it show all.
+const SHOWN: usize = 2;
+
 impl fmt::Display for Fitness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())?;
         let separator = if matches!(self, Fitness::Limited(_)) { " " } else { ": " };
-        for (number, reason) in self.reasons().iter().enumerate() {
+        let reasons = self.reasons();
+        for (number, reason) in reasons.iter().take(SHOWN).enumerate() {
             write!(f, "{}{reason}", if number == 0 { separator } else { "; " })?;
         }
-        Ok(())
+        match reasons.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
     }
 }
 

@@ -156,7 +156,10 @@ impl Broken {
     fn meta(&self, mut meta: ObjectMeta, number: usize) -> ObjectMeta {
         let seconds = |seconds| chrono_seconds(meta.last_modified, seconds);
         meta.last_modified = match self.flaw {
-            Flaw::Epoch => seconds(-meta.last_modified.timestamp()),
+            Flaw::Epoch => {
+                let since = meta.last_modified.timestamp_nanos_opt().unwrap();
+                meta.last_modified - Duration::from_nanos(since.unsigned_abs())
+            }
             Flaw::ClockOff(off) => seconds(off),
             Flaw::ClockTorn if number % 5 < 2 => seconds(-3600),
             Flaw::TimeOfFirstWrite => {
