@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use castore_objstore::doctor::Operation;
 use clap::builder::TypedValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -197,6 +198,26 @@ pub(crate) enum Command {
         #[arg(long)]
         ignore_quarantine: bool,
     },
+    /// Find out whether a bucket or a directory is fit for castore: for which operations, and why not
+    ///
+    /// Makes some 5000 small requests below castore-doctor/ in the store, compares the answers with what
+    /// castore relies on, and removes its objects again. There need not be a store yet; none is made, and
+    /// one that is there is neither read nor changed. A store may be examined while others use it.
+    #[command(after_help = AFTER_DOCTOR)]
+    Doctor {
+        /// Only these decide the exit code: put, get, ls, rm, verify, gc, repair, copy
+        #[arg(long = "for", value_name = "OPERATION", value_delimiter = ',', value_parser = operation)]
+        operations: Vec<Operation>,
+        /// The number of objects of the longest listing: more than a page of the store holds
+        #[arg(long, value_name = "N", default_value_t = 1100, value_parser = counted::<100_000>)]
+        objects: usize,
+        /// The number of requests at once
+        #[arg(long, value_name = "N", default_value_t = 64, value_parser = counted::<512>)]
+        at_once: usize,
+        /// The time after which a request counts as not answered: 30s, 2m
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+    },
     /// Look whether everything is there and right; print what is not
     Verify(VerifyArgs),
     /// Verify, and make good what is bad; move aside what cannot be repaired
@@ -251,6 +272,16 @@ pub(crate) enum Level {
     /// Also, every blob is read and has its digest
     Blob,
 }
+
+const AFTER_DOCTOR: &str = "\
+Exit codes: 0 fit, be it with limits; 3 not fit for some operation; 1 not known, because the store did not \
+answer in time or refused what would tell, or objects could not be removed; 10 no such bucket or directory.
+
+Example: castore -s s3://bucket/base doctor --for put,get
+
+--json prints {\"type\":\"check\",\"name\",\"verdict\",\"detail\",\"needed_by\",...} for each check, with the \
+verdicts ok, failed, not_known and not_tried, {\"type\":\"operation\",\"name\",\"fitness\",\"reasons\",...} \
+for each operation, with fit, limited, not_known and not_fit, and {\"type\":\"summary\",...} last.";
 
 const AFTER_VERIFY: &str = "\
 Each finding is a line: the problem, the key of the object, and a blob that cannot be read because of \
@@ -330,6 +361,19 @@ impl TypedValueParser for KeyValue {
             }
         }
     }
+}
+
+/// An operation by its name.
+fn operation(text: &str) -> Result<Operation, String> {
+    let named = Operation::ALL.into_iter().find(|operation| operation.name() == text);
+    let names: Vec<&str> = Operation::ALL.into_iter().map(Operation::name).collect();
+    named.ok_or_else(|| format!("it is not one of {}", names.join(", ")))
+}
+
+/// A number from 1 to `MOST`.
+fn counted<const MOST: usize>(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("it is not a number from 1 to {MOST}"))
 }
 
 /// `90s`, `15m`, `24h`, `7d`; `0` needs no unit.

@@ -22,7 +22,7 @@ mod system;
 mod time;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Parser;
 use tokio::sync::oneshot;
@@ -30,9 +30,6 @@ use tokio::sync::oneshot;
 use crate::args::Args;
 use crate::failure::{Result, say};
 use crate::signals::Signals;
-
-/// How long work under way may take to end after an interrupt: a few chunks' writes.
-const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -83,8 +80,7 @@ fn run(args: Args) -> Result<u8> {
                 tokio::select! {
                     result = commands::run(args) => result,
                     _ = interrupted => {
-                        // What was stored so far is for the next time.
-                        store::flush_written().await;
+                        store::settle().await;
                         Ok(())
                     }
                 }
@@ -109,10 +105,20 @@ fn run(args: Args) -> Result<u8> {
         Err(code) => {
             // The command removes its temporary file meanwhile, and a file that is being written to the store
             // gets its name or is removed.
+            let time = store::settling_time();
             drop(go_on);
-            let until = Instant::now() + GRACE;
-            let _ = runtime.block_on(async { tokio::time::timeout(GRACE, &mut result).await });
-            runtime.shutdown_timeout(until.saturating_duration_since(Instant::now()));
+            let until = Instant::now() + time;
+            let settled = async {
+                tokio::select! {
+                    _ = &mut result => {}
+                    () = tokio::time::sleep(time) => {}
+                    // A second signal ends the program at once.
+                    _ = signals.next() => {}
+                }
+            };
+            runtime.block_on(settled);
+            let left = until.saturating_duration_since(Instant::now());
+            runtime.shutdown_timeout(left.min(store::ENDING));
             say(format_args!("castore: interrupted; {}", failure::interrupted()));
             Ok(code)
         }

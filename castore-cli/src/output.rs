@@ -118,3 +118,10 @@ pub(crate) fn one_line(text: impl std::fmt::Display) -> String {
     let text = text.to_string();
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
+
+/// `text` without control characters but for its line breaks.
+pub(crate) fn lines(text: impl std::fmt::Display) -> String {
+    let text = text.to_string();
+    let lines: Vec<String> = text.lines().map(one_line).collect();
+    lines.join("\n")
+}

@@ -3,14 +3,20 @@
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use castore_core::{BlobIndex, BlobReader, BlobService, Digest};
+use castore_objstore::doctor::Doctor;
 use castore_objstore::{Builder, ObjectStoreBlobService, local_path, parse_url_opts};
 use etcetera::BaseStrategy;
 
-use crate::failure::{Failure, NO_BLOB, NO_STORE, Result, USAGE, say};
+use crate::failure::{Failure, NO_BLOB, NO_STORE, Result, USAGE, on_interrupt, say};
+use crate::output;
 use crate::redact::redacted;
+
+/// At most so many keys are printed of objects that could not be removed.
+const KEYS: usize = 5;
 
 /// The fewest digits that a digest may be cut to.
 const SHORTEST_PREFIX: usize = 8;
@@ -18,10 +24,63 @@ const SHORTEST_PREFIX: usize = 8;
 /// The stores that the command writes to.
 static WRITTEN: Mutex<Vec<ObjectStoreBlobService>> = Mutex::new(Vec::new());
 
-/// Makes durable all that was written so far, after an interrupt. A failure is not worth a line: then
-/// the next run stores the same again.
-pub(crate) async fn flush_written() {
-    let written = std::mem::take(&mut *WRITTEN.lock().unwrap_or_else(PoisonError::into_inner));
+/// The examination whose objects an interrupt leaves behind.
+static EXAMINATION: Mutex<Option<Doctor>> = Mutex::new(None);
+
+/// How long work under way may take to end after an interrupt: a few chunks' writes.
+pub(crate) const ENDING: Duration = Duration::from_secs(2);
+
+/// The same for an examination, which has objects to remove.
+const CLEANING: Duration = Duration::from_secs(60);
+
+/// Has the objects of an examination removed after an interrupt.
+pub(crate) fn clean_up_after_interrupt(doctor: Doctor) {
+    let prefix = doctor.prefix();
+    *lock(&EXAMINATION) = Some(doctor);
+    on_interrupt(format!("objects may be left below {prefix}/: remove them"));
+}
+
+/// The objects of the examination are removed, or have been reported.
+pub(crate) fn nothing_to_clean_up() {
+    *lock(&EXAMINATION) = None;
+}
+
+/// How long [`settle`] may take.
+pub(crate) fn settling_time() -> Duration {
+    if lock(&EXAMINATION).is_some() { CLEANING } else { ENDING }
+}
+
+/// Leaves the stores in order after an interrupt: flushes what was written so far, and removes what nobody
+/// wants. A failure to flush is not worth a line: then the next run stores the same again.
+pub(crate) async fn settle() {
+    let examination = lock(&EXAMINATION).take();
+    if let Some(doctor) = examination {
+        let left = doctor.clean_up().await;
+        say_left(&left);
+        if left.is_empty() {
+            on_interrupt("the objects of the examination were removed");
+        }
+    }
+    flush_written().await;
+}
+
+/// Names the objects that could not be removed.
+pub(crate) fn say_left(left: &[String]) {
+    for key in left.iter().take(KEYS) {
+        say(format_args!("castore: could not remove {}", output::one_line(key)));
+    }
+    if left.len() > KEYS {
+        let more = left.len() - KEYS;
+        say(format_args!("castore: could not remove {more} more objects beside them"));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn flush_written() {
+    let written = std::mem::take(&mut *lock(&WRITTEN));
     for service in written {
         let _ = service.flush().await;
     }
@@ -94,6 +153,18 @@ impl Location {
         }
     }
 
+    /// Opens the place of a store, be there one or not; a directory must be there.
+    pub(crate) fn open_place(&self) -> Result<Store> {
+        match local_path(&self.url)? {
+            Some(path) if !self.is_there(&path)? => {
+                let message =
+                    format!("there is no directory {}; make it, or check the path", self.name());
+                Err(Failure::new(NO_STORE, message))
+            }
+            _ => Ok(self.store(self.builder()?.build()?)),
+        }
+    }
+
     /// Opens the store to write to. Makes one where there is none, and says so unless `quiet`.
     pub(crate) async fn open_or_create(&self, quiet: bool) -> Result<Store> {
         let missing = match local_path(&self.url)? {
@@ -108,7 +179,7 @@ impl Location {
             builder = builder.create(true);
         }
         let store = self.store(builder.build()?);
-        WRITTEN.lock().unwrap_or_else(PoisonError::into_inner).push((*store).clone());
+        lock(&WRITTEN).push((*store).clone());
         let is_new = store.create_marker().await?;
         store.recognised.store(true, Relaxed);
         if is_new && !quiet {

@@ -15,7 +15,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use crate::exec::limits::Limits;
-use crate::maintain::LOOK_LASTS;
+use crate::maintain::{CLOCK_ERROR, LOOK_LASTS};
 use crate::objects::barrier::Barrier;
 use crate::objects::client::Requests;
 use crate::objects::filesystem::flush_directory;
@@ -384,9 +384,6 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(15 * 60);
 
 /// The same for a directory: a disk that is busy, or one in another house.
 const LONGEST_REQUEST_OF_A_DIRECTORY: Duration = Duration::from_secs(15);
-
-/// How far off the store's clock may be: `e` in docs/gc.md.
-const CLOCK_ERROR: Duration = Duration::from_secs(30);
 
 /// Refuses a grace period within which a writer of this crate and a collector cannot keep to their
 /// times: `W + F + e <= G` in docs/gc.md, where `W` is half of `G` and a request, and `F` a look and a

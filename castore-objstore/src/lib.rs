@@ -15,6 +15,8 @@
 //!   garbage ([`gc`](ObjectStoreBlobService::gc)), copies to another store
 //!   ([`copy_to`](ObjectStoreBlobService::copy_to)), and says what is there
 //!   ([`usage`](ObjectStoreBlobService::usage)).
+//! - The module [`doctor`] finds out whether a bucket, a directory or any `ObjectStore` does what all
+//!   this relies on.
 //!
 //! One writer keeps every core and many requests busy, and so does one reader. Memory and requests
 //! are bounded for the whole service, however many writers and readers there are
@@ -68,6 +70,7 @@ pub use builder::{
     DEFAULT_ZSTD_LEVEL,
 };
 pub use castore_chunker::ChunkParams;
+pub use maintain::doctor;
 pub use maintain::{
     Amount, BlobCopy, Checkpoint, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate,
     EstimateLine, Extent, Finding, GcOptions, GcRefusal, GcReport, Histogram, Observer, Outcome,

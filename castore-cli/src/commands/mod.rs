@@ -4,6 +4,7 @@ mod cat;
 mod chunk;
 mod copy;
 mod diff;
+mod doctor;
 mod gc;
 mod get;
 mod hash;
@@ -99,6 +100,10 @@ pub(crate) async fn run(args: Args) -> Result<()> {
                 .allow_absent(allow_absent)
                 .ignore_quarantine(ignore_quarantine);
             gc::run(mode, &location()?, keep.as_deref(), &options).await
+        }
+        Command::Doctor { operations, objects, at_once, timeout } => {
+            let asked = doctor::Asked { operations, objects, at_once, timeout };
+            doctor::run(mode, &location()?, &asked).await
         }
         Command::Verify(args) => verify::run(mode, &location()?, &args).await,
         Command::Repair(args) => repair::run(mode, &location()?, &args).await,

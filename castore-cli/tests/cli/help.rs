@@ -17,6 +17,7 @@ fn every_command_explains_itself() {
         "copy",
         "stats",
         "diff",
+        "doctor",
         "verify",
         "repair",
         "chunk",

@@ -7,7 +7,7 @@ use crate::support::{Place, noise, ran};
 
 /// The program, whose signals have their default effect even where the tests run in the background of a
 /// shell without job control, which ignores some.
-fn command(place: &Place, args: &[&str]) -> Command {
+pub(crate) fn command(place: &Place, args: &[&str]) -> Command {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = ignored.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap());
@@ -18,13 +18,13 @@ fn command(place: &Place, args: &[&str]) -> Command {
     }
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
 }
 
 /// Sends the signal once it is time, unless the program has ended by then.
-fn signal_when(child: &mut Child, name: &str, time: impl Fn() -> bool) {
+pub(crate) fn signal_when(child: &mut Child, name: &str, time: impl Fn() -> bool) {
     while !time() {
         if child.try_wait().unwrap().is_some() {
             return;

@@ -4,6 +4,8 @@ mod absence;
 mod closed;
 mod copy;
 mod damage;
+#[cfg(unix)]
+mod doctor;
 mod dry_run;
 #[cfg(unix)]
 mod files;

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use crate::support::{Place, Ran, ran};
 
 /// A server that answers every request with `status` and, but for HEAD, the XML error `code`.
-fn server(status: &'static str, code: &'static str) -> SocketAddr {
+pub(crate) fn server(status: &'static str, code: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

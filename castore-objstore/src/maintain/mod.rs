@@ -4,6 +4,7 @@
 
 mod copy;
 mod diff;
+pub mod doctor;
 mod gc;
 mod observer;
 mod repair;
@@ -13,8 +14,8 @@ mod verify;
 
 pub use copy::{BlobCopy, CopiedBlob, CopyOptions, CopyOutcome};
 pub use diff::{Difference, Extent};
-pub(crate) use gc::LOOK_LASTS;
 pub use gc::{Amount, GcOptions, GcRefusal, GcReport, Roots};
+pub(crate) use gc::{CLOCK_ERROR, LOOK_LASTS};
 pub use observer::{Observer, Progress};
 pub use repair::{Outcome, RepairOptions, RepairReport};
 pub use sample::Sample;

@@ -36,6 +36,13 @@ pub(super) enum Backend {
     Remote(Remote),
 }
 
+/// The place that requests go to, for one who makes requests that are neither limited nor tried again.
+#[derive(Clone)]
+pub(crate) enum Place {
+    Directory(Local),
+    Store(Arc<dyn ObjectStore>),
+}
+
 impl Requests {
     /// Requests to a store of object_store's; they are tried again where there is `patience`.
     pub(crate) fn remote(
@@ -63,6 +70,14 @@ impl Requests {
         match self.backend {
             Backend::Local(_) => self.limits.begin(operation, work),
             Backend::Remote(_) => Task::spawn(operation, straight(work)),
+        }
+    }
+
+    /// The place that requests go to.
+    pub(crate) fn place(&self) -> Place {
+        match &self.backend {
+            Backend::Local(local) => Place::Directory(local.clone()),
+            Backend::Remote(remote) => Place::Store(Arc::clone(&remote.store)),
         }
     }
 

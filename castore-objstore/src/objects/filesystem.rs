@@ -46,6 +46,18 @@ impl Flushing {
     }
 }
 
+/// The name of the filesystem that holds a directory, for people.
+pub(crate) fn filesystem_name(directory: &Path) -> &'static str {
+    #[cfg(target_os = "linux")]
+    if let Ok(directory) = File::open(directory)
+        && let Ok((_, name)) = linux::filesystem(&directory)
+    {
+        return name;
+    }
+    let _ = directory;
+    "a filesystem"
+}
+
 /// Flushes the filesystem that holds `directory`.
 #[cfg(target_os = "linux")]
 pub(crate) fn flush_filesystem(directory: &File) -> io::Result<()> {
@@ -109,6 +121,20 @@ mod linux {
         (0x8584_58f6, "ramfs"),
     ];
 
+    /// Others, whose names are worth telling.
+    const OTHERS: [(u32, &str); 10] = [
+        (0x6969, "NFS"),
+        (0x794c_7630, "overlayfs"),
+        (0x6573_5546, "FUSE"),
+        (0x2fc1_2fc1, "ZFS"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB"),
+        (0x0102_1997, "9p"),
+        (0x4d44, "FAT"),
+        (0x2011_bab0, "exFAT"),
+        (0x00c3_6400, "Ceph"),
+    ];
+
     pub(super) fn filesystem(directory: &File) -> io::Result<(Kind, &'static str)> {
         let magic = rustix::fs::fstatfs(directory)?.f_type as u32;
         Ok(kind_of(magic))
@@ -117,7 +143,10 @@ mod linux {
     pub(super) fn kind_of(magic: u32) -> (Kind, &'static str) {
         match FLUSHES.iter().find(|(known, _)| *known == magic) {
             Some((_, name)) => (Kind::Flushes, name),
-            None => (Kind::Unknown, "of another kind"),
+            None => {
+                let other = OTHERS.iter().find(|(known, _)| *known == magic);
+                (Kind::Unknown, other.map_or("a filesystem of another kind", |(_, name)| name))
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use object_store::path::Path;
 
-use crate::objects::filesystem::Flushing;
+use crate::objects::filesystem::{Flushing, filesystem_name};
 use crate::objects::meta::Meta;
 use crate::objects::staging::{Patience, Staging};
 use crate::objects::walk::{Enters, Walk};
@@ -271,6 +271,52 @@ impl Local {
             let _ = std::fs::remove_file(&staged);
         }
         copied.map(|()| staged).map_err(failed("write", to))
+    }
+
+    /// Whether what is written is flushed at all.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.staging.flushing().is_durable()
+    }
+
+    /// The way in which what is written is flushed, in words; an error where it is not the fast one.
+    pub(crate) fn describe_flushing(&self) -> std::result::Result<String, String> {
+        let name = filesystem_name(&self.root);
+        match self.staging.flushing() {
+            Flushing::Never => Ok(format!("{name}, not flushed: durable=false")),
+            Flushing::Filesystem(_) => Ok(format!("{name}, by syncfs")),
+            Flushing::Files => Err(format!(
+                "{name}: each file is flushed by itself, which is right and takes longer"
+            )),
+        }
+    }
+
+    /// Whether two objects are one file; `None` where the system does not tell.
+    pub(crate) fn is_link(&self, first: &Path, second: &Path) -> Result<Option<bool>> {
+        let identity = |key: &Path| {
+            let path = self.path(key);
+            let metadata = std::fs::metadata(&path).map_err(failed("look at", &path))?;
+            #[cfg(unix)]
+            return Ok(Some(std::os::unix::fs::MetadataExt::ino(&metadata)));
+            #[cfg(not(unix))]
+            return Ok(drop::<Metadata>(metadata)).map(|()| None::<u64>);
+        };
+        let (first, second) = (identity(first)?, identity(second)?);
+        Ok(first.zip(second).map(|(first, second)| first == second))
+    }
+
+    /// Removes the directory `key` with all that is in it, and `parent` above it where nothing else is in
+    /// there. A caller names only what it has made.
+    pub(crate) fn remove_directory(&self, key: &Path, parent: &Path) -> Result<()> {
+        let (path, parent) = (self.path(key), self.path(parent));
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &path)(error));
+            }
+            _ => {}
+        }
+        // Another run may have its directory in there.
+        let _ = std::fs::remove_dir(parent);
+        Ok(())
     }
 
     /// A walk over the objects below `prefix`.

@@ -8,6 +8,7 @@ mod backend;
 #[path = "../damaged/mod.rs"]
 #[allow(dead_code, reason = "the other test program that has it uses more of it")]
 mod damaged;
+mod doctor;
 mod harness;
 mod interrupted;
 mod local;
@@ -48,14 +49,17 @@ fn main() -> ExitCode {
     trials.extend(on_one_thread(memory, "memory", || Ok(Memory::default())));
     trials.extend(restarts(memory, "memory", || Ok(Memory::default())));
     trials.extend(maintenance::trials("memory", || Ok(Memory::default())));
+    trials.extend(doctor::trials("memory", || Ok(Memory::default())));
     trials.extend(suite(local, "local", || Ok(Local::new())));
     trials.extend(on_one_thread(local, "local", || Ok(Local::new())));
     trials.extend(restarts(local, "local", || Ok(Local::new())));
     trials.extend(maintenance::trials("local", || Ok(Local::new())));
+    trials.extend(doctor::trials("local", || Ok(Local::new())));
     trials.extend(suite(s3, "s3", || Ok(Server::start())));
     trials.extend(on_one_thread(s3, "s3", || Ok(Server::start())));
     trials.extend(restarts(s3, "s3", || Ok(Server::start())));
     trials.extend(maintenance::trials("s3", || Ok(Server::start())));
+    trials.extend(doctor::trials("s3", || Ok(Server::start())));
 
     // MinIO is started only for those that want it.
     let with_minio = minio_trials(minio_report, None);
@@ -102,6 +106,7 @@ fn minio_trials(report: &Arc<Report>, minio: Option<Arc<Minio>>) -> Vec<Trial> {
     };
     let mut trials = suite(report, "minio", shared.clone());
     trials.extend(maintenance::trials("minio", shared.clone()));
+    trials.extend(doctor::trials("minio", shared.clone()));
     trials.extend(restarts(report, "minio", own.clone()));
     trials.extend(interrupted::trials(own));
     trials

@@ -9,6 +9,7 @@ mod corrupt_indexes;
 #[path = "../damaged/mod.rs"]
 mod damaged;
 mod deduplication;
+mod doctor;
 mod failures;
 mod gc;
 mod interoperability;

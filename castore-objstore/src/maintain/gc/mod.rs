@@ -40,6 +40,9 @@ const OPERATION: &str = "collect garbage";
 /// its own clocks: five minutes. Part of `F` in docs/gc.md.
 pub(crate) const LOOK_LASTS: Duration = Duration::from_secs(300);
 
+/// How far off the store's clock may be: `e` in docs/gc.md.
+pub(crate) const CLOCK_ERROR: Duration = Duration::from_secs(30);
+
 pub use refusal::GcRefusal;
 
 /// Which blobs are kept, and their chunks with them.
