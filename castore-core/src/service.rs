@@ -97,10 +97,7 @@ pub trait BlobService: Debug + Send + Sync + 'static {
     /// [`MAX_CHUNK_SIZE`](crate::MAX_CHUNK_SIZE) bytes.
     ///
     /// `None` where the service does not have the chunk, or does not keep chunks by their digests:
-    /// that is the default. A chunk is no blob: a chunk that is there may belong to none.
-    ///
-    /// # Errors
-    /// `Corrupt` where the stored bytes are not the chunk; else those of the store.
+    /// that is the default.
     async fn get_chunk(&self, chunk: &Digest) -> Result<Option<Bytes>> {
         let _ = chunk;
         Ok(None)

@@ -37,6 +37,7 @@ macro_rules! __cases_of {
             reader {
                 absent_is_none_everywhere,
                 chunks_are_no_blobs,
+                chunks_by_their_digests_are_the_chunks,
                 empty_blob_is_always_there,
                 index_sums_to_size,
                 chunks_have_the_digests_of_their_bytes,

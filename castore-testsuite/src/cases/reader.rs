@@ -43,6 +43,21 @@ pub async fn chunks_are_no_blobs(harness: Arc<dyn Harness>) {
     }
 }
 
+/// A service that gives chunks by their digests gives these chunks, and none that nobody has stored.
+pub async fn chunks_by_their_digests_are_the_chunks(harness: Arc<dyn Harness>) {
+    let service = harness.open().await;
+    let data = random("chunks by their digests", SIZE);
+    let digest = put(&service, &data).await;
+    let index = service.chunks(&digest).must("chunks").await.expect("the blob is absent");
+    for chunk in index.iter() {
+        if let Some(bytes) = service.get_chunk(&chunk.digest).must("get_chunk").await {
+            assert!(chunk.verify(&bytes).is_ok(), "other bytes than those of the chunk {chunk:?}");
+        }
+    }
+    let absent = service.get_chunk(&Digest::of(b"no chunk")).must("get_chunk").await;
+    assert!(absent.is_none(), "a chunk that nobody has stored");
+}
+
 /// The empty blob can be read without ever having been written.
 pub async fn empty_blob_is_always_there(harness: Arc<dyn Harness>) {
     let service = harness.open().await;

@@ -62,6 +62,8 @@ flaws! {
     FailsWhereNothingIsStored,
     /// Lists chunks under other digests than those of their bytes.
     ListsWrongDigests,
+    /// Gives other bytes for a chunk that is asked for by its digest.
+    GivesWrongChunks,
     /// Lists the last chunk of a blob twice.
     ListsTheLastChunkTwice,
     /// Counts the chunks of a blob in a byte.

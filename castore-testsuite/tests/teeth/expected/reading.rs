@@ -43,6 +43,12 @@ teeth! {
         }
     }
 
+    gives_wrong_chunks: GivesWrongChunks {
+        meant: {
+            reader { chunks_by_their_digests_are_the_chunks }
+        }
+    }
+
     takes_chunks_for_blobs: TakesChunksForBlobs {
         meant: {
             reader { chunks_are_no_blobs }
