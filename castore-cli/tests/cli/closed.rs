@@ -142,6 +142,22 @@ fn a_verification_whose_findings_were_lost_can_be_resumed() {
 }
 
 #[test]
+fn the_record_of_a_verification_is_of_one_store_wherever_that_is() {
+    let (place, _) = damaged();
+    let args = ["verify", "--level", "data", "--resume", "record"];
+    assert_eq!(closed(&place, &args).code, 3);
+    // Another store in the place that this one had.
+    std::fs::rename(place.path("store"), place.path("before")).unwrap();
+    std::fs::create_dir(place.path("else")).unwrap();
+    std::fs::rename(place.path("before"), place.path("else/store")).unwrap();
+    let record = place.path("record").into_os_string().into_string().unwrap();
+    let mut elsewhere =
+        place.command(&["-s", "store", "verify", "--level", "data", "--resume", &record]);
+    let other = ran(&elsewhere.current_dir(place.path("else")).output().unwrap());
+    assert!(other.code == 2 && other.stderr.contains("another store"), "{other:?}");
+}
+
+#[test]
 fn a_resumed_verification_does_not_forget_objects_that_could_not_be_read() {
     let (place, _) = damaged();
     let args = ["verify", "--level", "data", "--resume", "record"];

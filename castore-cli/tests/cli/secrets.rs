@@ -51,6 +51,22 @@ fn no_message_shows_a_secret() {
 }
 
 #[test]
+fn no_mistake_on_the_command_line_shows_a_secret() {
+    let place = Place::new();
+    for args in [
+        &["ls", "http://user:PASSWORD@host/x?sig=PASSWORD"][..],
+        &["https://user:PASSWORD@host/x"],
+        &["put", "--at", "https://host/x?sig=PASSWORD"],
+        &["--https://user:PASSWORD@host/x", "ls"],
+    ] {
+        let run = place.run(args);
+        assert_eq!(run.code, 2, "{run:?}");
+        assert!(run.stderr.starts_with("error: ") && !run.stderr.contains("PASSWORD"), "{run:?}");
+    }
+    assert!(place.run(&["ls", "--lnog"]).stderr.contains("--long"), "it still helps");
+}
+
+#[test]
 fn an_option_that_is_malformed_is_not_repeated() {
     let place = Place::new();
     for args in [

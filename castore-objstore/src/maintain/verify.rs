@@ -34,7 +34,7 @@ use crate::store::layout::Kind;
 pub(crate) use self::blobs::{Whole, read_whole};
 pub(crate) use self::data::{Examined, examine};
 pub use self::finding::{Finding, Problem};
-pub(crate) use self::indexes::{Indexed, read_index};
+pub(crate) use self::indexes::{Indexed, read_index, read_listed_index};
 pub(crate) use self::missing::look_again;
 pub use self::options::{Checkpoint, VerifyLevel, VerifyOptions};
 

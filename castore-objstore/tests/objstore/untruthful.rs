@@ -64,6 +64,9 @@ async fn chunks_of_an_index_that_is_listed_and_not_given_are_kept() {
         let problems: Vec<_> = findings.iter().map(|finding| finding.problem).collect();
         assert_not_known(&report, Problem::UnreadableIndex, &problems);
     }
+    let options = RepairOptions::default().level(VerifyLevel::Data);
+    let report = service.repair(&options, &(), |_, _| {}).await.unwrap();
+    assert_eq!((report.lost, report.quarantined, report.not_known), (0, 0, 1), "{report:?}");
     let error = service.usage(&()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let target = ObjectStoreBlobService::builder(Arc::new(InMemory::new())).build().unwrap();

@@ -157,11 +157,46 @@ struct Dav {
     directories: HashSet<String>,
     files: HashMap<String, Vec<u8>>,
     conflicts: usize,
+    /// A directory that is there, and answered to be none.
+    hidden: Option<String>,
+}
+
+impl Dav {
+    /// The answer to a PROPFIND: a directory and its members, whatever depth was asked for.
+    fn members(&self, path: &str) -> Option<String> {
+        if !self.directories.contains(path) || self.hidden.as_deref() == Some(path) {
+            return None;
+        }
+        let is_member =
+            |member: &&String| member.rsplit_once('/').is_some_and(|(parent, _)| parent == path);
+        let directories = self.directories.iter().filter(is_member).map(String::as_str);
+        let directories = std::iter::once(path)
+            .chain(directories)
+            .map(|path| Self::response(path, "<D:resourcetype><D:collection/></D:resourcetype>"));
+        let files = self.files.iter().filter(|(path, _)| is_member(path)).map(|(path, file)| {
+            let size = file.len();
+            let size = format!("<D:getcontentlength>{size}</D:getcontentlength><D:resourcetype/>");
+            Self::response(path, &size)
+        });
+        let members: String = directories.chain(files).collect();
+        Some(format!("<D:multistatus xmlns:D=\"DAV:\">{members}</D:multistatus>"))
+    }
+
+    fn response(path: &str, properties: &str) -> String {
+        format!(
+            "<D:response><D:href>{path}</D:href><D:propstat><D:prop>\
+             <D:getlastmodified>Sat, 28 Nov 2026 05:00:00 GMT</D:getlastmodified>{properties}\
+             </D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>"
+        )
+    }
 }
 
 #[cfg(feature = "http")]
 #[tokio::test(flavor = "multi_thread")]
-async fn parallel_puts_into_a_fresh_webdav_base_make_its_directories() {
+async fn parallel_puts_make_the_directories_of_a_webdav_base_and_a_walk_lists_them() {
+    use castore_objstore::VerifyLevel;
+    use futures_util::TryStreamExt;
+
     let dav = Arc::new(Mutex::new(Dav::default()));
     let served = Arc::clone(&dav);
     let address = serve(move |request| {
@@ -192,6 +227,10 @@ async fn parallel_puts_into_a_fresh_webdav_base_make_its_directories() {
                     dav.files.insert(path, request.body);
                     answer("201 Created", "")
                 }
+                "PROPFIND" => match dav.lock().unwrap().members(&path) {
+                    Some(members) => ("207 Multi-Status", members.into_bytes()),
+                    None => answer("404 Not Found", ""),
+                },
                 _ => match dav.lock().unwrap().files.get(&path) {
                     Some(file) => ("200 OK", file.clone()),
                     None => answer("404 Not Found", ""),
@@ -201,9 +240,20 @@ async fn parallel_puts_into_a_fresh_webdav_base_make_its_directories() {
     })
     .await;
     let url = format!("http://{address}/fresh/base");
-    let service = castore_objstore::parse_url(&url).unwrap().build().unwrap();
+    let patience = Duration::from_secs(1);
+    let builder = castore_objstore::parse_url(&url).unwrap().retry_timeout(patience);
+    let service = builder.build().unwrap();
     let data = random("webdav", 8 * MIB);
     let digest = put(&service, &data).await;
     assert_eq!(read(&service, &digest).await, data);
     assert!(dav.lock().unwrap().conflicts > 0, "no two made the same directory");
+
+    let listed: Vec<_> = service.list().try_collect().await.unwrap();
+    assert_eq!(listed, [digest], "the server lists one level at a time");
+    let (report, findings) = crate::damaged::verify(&service, VerifyLevel::Blob).await;
+    assert!(report.chunks > 20 && report.damaged + report.unknown == 0, "{report:?} {findings:?}");
+    // A directory that its parent lists, and that the server then says not to have.
+    dav.lock().unwrap().hidden = Some(format!("/fresh/base/blobs/b3/{digest:.4}"));
+    let error = service.list().try_collect::<Vec<_>>().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }

@@ -8,7 +8,8 @@ use super::own;
 use super::source::Sources;
 use crate::maintain::repair::Outcome;
 use crate::maintain::verify::{
-    Examined, Finding, Indexed, Problem, Whole, look_again, read_index, read_whole,
+    Examined, Finding, Indexed, Problem, Whole, look_again, read_index, read_listed_index,
+    read_whole,
 };
 use crate::store::Store;
 use crate::store::quarantine::Moved;
@@ -72,7 +73,7 @@ pub(super) async fn repair(
 /// Looks at the index again, and at its chunks where those tell whether it is wrong. An error is what
 /// keeps this from being known.
 async fn look(shared: &Arc<Store>, blob: Digest, finding: &Finding) -> Result<Now> {
-    let index = match read_index(shared, &blob).await {
+    let index = match read_listed_index(shared, &blob).await {
         Indexed::Unreadable(error) => return Err(error),
         Indexed::Absent if finding.problem == Problem::QuarantinedBlob => return Ok(Now::Lost),
         Indexed::Absent => return Ok(Now::Changed),

@@ -48,7 +48,7 @@ pub(crate) async fn read_index(shared: &Arc<Store>, digest: &Digest) -> Indexed 
 }
 
 /// Reads an index that a listing shows.
-async fn read_listed_index(shared: &Arc<Store>, digest: &Digest) -> Indexed {
+pub(crate) async fn read_listed_index(shared: &Arc<Store>, digest: &Digest) -> Indexed {
     match read_index(shared, digest).await {
         Indexed::Absent => match shared.confirm_absent(READ_INDEX, Kind::Blob, digest).await {
             Ok(()) => Indexed::Absent,
