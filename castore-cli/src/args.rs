@@ -316,8 +316,9 @@ pub(crate) struct VerifyArgs {
 const AFTER_REPAIR: &str = "\
 Each finding is a line, with what became of it: repaired; quarantined (no source has it, and the bad \
 object was moved to quarantine/ in the store, so that the next put stores it again); lost (no source \
-has it, and there is nothing to move); removed, changed, left, failed. Exit code 3 says that some blob \
-still cannot be read.
+has it, and there is nothing to move); not-known (the store or a source could not be read, and nothing \
+was changed); removed, changed, left, failed. Exit code 3 says that some blob still cannot be read, and \
+exit code 1 that something is not known or has failed.
 
 Example: castore repair --from s3://backup/store --from libs.tar";
 

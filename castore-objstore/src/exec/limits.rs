@@ -4,7 +4,7 @@
 //! processors are at, one chunk each in its other form, comes on top.
 //!
 //! Nothing here can deadlock. Whoever waits for a share or holds one is a task of its own
-//! ([`driven`]), or a job that becomes one when it has to wait (`processors.rs`), and never a future
+//! ([`driven`]), or a job that becomes one when it has to wait (`pool.rs`), and never a future
 //! that its caller may stop to poll; and it ends without its caller's help. The one exception is
 //! memory for reading, which a reader may hold that is never read from again: so nobody waits for
 //! it, and a reader without it fetches one chunk at a time.
