@@ -28,6 +28,7 @@ use crate::store::codec::Codec;
 use crate::store::layout::Layout;
 use crate::store::pages::Indexes;
 use crate::store::presence::Known;
+use crate::store::recheck::DEFAULT_GRACE;
 use crate::store::safeguards::Safeguards;
 
 /// The default of [`Builder::memory`]: 64 MiB.
@@ -39,9 +40,6 @@ pub const DEFAULT_REQUESTS: usize = 128;
 
 /// The default of [`Builder::zstd_level`], and that of other implementations.
 pub const DEFAULT_ZSTD_LEVEL: i32 = 3;
-
-/// The default of [`Builder::grace`], and of [`GcOptions::grace`](crate::GcOptions::grace): a day.
-pub const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// The default of [`Builder::retry_timeout`] for a store that a URL names: 5 minutes.
 pub const DEFAULT_RETRY_TIMEOUT: Duration = Duration::from_secs(300);
@@ -100,11 +98,19 @@ impl fmt::Debug for Target {
     }
 }
 
-impl Builder {
-    pub(crate) fn of_store(store: Arc<dyn ObjectStore>) -> Builder {
+impl ObjectStoreBlobService {
+    /// A service over `store`, with the defaults unless the builder is told otherwise.
+    pub fn builder(store: Arc<dyn ObjectStore>) -> Builder {
         Builder::new(Target::Store(store, Backend::default()))
     }
 
+    /// A service over the directory `path` of the local filesystem.
+    pub fn local(path: impl Into<PathBuf>) -> Builder {
+        Builder::of_directory(path.into())
+    }
+}
+
+impl Builder {
     /// A store that does not try requests again by itself: the service does.
     #[cfg_attr(
         not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http")),
@@ -478,10 +484,11 @@ mod tests {
     #[test]
     fn a_builder_refuses_a_grace_period_that_is_too_short() {
         let memory = || Arc::new(object_store::memory::InMemory::new()) as Arc<dyn ObjectStore>;
-        let error = Builder::of_store(memory()).grace(Duration::ZERO).build().unwrap_err();
+        let error =
+            ObjectStoreBlobService::builder(memory()).grace(Duration::ZERO).build().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains("grace period of 0 s"), "{error}");
-        let two_hours = || Builder::of_store(memory()).grace(120 * MINUTE);
+        let two_hours = || ObjectStoreBlobService::builder(memory()).grace(120 * MINUTE);
         two_hours().build().unwrap();
         let error = two_hours().longest_request(60 * MINUTE).build().unwrap_err();
         assert!(error.to_string().contains("15060 s"), "{error}");

@@ -66,8 +66,7 @@ mod url;
 mod write;
 
 pub use builder::{
-    Builder, DEFAULT_GRACE, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_RETRY_TIMEOUT,
-    DEFAULT_ZSTD_LEVEL,
+    Builder, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_RETRY_TIMEOUT, DEFAULT_ZSTD_LEVEL,
 };
 pub use castore_chunker::ChunkParams;
 pub use maintain::doctor;
@@ -80,6 +79,7 @@ pub use maintain::{
 pub use objects::stats::Stats;
 pub use redact::redact_url;
 pub use service::ObjectStoreBlobService;
+pub use store::recheck::DEFAULT_GRACE;
 pub use store::trash::StoredChunk;
 pub use url::{local_path, parse_url, parse_url_opts};
 

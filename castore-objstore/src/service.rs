@@ -1,7 +1,6 @@
 //! The blob service over an object store.
 
 use std::future::ready;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,10 +11,8 @@ use castore_core::{
 };
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::ObjectStore;
 use object_store::path::Path;
 
-use crate::builder::Builder;
 use crate::objects::stats::Stats;
 use crate::store::Store;
 use crate::store::chunk::READ_CHUNK;
@@ -32,16 +29,6 @@ pub struct ObjectStoreBlobService {
 }
 
 impl ObjectStoreBlobService {
-    /// A service over `store`, with the defaults unless the builder is told otherwise.
-    pub fn builder(store: Arc<dyn ObjectStore>) -> Builder {
-        Builder::of_store(store)
-    }
-
-    /// A service over the directory `path` of the local filesystem.
-    pub fn local(path: impl Into<PathBuf>) -> Builder {
-        Builder::of_directory(path.into())
-    }
-
     pub(crate) fn new(shared: Store) -> ObjectStoreBlobService {
         ObjectStoreBlobService { shared: Arc::new(shared) }
     }

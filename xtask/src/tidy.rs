@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: what neither the compiler nor clippy checks.
 
 mod arrows;
+mod floors;
 mod manifests;
 mod sources;
 
@@ -21,6 +22,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let mut violations = arrows::check(&metadata);
     violations.extend(manifests::check(&metadata)?);
     violations.extend(sources::check(root)?);
+    violations.extend(floors::check(root)?);
     if !codegen::is_fresh(root)? {
         violations
             .push("castore-proto: the generated code is stale: run `cargo xtask codegen`".into());

@@ -5,6 +5,7 @@
 //! machine measure it and not the store's.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use castore_core::{BlobIndex, Digest, Error, ErrorKind, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -13,6 +14,10 @@ use crate::exec::clock::Moment;
 use crate::store::Store;
 
 const OPERATION: &str = "store blob";
+
+/// The default of [`Builder::grace`](crate::Builder::grace), and of
+/// [`GcOptions::grace`](crate::GcOptions::grace): a day.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// How often the chunks are looked for, if looking takes so long that it has to be done again.
 const TIMES: usize = 3;

@@ -28,11 +28,11 @@ use futures_core::Stream;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use crate::builder::DEFAULT_GRACE;
 use crate::maintain::Observer;
 use crate::service::ObjectStoreBlobService;
 use crate::store::Store;
 use crate::store::layout::Kind;
+use crate::store::recheck::DEFAULT_GRACE;
 
 const OPERATION: &str = "collect garbage";
 
