@@ -53,10 +53,11 @@ fn main() -> ExitCode {
 /// Prints what the parser of the command line says: help, or a mistake, which may quote an argument that
 /// holds a secret.
 fn wrong_usage(error: &clap::Error) -> ExitCode {
-    let text = error.render();
-    let is_secret = redact::redacted(&text.to_string()) != text.to_string();
+    let text = error.render().to_string();
+    let is_secret = redact::redacted(&text) != text;
     match is_secret && error.use_stderr() {
-        true => say(redact::redacted(text.to_string().trim_end())),
+        // `say` takes the secret out.
+        true => say(text.trim_end()),
         // With colors, and to standard output where it is help.
         false => drop(error.print()),
     }

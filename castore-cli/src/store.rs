@@ -123,7 +123,7 @@ impl Location {
         redacted(&self.url).into_owned()
     }
 
-    /// What tells this store from others, wherever the command is run: the path of a directory without
+    /// The same text for the same store, wherever the command is run: the path of a directory without
     /// links; of any other store the URL, and the settings that say which server the URL is of.
     pub(crate) fn identity(&self) -> String {
         if let Ok(Some(path)) = local_path(&self.url) {

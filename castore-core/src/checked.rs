@@ -7,7 +7,7 @@ use crate::{Digest, Error, ErrorKind, Result};
 
 /// The pieces of a source, of which exactly `expected` bytes come, and nothing after an error.
 ///
-/// Where they are the whole blob, `whole` is its digest. The last piece waits then until the source
+/// `whole` is the digest of the blob if the pieces are all of it. The last piece waits then until the source
 /// has ended without an error, and until the digest is right, which is computed here unless the source
 /// verifies it.
 pub(crate) fn checked(

@@ -40,7 +40,7 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// What `range` of a blob needs of the chunk `meta`, whose first byte is at `start` in the blob.
+    /// The part that `range` of a blob needs of the chunk `meta`, whose first byte is at `start` in the blob.
     ///
     /// For a source that has its chunks from elsewhere than a [`BlobIndex`](crate::BlobIndex). Where the
     /// range has nothing of the chunk, [`within`](Piece::within) is empty.

@@ -15,7 +15,7 @@ const GROUPS: [(&str, &str); 6] = [
     ("faults_and_restart", "FaultsAndRestart"),
 ];
 
-/// What became of each group of cases: `Display` is a table, one line for each group.
+/// The results of each group of cases: `Display` is a table, one line for each group.
 ///
 /// [`conformance!`](crate::conformance!) keeps one, and prints it to the standard error when the last of
 /// its cases has ended. A program that runs the lists of cases itself keeps its own:

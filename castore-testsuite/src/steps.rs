@@ -1,4 +1,4 @@
-//! The steps of a case: whoever reads that a case hangs or fails reads at which step.
+//! The steps of a case: the message that a case hangs or fails names the step.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -107,10 +107,7 @@ impl Local {
 
     /// Has the object and its name flushed by the next flush, since a writer relies on it.
     pub(crate) fn rely_on(&self, key: &Path) -> Result<()> {
-        let path = self.path(key);
-        let metadata = self.at(&path, |path| std::fs::metadata(path));
-        let metadata = metadata.map_err(|error| self.failed("look at", &path, error))?;
-        self.note_reuse(&path, &metadata)
+        self.head(key).map(drop)
     }
 
     /// The process that has written a file may have been killed before it flushed the file, or one of
@@ -262,11 +259,12 @@ impl Local {
     ) -> Result<PathBuf> {
         let mut source = File::open(from).map_err(|error| self.failed("copy", from, error))?;
         let (mut copy, staged) = self.create_beside(to)?;
-        let copied = io::copy(&mut source, &mut copy)
+        let copied = io::copy(&mut source, &mut copy);
+        if let Some(time) = modified {
             // Some filesystems set no times; the copy is right without its original's.
-            .map(|_| drop(modified.map(|time| copy.set_modified(time))))
-            .and_then(|()| copy.sync_all())
-            .and_then(|()| close(copy));
+            let _ = copy.set_modified(time);
+        }
+        let copied = copied.and_then(|_| copy.sync_all()).and_then(|()| close(copy));
         if copied.is_err() {
             let _ = std::fs::remove_file(&staged);
         }

@@ -11,8 +11,9 @@ use crate::objects::answer::noting;
 use crate::objects::remote::{Remote, within};
 use crate::objects::retry::Trial;
 
-/// A page of a listing, a thousand keys or so, comes within this time.
-const PAGE_TIME: Duration = Duration::from_secs(120);
+/// A page of a listing, a thousand keys or so, or a directory of a store that has some, comes within
+/// this time.
+pub(super) const PAGE_TIME: Duration = Duration::from_secs(120);
 
 /// A listing that comes as a whole.
 const WHOLE_TIME: Duration = Duration::from_secs(3600);

@@ -5,24 +5,22 @@
 //! of a large store does not fit into memory.
 
 use std::collections::VecDeque;
+use std::time::SystemTime;
 
 use futures_util::stream::{self, BoxStream, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use object_store::path::Path;
 use object_store::{ListResult, Result as StoreResult};
-use std::time::{Duration, SystemTime};
 
 use crate::error::Broken;
 use crate::objects::answer::{note, noting};
 use crate::objects::meta::{Entry, Stray};
 use crate::objects::remote::{Remote, within};
+use crate::objects::remote_list::PAGE_TIME;
 use crate::objects::walk::{Enters, shown};
 
 /// How many directories are asked for at once.
 const AT_ONCE: usize = 16;
-
-/// The listing of a directory comes within this time.
-const DIRECTORY_TIME: Duration = Duration::from_secs(120);
 
 struct Walk {
     remote: Remote,
@@ -87,7 +85,7 @@ impl Walk {
 async fn list(remote: Remote, directory: Path, is_listed: bool) -> StoreResult<Vec<Found>> {
     let attempt = |_| {
         let listed = remote.store.list_with_delimiter(Some(&directory));
-        let limited = within(remote.limit(DIRECTORY_TIME), listed);
+        let limited = within(remote.limit(PAGE_TIME), listed);
         async move {
             let (listed, status) = noting(limited).await;
             status.inspect(|status| note(*status));

@@ -129,7 +129,7 @@ impl Layout {
             && parts.next().is_none()
     }
 
-    /// What all indexes or chunks lie under whose digests start as this one.
+    /// The directory of all indexes or chunks whose digests start as this one.
     pub(crate) fn shard(&self, kind: Kind, digest: &Digest) -> Path {
         self.all(kind).clone().join(format!("{digest:.4}").as_str())
     }

@@ -91,7 +91,7 @@ impl Store {
     }
 
     /// Fails where the store does not give the object that it has: another size than the one it states.
-    /// Of such bytes nobody can tell that the object is damaged. A proxy that answers every GET with a
+    /// Such bytes do not show that the object is damaged. A proxy that answers every GET with a
     /// page of its own is the usual case.
     ///
     /// # Errors

@@ -79,27 +79,27 @@ impl Protocol {
 }
 
 /// The body of a failed request, cut where no message is so long.
-pub(super) async fn message(mut body: impl Body) -> Result<Bytes, HttpError> {
-    let mut message = BytesMut::new();
-    while message.len() < MAX_MESSAGE
-        && let Some(piece) = body.try_next().await?
-    {
-        message.extend_from_slice(&piece);
-    }
+pub(super) async fn message(body: impl Body) -> Result<Bytes, HttpError> {
+    let mut message = collect(MAX_MESSAGE, body).await?;
     message.truncate(MAX_MESSAGE);
     Ok(message.freeze())
 }
 
 /// The whole body, or `None` where it is longer than `most` bytes.
-pub(super) async fn up_to(most: usize, mut body: impl Body) -> Result<Option<Bytes>, HttpError> {
-    let mut whole = BytesMut::new();
-    while let Some(piece) = body.try_next().await? {
-        if whole.len() + piece.len() > most {
-            return Ok(None);
-        }
-        whole.extend_from_slice(&piece);
+pub(super) async fn up_to(most: usize, body: impl Body) -> Result<Option<Bytes>, HttpError> {
+    let whole = collect(most, body).await?;
+    Ok((whole.len() <= most).then(|| whole.freeze()))
+}
+
+/// The body, up to the piece with which it has more than `most` bytes.
+async fn collect(most: usize, mut body: impl Body) -> Result<BytesMut, HttpError> {
+    let mut collected = BytesMut::new();
+    while collected.len() <= most
+        && let Some(piece) = body.try_next().await?
+    {
+        collected.extend_from_slice(&piece);
     }
-    Ok(Some(whole.freeze()))
+    Ok(collected)
 }
 
 fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {

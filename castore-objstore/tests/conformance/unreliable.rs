@@ -37,7 +37,7 @@ impl Faulty {
         self.lock().take().is_some_and(|set| set.struck)
     }
 
-    /// What becomes of the next operation of this kind.
+    /// The result of the next operation of this kind.
     fn next(&self, operation: Operation) -> Fate {
         let mut set = self.lock();
         let Some(set) = set.as_mut().filter(|set| set.fault.operation == operation) else {
@@ -57,13 +57,13 @@ impl Faulty {
     }
 }
 
-/// What becomes of an operation.
+/// The result of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Succeeds,
     /// Without effect.
     Fails,
-    /// It is done, and reported failed.
+    /// The operation is done, and reported failed.
     LosesItsAnswer,
 }
 

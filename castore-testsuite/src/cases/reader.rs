@@ -43,7 +43,7 @@ pub async fn chunks_are_no_blobs(harness: Arc<dyn Harness>) {
     }
 }
 
-/// A service that gives chunks by their digests gives these chunks, and none that nobody has stored.
+/// A service that gives chunks by their digests gives these chunks, and no chunk that was never stored.
 pub async fn chunks_by_their_digests_are_the_chunks(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("chunks by their digests", SIZE);
@@ -55,7 +55,7 @@ pub async fn chunks_by_their_digests_are_the_chunks(harness: Arc<dyn Harness>) {
         }
     }
     let absent = service.get_chunk(&Digest::of(b"no chunk")).must("get_chunk").await;
-    assert!(absent.is_none(), "a chunk that nobody has stored");
+    assert!(absent.is_none(), "a chunk that was never stored");
 }
 
 /// The empty blob can be read without ever having been written.

@@ -492,7 +492,7 @@ pub(crate) fn denied() -> Error {
     Error::PermissionDenied { path: "somewhere".to_owned(), source: "no".into() }
 }
 
-/// What object_store makes of the answer that there is no such object.
+/// The error that object_store makes of the answer that there is no such object.
 pub(crate) fn not_found() -> Error {
     Error::NotFound { path: "somewhere".to_owned(), source: "404".into() }
 }
