@@ -1,9 +1,9 @@
 //! Holding a source to its word: the number of bytes, and the digest of a whole blob.
 
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::{self, StreamExt};
 
-use crate::{Digest, Error, ErrorKind, Result};
+use crate::{BoxStream, Digest, Error, ErrorKind, Result};
 
 /// The pieces of a source, of which exactly `expected` bytes come, and nothing after an error.
 ///
@@ -11,11 +11,11 @@ use crate::{Digest, Error, ErrorKind, Result};
 /// has ended without an error, and until the digest is right, which is computed here unless the source
 /// verifies it.
 pub(crate) fn checked(
-    pieces: BoxStream<'static, Result<Bytes>>,
+    pieces: BoxStream<Result<Bytes>>,
     expected: u64,
     whole: Option<Digest>,
     source_verifies: bool,
-) -> BoxStream<'static, Result<Bytes>> {
+) -> BoxStream<Result<Bytes>> {
     let hasher = (whole.is_some() && !source_verifies).then(blake3::Hasher::new);
     let state = Checked { pieces, left: expected, whole, hasher };
     stream::unfold(Some(state), |state| async {
@@ -30,7 +30,7 @@ pub(crate) fn checked(
 }
 
 struct Checked {
-    pieces: BoxStream<'static, Result<Bytes>>,
+    pieces: BoxStream<Result<Bytes>>,
     /// How many bytes are still to come.
     left: u64,
     whole: Option<Digest>,
@@ -65,12 +65,9 @@ impl Checked {
             return Err(wrong("the backend gave too few bytes"));
         }
         if let (Some(digest), Some(hasher)) = (self.whole, self.hasher.take()) {
-            let found = Digest::from(hasher.finalize());
+            let found = Digest::from_bytes(*hasher.finalize().as_bytes());
             if found != digest {
-                let message = format!("its chunks are those of {found}");
-                return Err(
-                    Error::new(ErrorKind::Corrupt, "read a blob", message).with_digest(digest)
-                );
+                return Err(Error::blob_mismatch("read a blob", digest, found));
             }
         }
         Ok(())

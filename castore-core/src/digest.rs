@@ -23,7 +23,7 @@ impl Digest {
 
     /// The digest of `bytes`, computed on the calling thread.
     pub fn of(bytes: &[u8]) -> Digest {
-        blake3::hash(bytes).into()
+        Digest(*blake3::hash(bytes).as_bytes())
     }
 
     /// A digest from its 32 bytes.
@@ -37,9 +37,21 @@ impl Digest {
     }
 }
 
-impl From<blake3::Hash> for Digest {
-    fn from(hash: blake3::Hash) -> Digest {
-        Digest(hash.into())
+impl From<[u8; Digest::LEN]> for Digest {
+    fn from(bytes: [u8; Digest::LEN]) -> Digest {
+        Digest(bytes)
+    }
+}
+
+impl From<Digest> for [u8; Digest::LEN] {
+    fn from(digest: Digest) -> [u8; Digest::LEN] {
+        digest.0
+    }
+}
+
+impl AsRef<[u8]> for Digest {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 

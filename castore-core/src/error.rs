@@ -10,7 +10,7 @@ use crate::Digest;
 /// The result of an operation of a blob service.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a caller should make of an [`Error`].
+/// How a caller should react to an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -59,6 +59,16 @@ impl Error {
         }))
     }
 
+    /// The error of a read of the whole blob `digest` that ends with the bytes of the blob `found`: every
+    /// chunk is valid, but the index lists the chunks of another blob. The kind is `Corrupt`, and
+    /// [`source`](StdError::source) is a [`BlobMismatch`].
+    pub fn blob_mismatch(operation: &'static str, digest: Digest, found: Digest) -> Error {
+        let mismatch = BlobMismatch { found };
+        Error::new(ErrorKind::Corrupt, operation, mismatch.to_string())
+            .with_digest(digest)
+            .with_source(mismatch)
+    }
+
     /// The same error, about the blob or chunk `digest`.
     #[must_use]
     pub fn with_digest(self, digest: Digest) -> Error {
@@ -72,22 +82,39 @@ impl Error {
         self.change(|inner| inner.source = Some(source))
     }
 
-    /// What the caller should make of it.
+    /// How the caller should react.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What was attempted, as a verb phrase: `"read a chunk"`.
+    /// Whether this is a [`blob_mismatch`](Self::blob_mismatch).
+    pub fn is_blob_mismatch(&self) -> bool {
+        self.0.source.as_deref().is_some_and(|source| source.is::<BlobMismatch>())
+    }
+
+    /// Whether the same call may succeed later without a change of the call, the store or its
+    /// permissions: the kind is `Unavailable`.
+    pub fn is_retryable(&self) -> bool {
+        self.kind() == ErrorKind::Unavailable
+    }
+
+    /// The attempted operation, as a verb phrase: `"read a chunk"`.
     pub fn operation(&self) -> &'static str {
         self.0.operation
     }
 
-    /// The blob or chunk that it was about, where there is one.
+    /// The reason alone, without the operation and the digest that `Display` puts before it.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The blob or chunk that the operation was about, if any.
     pub fn digest(&self) -> Option<Digest> {
         self.0.digest
     }
 
-    /// An error that is being built is not shared yet; if it is, what is shared becomes the source.
+    /// Changes an error in place. An error with clones is left to them, and becomes the source of the
+    /// changed copy.
     fn change(self, change: impl FnOnce(&mut Inner)) -> Error {
         let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
             kind: shared.kind,
@@ -129,7 +156,27 @@ impl StdError for Error {
     }
 }
 
-/// Wraps the error whole: [`io::Error::downcast`] gets it back.
+/// The source of the error with which a read of a whole blob ends if the blob's index lists the valid
+/// chunks of another blob.
+///
+/// ```
+/// use castore_core::{BlobMismatch, Digest, Error};
+/// use std::error::Error as _;
+///
+/// let (wanted, found) = (Digest::of(b"a"), Digest::of(b"b"));
+/// let error = Error::blob_mismatch("read a blob", wanted, found);
+/// let mismatch = error.source().and_then(|source| source.downcast_ref::<BlobMismatch>());
+/// assert_eq!(mismatch.map(|mismatch| mismatch.found), Some(found));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the chunks that its index lists are those of {found}")]
+#[non_exhaustive]
+pub struct BlobMismatch {
+    /// The digest of the bytes that the listed chunks have together.
+    pub found: Digest,
+}
+
+/// Wraps the whole error: [`io::Error::downcast`] gives the error back.
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match error.kind() {
@@ -159,6 +206,24 @@ mod tests {
         );
         assert_eq!(error.source().unwrap().to_string(), "the disk is on fire");
         assert_eq!(error.clone().digest(), Some(Digest::EMPTY));
+    }
+
+    #[test]
+    fn the_parts_of_an_error_can_be_had_one_by_one() {
+        let error = Error::new(ErrorKind::Unavailable, "read chunk", "no: route");
+        let error = error.with_digest(Digest::EMPTY);
+        assert_eq!((error.operation(), error.message()), ("read chunk", "no: route"));
+        let kinds = [
+            ErrorKind::Corrupt,
+            ErrorKind::Unavailable,
+            ErrorKind::StoreNotFound,
+            ErrorKind::PermissionDenied,
+            ErrorKind::InvalidInput,
+            ErrorKind::Unsupported,
+            ErrorKind::Other,
+        ];
+        let retryable = kinds.map(|kind| Error::new(kind, "test", "").is_retryable());
+        assert_eq!(retryable, kinds.map(|kind| kind == ErrorKind::Unavailable));
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::{self, StreamExt};
 
 use crate::{
-    BlobIndex, BlobReader, BlobService, BlobSink, BlobSource, BlobWriter, ChunkMeta, Digest, Error,
-    ErrorKind, Piece, Result,
+    BlobIndex, BlobReader, BlobService, BlobSink, BlobSource, BlobWriter, BoxStream, ChunkMeta,
+    Digest, Error, ErrorKind, Piece, Result,
 };
 
 /// Every blob is divided into pieces of this many bytes (the last may be shorter).
@@ -67,6 +67,20 @@ impl BlobService for MemoryBlobService {
     async fn open_write(&self) -> Result<BlobWriter> {
         Ok(BlobWriter::new(Sink { service: self.clone(), written: BytesMut::new() }))
     }
+
+    fn list(&self) -> BoxStream<Result<Digest>> {
+        let digests: Vec<_> = self.storage().blobs.keys().copied().map(Ok).collect();
+        stream::iter(digests).boxed()
+    }
+
+    /// Removes the index; the chunks stay, as other blobs may list them.
+    async fn remove(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.storage().blobs.remove(digest).is_some())
+    }
+
+    async fn get_chunk(&self, chunk: &Digest) -> Result<Option<Bytes>> {
+        Ok(self.storage().chunks.get(chunk).cloned())
+    }
 }
 
 struct Source {
@@ -83,7 +97,11 @@ impl BlobSource for Source {
         self.index.digest()
     }
 
-    fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+    fn index(&self) -> Option<BlobIndex> {
+        Some(self.index.clone())
+    }
+
+    fn read_range(&self, range: Range<u64>) -> BoxStream<Result<Bytes>> {
         let storage = self.service.storage();
         let read = |piece: Piece| {
             let ChunkMeta { digest, .. } = piece.meta;

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 
 use crate::checked::checked;
-use crate::{Digest, Error, ErrorKind, Result};
+use crate::{BlobIndex, BoxStream, Digest, Error, ErrorKind, Result};
 
 /// The part of a reader that a backend implements: the bytes of one blob.
 ///
@@ -25,6 +25,11 @@ pub trait BlobSource: Send + Sync + 'static {
     /// The digest of the blob that the source reads.
     fn digest(&self) -> Digest;
 
+    /// The chunks of the blob, if the source holds the whole list in memory.
+    fn index(&self) -> Option<BlobIndex> {
+        None
+    }
+
     /// The bytes of `range`, in order, in pieces of any size but zero.
     ///
     /// The caller keeps `range.start <= range.end <= size()`. The stream ends after the last byte of the
@@ -34,7 +39,7 @@ pub trait BlobSource: Send + Sync + 'static {
     /// from one piece to the next that others need.
     ///
     /// The stream works without the source, and beside other streams of the same source.
-    fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>>;
+    fn read_range(&self, range: Range<u64>) -> BoxStream<Result<Bytes>>;
 
     /// The bytes from `start` to the end of the blob, for a reader that has jumped there and wants
     /// `wanted` bytes now.
@@ -43,7 +48,7 @@ pub trait BlobSource: Send + Sync + 'static {
     /// the reader may well jump again after these bytes: a source that reads ahead should fetch no more
     /// than them at first, and should read ahead only when the stream is polled after they were
     /// yielded. The caller keeps `start <= size()`; `wanted` may be more than there is.
-    fn read_on(&self, start: u64, wanted: u64) -> BoxStream<'static, Result<Bytes>> {
+    fn read_on(&self, start: u64, wanted: u64) -> BoxStream<Result<Bytes>> {
         let _ = wanted;
         self.read_range(start..self.size())
     }
@@ -87,7 +92,7 @@ pub struct BlobReader {
     piece_start: u64,
     /// The rest of the blob from the end of `piece` on, once it was asked for. Nothing ever locks
     /// it: it is there to make the reader `Sync`, so that ranges can be read from many tasks.
-    rest: Option<Mutex<BoxStream<'static, Result<Bytes>>>>,
+    rest: Option<Mutex<BoxStream<Result<Bytes>>>>,
     /// Whether a seek has moved the position: then the next one may do so soon, too.
     has_jumped: bool,
     /// The error that a read has failed with.
@@ -119,6 +124,33 @@ impl BlobReader {
         self.source.digest()
     }
 
+    /// The chunks of the blob, if the reader holds the whole list in memory; a reader of a very large
+    /// blob may not. [`BlobService::chunks`](crate::BlobService::chunks) reads the list of any blob.
+    pub fn index(&self) -> Option<BlobIndex> {
+        self.source.index()
+    }
+
+    /// Fills `buf` with the bytes of the blob from `offset` (in bytes) on; the position is not moved.
+    ///
+    /// Returns the number of bytes, which is less than `buf` has room for only at the end of the blob;
+    /// from the end on it is 0, as with `read_at` of a file. Every call fetches the chunks that cover
+    /// its bytes: for many small reads in a row, [seek and read](AsyncSeek). Cancel safe.
+    ///
+    /// # Errors
+    /// Those of [`read_range`](Self::read_range); `buf` may have changed then.
+    pub async fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let size = self.size();
+        let start = offset.min(size);
+        let end = start.saturating_add(buf.len() as u64).min(size);
+        let mut pieces = self.read_range(start..end);
+        let mut filled = 0;
+        while let Some(piece) = pieces.try_next().await? {
+            buf[filled..filled + piece.len()].copy_from_slice(&piece);
+            filled += piece.len();
+        }
+        Ok(filled)
+    }
+
     /// The bytes of `range` (offsets in bytes), in order, in pieces; the position is not moved.
     ///
     /// Fetches only the chunks that cover the range. The stream ends after its first error, and works
@@ -127,7 +159,7 @@ impl BlobReader {
     /// # Errors
     /// `InvalidInput`, as the stream's only item, where the range ends before it starts or past
     /// the end of the blob; else those of the backend.
-    pub fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+    pub fn read_range(&self, range: Range<u64>) -> BoxStream<Result<Bytes>> {
         let size = self.size();
         let Range { start, end } = range;
         if start > end || end > size {
@@ -142,7 +174,7 @@ impl BlobReader {
     }
 
     /// The rest of the blob from the position on, of which `wanted` bytes are wanted now.
-    fn read_rest(&self, wanted: usize) -> BoxStream<'static, Result<Bytes>> {
+    fn read_rest(&self, wanted: usize) -> BoxStream<Result<Bytes>> {
         let (position, size) = (self.position, self.size());
         let rest = match self.has_jumped {
             true => self.source.read_on(position, wanted as u64),
@@ -154,9 +186,9 @@ impl BlobReader {
     /// Holds the backend to its word for the bytes of `range`.
     fn check(
         &self,
-        pieces: BoxStream<'static, Result<Bytes>>,
+        pieces: BoxStream<Result<Bytes>>,
         range: Range<u64>,
-    ) -> BoxStream<'static, Result<Bytes>> {
+    ) -> BoxStream<Result<Bytes>> {
         let whole = (range == (0..self.size())).then(|| self.source.digest());
         checked(pieces, range.end - range.start, whole, self.source.verifies_whole())
     }
@@ -305,7 +337,7 @@ mod tests {
             self.digest.unwrap_or_else(|| Digest::of(&self.data))
         }
 
-        fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+        fn read_range(&self, range: Range<u64>) -> BoxStream<Result<Bytes>> {
             self.asked.lock().unwrap().push(range.clone());
             let end = range.end.checked_add_signed(self.excess).unwrap() as usize;
             let mut data = self.data.clone();
@@ -324,7 +356,7 @@ mod tests {
             stream::iter(pieces).boxed()
         }
 
-        fn read_on(&self, start: u64, wanted: u64) -> BoxStream<'static, Result<Bytes>> {
+        fn read_on(&self, start: u64, wanted: u64) -> BoxStream<Result<Bytes>> {
             self.wanted.lock().unwrap().push(wanted);
             self.read_range(start..self.size())
         }
@@ -397,6 +429,28 @@ mod tests {
         assert_eq!(reader.stream_position().await.unwrap(), 5);
         assert_eq!(reader.seek(SeekFrom::End(0)).await.unwrap(), 100);
         assert_eq!(reader.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn read_at_fills_the_buffer_up_to_the_end_of_the_blob() {
+        let (pieces, mut reader) = hundred();
+        reader.read_exact(&mut [0; 5]).await.unwrap();
+        for (offset, len) in
+            [(0, 100), (5, 20), (9, 1), (95, 10), (100, 4), (200, 4), (u64::MAX, 1), (7, 0)]
+        {
+            let mut buf = vec![255; len];
+            let count = reader.read_at(offset, &mut buf).await.unwrap();
+            let start = offset.min(100) as usize;
+            let end = (start + len).min(100);
+            assert_eq!(count, end - start, "{offset} {len}");
+            assert_eq!(buf[..count], pieces.data[start..end]);
+            assert!(buf[count..].iter().all(|byte| *byte == 255));
+        }
+        assert_eq!(reader.read_u8().await.unwrap(), 5);
+        let (mut pieces, _) = hundred();
+        pieces.fails = Some((55, ErrorKind::Corrupt));
+        let error = BlobReader::new(pieces).read_at(50, &mut [0; 10]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
 
     #[tokio::test]

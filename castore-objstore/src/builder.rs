@@ -14,6 +14,7 @@ use castore_core::{Error, ErrorKind, Result};
 use object_store::ObjectStore;
 use object_store::path::Path;
 
+use crate::exec::gate::Gate;
 use crate::exec::limits::Limits;
 use crate::maintain::{CLOCK_ERROR, LOOK_LASTS};
 use crate::objects::barrier::Barrier;
@@ -21,6 +22,7 @@ use crate::objects::client::Requests;
 use crate::objects::filesystem::flush_directory;
 use crate::objects::filesystem::open_files;
 use crate::objects::local::Local;
+use crate::objects::metrics::{Hook, Metrics};
 use crate::objects::retry::{Backend, Patience};
 use crate::service::ObjectStoreBlobService;
 use crate::store::Store;
@@ -75,6 +77,7 @@ pub struct Builder {
     grace: Duration,
     retry_timeout: Option<Duration>,
     longest_request: Option<Duration>,
+    metrics: Hook,
     rules: Safeguards,
 }
 
@@ -138,6 +141,7 @@ impl Builder {
             grace: DEFAULT_GRACE,
             retry_timeout: None,
             longest_request: None,
+            metrics: Hook::default(),
             rules: Safeguards::ALL,
         }
     }
@@ -246,6 +250,12 @@ impl Builder {
         self
     }
 
+    /// Reports every request of the service and its clones to `metrics`; no hook is set by default.
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Builder {
+        self.metrics = Hook::new(metrics);
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn rules(mut self, rules: Safeguards) -> Builder {
         self.rules = rules;
@@ -334,6 +344,7 @@ impl Builder {
                 return Err(wrong("durability is a setting of local stores only".to_owned()));
             }
         };
+        let requests = requests.reported_to(self.metrics);
         // A blob's digest and the digests of its chunks take two processors; others are to spare.
         let cutting_threads = self.cutting_threads.unwrap_or(match processors {
             0..=3 => NonZeroUsize::MIN,
@@ -364,6 +375,7 @@ impl Builder {
             batch_size,
             large_batch_size,
             writers: AtomicUsize::new(0),
+            gate: Gate::new(),
         }))
     }
 }

@@ -69,13 +69,8 @@ pub use builder::{
     Builder, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_RETRY_TIMEOUT, DEFAULT_ZSTD_LEVEL,
 };
 pub use castore_chunker::ChunkParams;
-pub use maintain::doctor;
-pub use maintain::{
-    Amount, BlobCopy, Checkpoint, CopiedBlob, CopyOptions, CopyOutcome, Difference, Estimate,
-    EstimateLine, Extent, Finding, GcOptions, GcRefusal, GcReport, Histogram, Observer, Outcome,
-    Prices, Problem, Progress, RepairOptions, RepairReport, Roots, Sample, SizeClass, Usage,
-    Verified, VerifyLevel, VerifyOptions, VerifyReport,
-};
+pub use maintain::{Observer, Progress, copy, diff, doctor, gc, repair, usage, verify};
+pub use objects::metrics;
 pub use objects::stats::Stats;
 pub use redact::redact_url;
 pub use service::ObjectStoreBlobService;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use castore_chunker::ChunkParams;
 use castore_core::{
-    BlobIndex, BlobReader, BlobService, BlobWriter, Digest, Error, ErrorKind, Result,
+    BlobIndex, BlobReader, BlobService, BlobStat, BlobWriter, Digest, Error, ErrorKind, Result,
 };
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
@@ -31,12 +31,6 @@ pub struct ObjectStoreBlobService {
 impl ObjectStoreBlobService {
     pub(crate) fn new(shared: Store) -> ObjectStoreBlobService {
         ObjectStoreBlobService { shared: Arc::new(shared) }
-    }
-
-    /// The digests of all blobs in the store, in the order of the store. The empty blob is listed
-    /// only where it was written.
-    pub fn list(&self) -> BoxStream<'static, Result<Digest>> {
-        self.blobs_under("list the store", self.shared.layout.blobs())
     }
 
     /// The blobs whose indexes lie under `prefix`. A stray object is no blob, whatever its name:
@@ -68,19 +62,6 @@ impl ObjectStoreBlobService {
             .await
     }
 
-    /// Removes the index of the blob, and so the blob; its chunks stay, as others may list them.
-    /// Returns whether it was there.
-    pub async fn remove(&self, digest: &Digest) -> Result<bool> {
-        const OPERATION: &str = "remove blob";
-        let path = self.shared.layout.blob(digest);
-        let requests = &self.shared.requests;
-        if requests.head(OPERATION, *digest, path.clone()).await?.is_none() {
-            return Ok(false);
-        }
-        requests.delete(OPERATION, *digest, path).await?;
-        Ok(true)
-    }
-
     /// The stored (compressed) size of the chunk in bytes, or `None` where it is not in its place:
     /// where a writer would store it. One request. [`Self::locate_chunk`] also finds what a reader
     /// would find.
@@ -93,15 +74,6 @@ impl ObjectStoreBlobService {
     /// `None` where it is missing. One request for a chunk that is in its place.
     pub async fn locate_chunk(&self, chunk: &Digest) -> Result<Option<StoredChunk>> {
         self.shared.locate_chunk("look at chunk", chunk).await
-    }
-
-    /// Whether [`get_chunk`](BlobService::get_chunk) would find the chunk, without reading it. Cancel safe.
-    /// One request for a chunk that is in its place.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn has_chunk(&self, chunk: &Digest) -> Result<bool> {
-        self.shared.has_chunk("look for chunk", chunk).await
     }
 
     /// Asks the store whether it is there and lets itself be listed, with one request.
@@ -153,6 +125,23 @@ impl ObjectStoreBlobService {
         self.shared.flush().await
     }
 
+    /// Closes the service and its clones to new writers, waits until every open writer has ended (is
+    /// closed, aborted or dropped, and has no request under way), then [flushes](Self::flush).
+    ///
+    /// For the orderly end of a program: afterwards no request of a writer is cut off half-way. Opening a
+    /// writer fails with `InvalidInput` from the first call on. Readers and the operations of a
+    /// maintainer go on; their callers hold them.
+    ///
+    /// A writer that its caller leaves open keeps this future waiting. Cancel safe: the service stays
+    /// closed, and another call waits on.
+    ///
+    /// # Errors
+    /// Those of [`flush`](Self::flush).
+    pub async fn close(&self) -> Result<()> {
+        self.shared.gate.close().await;
+        self.flush().await
+    }
+
     /// What this service and its clones have done so far.
     pub fn stats(&self) -> Stats {
         self.shared.requests.counters.stats()
@@ -184,7 +173,38 @@ impl BlobService for ObjectStoreBlobService {
     }
 
     async fn open_write(&self) -> Result<BlobWriter> {
-        Ok(write::open(&self.shared))
+        write::open(&self.shared)
+    }
+
+    /// The size, which the index states. One request, unless the index is one that another implementation
+    /// has written for a blob of one chunk: it states no size, and the chunk is read.
+    async fn stat(&self, digest: &Digest) -> Result<Option<BlobStat>> {
+        let size = read::size(&self.shared, digest).await?;
+        Ok(size.map(|size| BlobStat::new(*digest, size)))
+    }
+
+    /// The digests of all blobs in the store, in the order of the store. The empty blob is listed
+    /// only if a writer has stored it.
+    fn list(&self) -> BoxStream<'static, Result<Digest>> {
+        self.blobs_under("list the store", self.shared.layout.blobs())
+    }
+
+    /// Removes the index of the blob, and so the blob. The chunks stay, as other blobs may list them;
+    /// [`gc`](Self::gc) collects them.
+    async fn remove(&self, digest: &Digest) -> Result<bool> {
+        const OPERATION: &str = "remove blob";
+        let path = self.shared.layout.blob(digest);
+        let requests = &self.shared.requests;
+        if requests.head(OPERATION, *digest, path.clone()).await?.is_none() {
+            return Ok(false);
+        }
+        requests.delete(OPERATION, *digest, path).await?;
+        Ok(true)
+    }
+
+    /// Without reading the chunk: one request for a chunk that is in its place.
+    async fn has_chunk(&self, chunk: &Digest) -> Result<bool> {
+        self.shared.has_chunk("look for chunk", chunk).await
     }
 
     /// The verified bytes of a chunk, from its place or from a copy that a collector of garbage has

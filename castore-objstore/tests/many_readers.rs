@@ -50,7 +50,7 @@ fn digest(blob: u64) -> Digest {
     for place in 0..CHUNKS {
         whole.update(&chunks[at(blob, place) as usize]);
     }
-    Digest::from(whole.finalize())
+    Digest::from_bytes(*whole.finalize().as_bytes())
 }
 
 /// Writes the indexes of the blobs, and the few chunks that they list.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use castore_core::{Digest, Error};
-use castore_objstore::{BlobCopy, CopyOptions, CopyOutcome, Stats};
+use castore_core::{BlobService as _, Digest, Error};
+use castore_objstore::Stats;
+use castore_objstore::copy::{BlobCopy, CopyOptions, CopyOutcome};
 use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use serde_json::json;
 
@@ -43,11 +44,8 @@ pub(crate) async fn run(
     let target = target.open_or_create(mode.quiet).await?;
     let begun = Instant::now();
     let phases = Phases::start(mode.progress());
-    let mut options = CopyOptions::default();
     let all = matches!(which, Which::All);
-    options.list_target = all;
-    options.verify = verify;
-
+    let options = CopyOptions::default().list_target(all).verify(verify);
     let failures = Failures::default();
     let mut counts = Counts::default();
     let blobs = blobs(&source, which, |failure| {

@@ -1,7 +1,7 @@
 //! `castore diff`
 
 use castore_core::BlobIndex;
-use castore_objstore::{Difference, Extent};
+use castore_objstore::diff::{Difference, Extent};
 use serde_json::{Value, json};
 
 use super::Mode;

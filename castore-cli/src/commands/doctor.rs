@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use castore_objstore::doctor::{Check, Fitness, Operation, Options, Report};
+use castore_objstore::doctor::{Check, DoctorOptions, DoctorReport, Fitness, Operation};
 use serde_json::{Value, json};
 
 use super::Mode;
@@ -24,8 +24,10 @@ pub(crate) struct Asked {
 
 pub(crate) async fn run(mode: Mode, location: &Location, asked: &Asked) -> Result<()> {
     let doctor = location.open_place()?.doctor();
-    let options =
-        Options::default().objects(asked.objects).at_once(asked.at_once).timeout(asked.timeout);
+    let options = DoctorOptions::default()
+        .objects(asked.objects)
+        .at_once(asked.at_once)
+        .timeout(asked.timeout);
     clean_up_after_interrupt(doctor.clone());
     let phases = Phases::start(mode.progress());
     let report = doctor.examine(&options, &phases).await;
@@ -57,7 +59,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, asked: &Asked) -> Resul
 
 /// The exit code: an operation that the store is not fit for weighs more than one of which that is not
 /// known.
-fn code(report: &Report, operations: &[Operation]) -> u8 {
+fn code(report: &DoctorReport, operations: &[Operation]) -> u8 {
     let fitness: Vec<Fitness> =
         operations.iter().map(|operation| report.fitness(*operation)).collect();
     let any = |is: fn(&Fitness) -> bool| fitness.iter().any(is);
@@ -71,7 +73,7 @@ fn code(report: &Report, operations: &[Operation]) -> u8 {
     }
 }
 
-fn print_json(report: &Report, operations: &[Operation]) {
+fn print_json(report: &DoctorReport, operations: &[Operation]) {
     for check in &report.checks {
         output::json(&value_of(check));
     }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::path::Path;
 
 use castore_core::Digest;
-use castore_objstore::{Amount, GcOptions, GcRefusal, GcReport, Roots};
+use castore_objstore::gc::{Amount, GcOptions, GcRefusal, GcReport, Roots};
 use futures_util::stream;
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ pub(crate) async fn run(
             _ => error.into(),
         })?;
     say_absent(&report.absent);
-    print(mode, &report, options.dry_run);
+    print(mode, &report);
     for digest in &report.damaged {
         say(format_args!(
             "castore: {digest} is needed, and damaged in its place and in all copies that are set aside"
@@ -100,7 +100,8 @@ async fn digests(file: &Path) -> Result<Vec<Digest>> {
     }
 }
 
-fn print(mode: Mode, report: &GcReport, dry_run: bool) {
+fn print(mode: Mode, report: &GcReport) {
+    let dry_run = report.dry_run;
     if mode.json {
         return output::json(&json!({
             "type": "gc",

@@ -58,5 +58,5 @@ async fn hash(file: &Path) -> Result<(Digest, Option<String>)> {
         .await
         .map_err(anyhow::Error::new)?;
     }
-    Ok((hasher.finalize().into(), input.change().map(str::to_owned)))
+    Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), input.change().map(str::to_owned)))
 }

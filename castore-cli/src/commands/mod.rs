@@ -17,7 +17,7 @@ mod stat;
 mod stats;
 mod verify;
 
-use castore_objstore::GcOptions;
+use castore_objstore::gc::GcOptions;
 use clap::CommandFactory;
 
 use crate::args::{Args, Command};

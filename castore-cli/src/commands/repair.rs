@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use castore_objstore::{Finding, Outcome, RepairOptions, RepairReport, VerifyLevel};
+use castore_objstore::repair::{RepairOptions, RepairOutcome, RepairReport};
+use castore_objstore::verify::{Finding, VerifyLevel};
 use serde_json::json;
 
 use super::{Mode, verify};
@@ -59,10 +60,10 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &RepairArgs) -> R
     }
 }
 
-fn print(mode: Mode, finding: &Finding, outcome: &Outcome) {
+fn print(mode: Mode, finding: &Finding, outcome: &RepairOutcome) {
     let more = match outcome {
-        Outcome::Quarantined(key) => Some(key.clone()),
-        Outcome::Failed(error) | Outcome::NotKnown(error) => {
+        RepairOutcome::Quarantined(key) => Some(key.clone()),
+        RepairOutcome::Failed(error) | RepairOutcome::NotKnown(error) => {
             Some(Failure::from(error.clone()).message())
         }
         _ => None,
@@ -71,8 +72,8 @@ fn print(mode: Mode, finding: &Finding, outcome: &Outcome) {
         let mut line = verify::as_json(finding);
         line["outcome"] = outcome.name().into();
         match outcome {
-            Outcome::Quarantined(key) => line["quarantine"] = key.clone().into(),
-            Outcome::Failed(error) | Outcome::NotKnown(error) => {
+            RepairOutcome::Quarantined(key) => line["quarantine"] = key.clone().into(),
+            RepairOutcome::Failed(error) | RepairOutcome::NotKnown(error) => {
                 line["error"] = Failure::from(error.clone()).message().into();
             }
             _ => {}

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use castore_objstore::{Checkpoint, Finding, Problem};
+use castore_objstore::verify::{Checkpoint, Finding, Problem};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result, USAGE};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use castore_core::Digest;
+use castore_core::{BlobService as _, Digest};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 

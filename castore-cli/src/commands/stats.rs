@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use castore_objstore::{Estimate, Prices, SizeClass, Usage};
+use castore_objstore::usage::{Estimate, Prices, SizeClass, Usage};
 use serde_json::{Value, json};
 
 use super::Mode;

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use castore_objstore::{Finding, Sample, Verified, VerifyLevel, VerifyOptions, VerifyReport};
+use castore_objstore::verify::{
+    Finding, Sample, Verified, VerifyLevel, VerifyOptions, VerifyReport,
+};
 use serde_json::{Value, json};
 
 use super::Mode;
@@ -123,7 +125,7 @@ impl<'a> Plan<'a> {
     }
 
     fn options(&self, begun: SystemTime, part: Option<u64>) -> Result<VerifyOptions> {
-        let mut options = VerifyOptions::new(self.level);
+        let mut options = VerifyOptions::default().level(self.level);
         if let Some(fraction) = self.fraction {
             // Another part each day, unless told otherwise.
             let part = part.or(self.args.part).unwrap_or_else(|| time::today(begun));

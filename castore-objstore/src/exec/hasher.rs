@@ -38,7 +38,7 @@ impl RunningDigest {
     /// The digest of all bytes so far.
     pub(crate) async fn finish(&mut self) -> Result<Digest, Unfinished> {
         self.settle().await?;
-        Ok(self.hasher.finalize().into())
+        Ok(Digest::from_bytes(*self.hasher.finalize().as_bytes()))
     }
 
     async fn settle(&mut self) -> Result<(), Unfinished> {

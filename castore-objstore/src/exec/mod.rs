@@ -1,6 +1,7 @@
 //! Running work: what may run at once, on which thread, and in which order.
 
 pub(crate) mod clock;
+pub(crate) mod gate;
 pub(crate) mod hasher;
 #[cfg(any(test, feature = "test-util"))]
 pub(crate) mod held_clock;

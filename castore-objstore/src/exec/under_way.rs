@@ -8,6 +8,8 @@ use std::future::Future;
 
 use tokio::sync::mpsc;
 
+use crate::exec::gate::Pass;
+
 /// The owner's side.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
@@ -19,6 +21,7 @@ pub(crate) struct UnderWay {
 #[derive(Debug, Clone)]
 pub(crate) struct Guard {
     _held: mpsc::Sender<Infallible>,
+    _pass: Option<Pass>,
 }
 
 tokio::task_local! {
@@ -26,9 +29,10 @@ tokio::task_local! {
 }
 
 impl UnderWay {
-    pub(crate) fn new() -> UnderWay {
+    /// Each guard holds `_pass`, too.
+    pub(crate) fn new(_pass: Option<Pass>) -> UnderWay {
         let (_held, released) = mpsc::channel(1);
-        UnderWay { guard: Guard { _held }, released }
+        UnderWay { guard: Guard { _held, _pass }, released }
     }
 
     pub(crate) fn new_guard(&self) -> Guard {
@@ -65,7 +69,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_owner_waits_for_tasks_and_for_what_they_have_started_on_threads() {
-        let under_way = UnderWay::new();
+        let under_way = UnderWay::new(None);
         let waits = Task::spawn(
             "test",
             under_way.new_guard().held_by(pending::<castore_core::Result<()>>()),

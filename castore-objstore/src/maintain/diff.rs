@@ -17,7 +17,7 @@ pub struct Extent {
 ///
 /// ```
 /// use castore_core::{BlobIndex, ChunkMeta, Digest};
-/// use castore_objstore::Difference;
+/// use castore_objstore::diff::Difference;
 ///
 /// let chunk = |name: &[u8], size| ChunkMeta { digest: Digest::of(name), size };
 /// let old = BlobIndex::new(Digest::of(b"old"), [chunk(b"a", 10), chunk(b"b", 20)])?;

@@ -24,7 +24,7 @@ use castore_core::{Digest, Error, ErrorKind, Result};
 use futures_util::{StreamExt, stream};
 
 use self::chunks::Repaired;
-pub use self::options::{Outcome, RepairOptions, RepairReport};
+pub use self::options::{RepairOptions, RepairOutcome, RepairReport};
 use self::source::{Places, Sources};
 use super::observer::{Observer, Phase};
 use super::verify::{Finding, Problem, Verified, VerifyOptions};
@@ -52,7 +52,7 @@ impl ObjectStoreBlobService {
     /// A bad chunk that no source has is moved to the quarantine, `quarantine/` under the base path, and
     /// so is a bad index; the index of a blob of several chunks of which one is lost stays, so that a
     /// later repair can finish. Each object is looked at again right before it is moved. An object that
-    /// cannot be read, or that a source that fails may have, stays ([`Outcome::NotKnown`]). Leftovers of
+    /// cannot be read, or that a source that fails may have, stays ([`RepairOutcome::NotKnown`]). Leftovers of
     /// crashes that are older than an hour are removed; strays stay.
     ///
     /// Takes memory as [`verify`](ObjectStoreBlobService::verify) does, and about 500 bytes for each
@@ -66,15 +66,15 @@ impl ObjectStoreBlobService {
     ///
     /// # Errors
     /// Those of [`verify`](ObjectStoreBlobService::verify); `InvalidInput` for a file that cannot be
-    /// read. A source that fails is an [`Outcome::NotKnown`] of what it may have.
+    /// read. A source that fails is an [`RepairOutcome::NotKnown`] of what it may have.
     pub async fn repair(
         &self,
         options: &RepairOptions,
         observer: &dyn Observer,
-        mut each: impl FnMut(&Finding, &Outcome) + Send,
+        mut each: impl FnMut(&Finding, &RepairOutcome) + Send,
     ) -> Result<RepairReport> {
         let mut bad = Bad::default();
-        let verify = VerifyOptions::new(options.level);
+        let verify = VerifyOptions::default().level(options.level);
         let verified = self
             .verify(&verify, observer, |event| {
                 if let Verified::Finding(finding) = event {
@@ -151,7 +151,7 @@ impl Repair<'_> {
     async fn repair_chunks(
         &mut self,
         bad: &mut Bad,
-        each: &mut impl FnMut(&Finding, &Outcome),
+        each: &mut impl FnMut(&Finding, &RepairOutcome),
     ) -> Result<()> {
         let chunks = std::mem::take(&mut bad.chunks);
         let total = Some(chunks.len() as u64);
@@ -173,7 +173,7 @@ impl Repair<'_> {
             .in_order(items, repair, |(finding, outcome)| {
                 phase.step();
                 match outcome {
-                    Repaired::Outcome(outcome) => self.done(&finding, &outcome, each),
+                    Repaired::RepairOutcome(outcome) => self.done(&finding, &outcome, each),
                     Repaired::IndexInstead => {
                         // There is one finding for a blob: this one has no other.
                         let blob = finding.digest;
@@ -191,7 +191,7 @@ impl Repair<'_> {
     async fn repair_indexes(
         &mut self,
         indexes: BTreeMap<Digest, Finding>,
-        each: &mut impl FnMut(&Finding, &Outcome),
+        each: &mut impl FnMut(&Finding, &RepairOutcome),
     ) -> Result<()> {
         let total = Some(indexes.len() as u64);
         let mut phase = Phase::new(self.observer, "repair the indexes", total);
@@ -207,7 +207,7 @@ impl Repair<'_> {
     async fn remove_leftovers(
         &mut self,
         others: Vec<Finding>,
-        each: &mut impl FnMut(&Finding, &Outcome),
+        each: &mut impl FnMut(&Finding, &RepairOutcome),
     ) -> Result<()> {
         let dry_run = self.options.dry_run;
         for finding in others {
@@ -219,18 +219,18 @@ impl Repair<'_> {
                         false => std::fs::remove_file(path),
                     });
                     match removed.await? {
-                        Ok(()) => Outcome::Removed,
+                        Ok(()) => RepairOutcome::Removed,
                         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                            Outcome::Changed
+                            RepairOutcome::Changed
                         }
                         Err(error) => {
                             let message = format!("{} cannot be removed", finding.key);
                             let failed = Error::new(ErrorKind::Other, OPERATION, message);
-                            Outcome::Failed(failed.with_source(error))
+                            RepairOutcome::Failed(failed.with_source(error))
                         }
                     }
                 }
-                _ => Outcome::Left,
+                _ => RepairOutcome::Left,
             };
             self.done(&finding, &outcome, each);
         }
@@ -240,23 +240,23 @@ impl Repair<'_> {
     fn done(
         &mut self,
         finding: &Finding,
-        outcome: &Outcome,
-        each: &mut impl FnMut(&Finding, &Outcome),
+        outcome: &RepairOutcome,
+        each: &mut impl FnMut(&Finding, &RepairOutcome),
     ) {
         let count = match outcome {
-            Outcome::Repaired => Some(&mut self.report.repaired),
-            Outcome::Quarantined(_) => Some(&mut self.report.quarantined),
-            Outcome::Lost => Some(&mut self.report.lost),
-            Outcome::Removed => Some(&mut self.report.removed),
-            Outcome::Failed(_) => Some(&mut self.report.failed),
-            Outcome::NotKnown(_) => Some(&mut self.report.not_known),
-            Outcome::Changed | Outcome::Left => None,
+            RepairOutcome::Repaired => Some(&mut self.report.repaired),
+            RepairOutcome::Quarantined(_) => Some(&mut self.report.quarantined),
+            RepairOutcome::Lost => Some(&mut self.report.lost),
+            RepairOutcome::Removed => Some(&mut self.report.removed),
+            RepairOutcome::Failed(_) => Some(&mut self.report.failed),
+            RepairOutcome::NotKnown(_) => Some(&mut self.report.not_known),
+            RepairOutcome::Changed | RepairOutcome::Left => None,
         };
         if let Some(count) = count {
             *count += 1;
         }
-        let is_unrepaired = matches!(outcome, Outcome::Quarantined(_) | Outcome::Lost)
-            || finding.is_damage() && matches!(outcome, Outcome::Failed(_));
+        let is_unrepaired = matches!(outcome, RepairOutcome::Quarantined(_) | RepairOutcome::Lost)
+            || finding.is_damage() && matches!(outcome, RepairOutcome::Failed(_));
         self.report.unrepaired += u64::from(is_unrepaired && finding.blob_count > 0);
         each(finding, outcome);
     }

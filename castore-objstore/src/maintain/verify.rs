@@ -37,6 +37,7 @@ pub use self::finding::{Finding, Problem};
 pub(crate) use self::indexes::{Indexed, read_index, read_listed_index};
 pub(crate) use self::missing::look_again;
 pub use self::options::{Checkpoint, VerifyLevel, VerifyOptions};
+pub use super::sample::Sample;
 
 const LIST: &str = "list the store";
 
@@ -239,10 +240,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
 
 /// An error and what it was caused by, on one line.
 fn told(error: &Error) -> String {
-    let mut text = error.to_string();
-    if let Some((_, said)) = text.split_once(": ") {
-        text = said.to_owned();
-    }
+    let mut text = error.message().to_owned();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         let said = error.to_string();

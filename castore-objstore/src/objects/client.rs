@@ -17,6 +17,7 @@ use crate::exec::limits::{Limits, Task, driven, off_thread, straight};
 pub(crate) use crate::objects::fetched::Fetched;
 use crate::objects::local::{Local, LocalError, Put};
 use crate::objects::meta::{Entry, Meta, Version};
+use crate::objects::metrics::{Answered, Hook, RequestKind};
 use crate::objects::remote::{Got, Remote};
 use crate::objects::retry::Patience;
 use crate::objects::stats::Counters;
@@ -27,6 +28,7 @@ pub(crate) struct Requests {
     pub(super) backend: Backend,
     limits: Arc<Limits>,
     pub(crate) counters: Arc<Counters>,
+    pub(super) metrics: Hook,
 }
 
 /// The place that requests go to.
@@ -51,12 +53,21 @@ impl Requests {
         patience: Option<Patience>,
     ) -> Requests {
         let remote = Remote::new(store, Arc::clone(&limits), patience);
-        Requests { backend: Backend::Remote(remote), limits, counters: Arc::default() }
+        Requests::new(Backend::Remote(remote), limits)
     }
 
     /// Requests to a directory.
     pub(crate) fn local(local: Local, limits: Arc<Limits>) -> Requests {
-        Requests { backend: Backend::Local(local), limits, counters: Arc::default() }
+        Requests::new(Backend::Local(local), limits)
+    }
+
+    fn new(backend: Backend, limits: Arc<Limits>) -> Requests {
+        Requests { backend, limits, counters: Arc::default(), metrics: Hook::default() }
+    }
+
+    /// The same requests, reported to `metrics`.
+    pub(crate) fn reported_to(self, metrics: Hook) -> Requests {
+        Requests { metrics, ..self }
     }
 
     /// Begins what is to be done with one chunk, or one small blob: without handing each step of it
@@ -148,7 +159,9 @@ impl Requests {
             let looked = this.locally(&local, request, look).await?.transpose();
             looked.map_err(|error| unreadable(operation, digest, error))
         };
-        driven(operation, request.guard(place, look)).await
+        let answered = |found: &Option<_>| Answered::of(found.as_ref(), |_| 0);
+        let work = driven(operation, request.guard(place, look));
+        self.metrics.observe(RequestKind::Head, operation, answered, work).await
     }
 
     /// Has an object that a writer relies on made durable by the next flush, where that is known only
@@ -188,7 +201,8 @@ impl Requests {
         path: Path,
     ) -> Result<Option<Meta>> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
-        driven(
+        let answered = |meta: &Option<Meta>| Answered::of(meta.as_ref(), |_| 0);
+        let work = driven(
             operation,
             request.guard(path.clone(), async move {
                 this.counters.requests_head.add(1);
@@ -202,8 +216,8 @@ impl Requests {
                     }
                 }
             }),
-        )
-        .await
+        );
+        self.metrics.observe(RequestKind::Head, operation, answered, work).await
     }
 
     /// An object, or `None` where there is none. One of more than `max_size` bytes is `Corrupt`,
@@ -216,7 +230,8 @@ impl Requests {
         max_size: u64,
     ) -> Result<Option<Fetched>> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
-        driven(
+        let answered = |object: &Option<Fetched>| Answered::of(object.as_ref(), Fetched::size);
+        let work = driven(
             operation,
             request.guard(path.clone(), async move {
                 this.counters.requests_get.add(1);
@@ -245,8 +260,8 @@ impl Requests {
                     Some(Got::Object(object)) => Ok(Some(object)),
                 }
             }),
-        )
-        .await
+        );
+        self.metrics.observe(RequestKind::Get, operation, answered, work).await
     }
 
     /// Makes or replaces an object.
@@ -272,7 +287,10 @@ impl Requests {
         mut allowed: impl FnMut() -> bool + Send + 'static,
     ) -> Result<bool> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
-        driven(
+        let bytes = object.len() as u64;
+        let answered =
+            move |sent: &bool| if *sent { Answered::Done(bytes) } else { Answered::NotSent };
+        let work = driven(
             operation,
             request.guard(path.clone(), async move {
                 let counters = Arc::clone(&this.counters);
@@ -306,8 +324,8 @@ impl Requests {
                         .map_err(|error| request.error(error)),
                 }
             }),
-        )
-        .await
+        );
+        self.metrics.observe(RequestKind::Put, operation, answered, work).await
     }
 
     /// Deletes an object; one that is not there is deleted already.
@@ -331,7 +349,8 @@ impl Requests {
         mut allowed: impl FnMut() -> bool + Send + 'static,
     ) -> Result<bool> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
-        driven(
+        let answered = |sent: &bool| if *sent { Answered::Done(0) } else { Answered::NotSent };
+        let work = driven(
             operation,
             request.guard(path.clone(), async move {
                 let counters = Arc::clone(&this.counters);
@@ -358,8 +377,8 @@ impl Requests {
                 // An object that is not there is deleted already.
                 Ok(deleted.unwrap_or(true))
             }),
-        )
-        .await
+        );
+        self.metrics.observe(RequestKind::Delete, operation, answered, work).await
     }
 
     /// Copies an object within the store; returns whether it was there.
@@ -373,7 +392,8 @@ impl Requests {
         to: Path,
     ) -> Result<bool> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
-        driven(
+        let answered = |copied: &bool| if *copied { Answered::Done(0) } else { Answered::Absent };
+        let work = driven(
             operation,
             request.guard(from.clone(), async move {
                 this.counters.requests_copy.add(1);
@@ -387,8 +407,8 @@ impl Requests {
                 };
                 Ok(copied.is_some())
             }),
-        )
-        .await
+        );
+        self.metrics.observe(RequestKind::Copy, operation, answered, work).await
     }
 
     /// All objects under `prefix`, in the order of the store. A listing is not one of the requests that

@@ -8,6 +8,7 @@ pub(crate) mod filesystem;
 pub(crate) mod line;
 pub(crate) mod local;
 pub(crate) mod meta;
+pub mod metrics;
 pub(crate) mod pieces;
 pub(crate) mod remote;
 pub(crate) mod remote_list;

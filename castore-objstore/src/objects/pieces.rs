@@ -15,6 +15,7 @@ use object_store::{GetResultPayload, ObjectStoreExt, Result as StoreResult};
 use super::client::{Backend, Fetched, Request, Requests, too_large, unless_absent, unreadable};
 use super::line::{ANSWER_TIME, Load};
 use super::local::Local;
+use super::metrics::{Answered, RequestKind};
 use super::remote::{Remote, USUAL_OBJECT, stalled, within};
 use crate::error::Broken;
 use crate::exec::limits::{driven, off_thread};
@@ -32,6 +33,23 @@ pub(crate) trait Take: Send + Sized + 'static {
 
     /// Takes the next bytes. May compute: it is called off the async threads where there are many.
     fn take(&mut self, piece: &[u8]) -> Result<()>;
+}
+
+/// Counts the bytes of the attempt that succeeds.
+struct Counted<T> {
+    taker: T,
+    bytes: u64,
+}
+
+impl<T: Take> Take for Counted<T> {
+    fn begin(&mut self, size: u64) {
+        self.bytes = size;
+        self.taker.begin(size);
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<()> {
+        self.taker.take(piece)
+    }
 }
 
 impl Requests {
@@ -61,7 +79,10 @@ impl Requests {
             let read = this.locally(local, request, get).await?.transpose();
             read.map_err(|error| unreadable(operation, digest, error))
         };
-        driven(operation, request.guard(place, get)).await
+        let answered =
+            |bytes: &Option<Bytes>| Answered::of(bytes.as_ref(), |bytes| bytes.len() as u64);
+        let work = driven(operation, request.guard(place, get));
+        self.metrics.observe(RequestKind::Get, operation, answered, work).await
     }
 
     /// Fetches an object and hands it to `taker` piece by piece; returns it when it has taken all, or
@@ -77,6 +98,7 @@ impl Requests {
     ) -> Result<Option<T>> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
         let place = path.clone();
+        let taker = Counted { taker, bytes: 0 };
         let get = async move {
             this.counters.requests_get.add(1);
             let local = match &this.backend {
@@ -105,7 +127,11 @@ impl Requests {
             };
             this.locally(local, request, get).await?.transpose()
         };
-        driven(operation, request.guard(place, get)).await
+        let answered =
+            |counted: &Option<Counted<T>>| Answered::of(counted.as_ref(), |counted| counted.bytes);
+        let work = driven(operation, request.guard(place, get));
+        let counted = self.metrics.observe(RequestKind::Get, operation, answered, work).await?;
+        Ok(counted.map(|counted| counted.taker))
     }
 }
 

@@ -4,5 +4,5 @@ mod cursor;
 mod open;
 mod read_ahead;
 
-pub(crate) use self::open::{chunks, open, reader_of};
+pub(crate) use self::open::{chunks, open, reader_of, size};
 pub(crate) use self::read_ahead::BLOB;

@@ -33,6 +33,18 @@ pub(crate) async fn chunks(shared: &Arc<Store>, digest: &Digest) -> Result<Optio
     }
 }
 
+/// The size of a blob in bytes, `None` if there is no index.
+pub(crate) async fn size(shared: &Arc<Store>, digest: &Digest) -> Result<Option<u64>> {
+    if *digest == Digest::EMPTY {
+        return Ok(Some(0));
+    }
+    let Some(listed) = shared.open_index(digest).await? else { return Ok(None) };
+    match shared.indexes.share(listed) {
+        Some(index) => Ok(Some(index.size())),
+        None => Ok(chunks(shared, digest).await?.map(|index| index.size())),
+    }
+}
+
 /// A reader of a blob; `None` where there is no index. Asks for the index, and for a chunk of the same
 /// digest beside it: so a blob of one chunk takes one round trip.
 pub(crate) async fn open(shared: &Arc<Store>, digest: &Digest) -> Result<Option<BlobReader>> {

@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use castore_core::{BlobSource, Digest, Piece, Result};
+use castore_core::{BlobIndex, BlobSource, Digest, Error, Piece, Result};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::time::Instant;
 
 use super::cursor::Cursor;
-use crate::error::{corrupt, task_error};
+use crate::error::task_error;
 use crate::exec::hasher::RunningDigest;
 use crate::exec::limits::{Permit, Task};
 use crate::exec::reading::{Ahead, IDLE_AFTER};
@@ -106,6 +106,13 @@ impl BlobSource for Source {
 
     fn digest(&self) -> Digest {
         self.index.digest()
+    }
+
+    fn index(&self) -> Option<BlobIndex> {
+        match &self.index {
+            Index::Whole(index) => Some(BlobIndex::clone(index)),
+            Index::Paged(_) => None,
+        }
     }
 
     /// The digest is computed off the async threads, and so not by the reader.
@@ -240,8 +247,7 @@ impl Window {
                 let found = whole.finish().await.map_err(unfinished)?;
                 let digest = self.index.digest();
                 if found != digest {
-                    let message = format!("the chunks that its index lists are those of {found}");
-                    return Err(corrupt(BLOB, digest, message));
+                    return Err(Error::blob_mismatch(BLOB, digest, found));
                 }
             }
         }

@@ -28,6 +28,7 @@ use self::layout::Layout;
 use self::pages::Indexes;
 use self::presence::Known;
 use self::safeguards::Safeguards;
+use crate::exec::gate::Gate;
 use crate::exec::limits::Limits;
 use crate::objects::barrier::Barrier;
 use crate::objects::client::Requests;
@@ -58,4 +59,6 @@ pub(crate) struct Store {
     pub(crate) large_batch_size: usize,
     /// How many writers are open.
     pub(crate) writers: AtomicUsize,
+    /// Closed with the service.
+    pub(crate) gate: Gate,
 }

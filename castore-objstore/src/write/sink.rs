@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::error::task_error;
 use crate::exec::clock::Moment;
+use crate::exec::gate::Pass;
 use crate::exec::limits::{DIGESTED_AT_ONCE, Permit, Task, off_thread, straight};
 use crate::exec::under_way::{Guard, UnderWay};
 use crate::store::Store;
@@ -35,11 +36,14 @@ const FEW_WRITERS: usize = 4;
 /// A batch is not made smaller than this, in bytes.
 const MIN_BATCH: usize = 64 * 1024;
 
-pub(crate) fn open(shared: &Arc<Store>) -> BlobWriter {
-    BlobWriter::new(sink(shared))
+/// # Errors
+/// `InvalidInput` if the service is closed.
+pub(crate) fn open(shared: &Arc<Store>) -> Result<BlobWriter> {
+    let closed = || Error::new(ErrorKind::InvalidInput, OPERATION, "the service is closed");
+    Ok(BlobWriter::new(sink(shared, shared.gate.enter().ok_or_else(closed)?)))
 }
 
-fn sink(shared: &Arc<Store>) -> Sink {
+fn sink(shared: &Arc<Store>, pass: Pass) -> Sink {
     let writers = 1 + shared.writers.fetch_add(1, Relaxed);
     let batch_size = match writers {
         1 => shared.large_batch_size,
@@ -49,9 +53,10 @@ fn sink(shared: &Arc<Store>) -> Sink {
         shared: Arc::clone(shared),
         batch_size: batch_size.max(MIN_BATCH),
         gathered: Batch::default(),
-        under_way: Some(UnderWay::new()),
+        under_way: Some(UnderWay::new(Some(pass.clone()))),
         blob: None,
         small: None,
+        _pass: pass,
     }
 }
 
@@ -66,6 +71,8 @@ struct Sink {
     blob: Option<BlobTask>,
     /// The task of a blob that needs no [`BlobTask`].
     small: Option<Task<Digest>>,
+    /// Lets [`ObjectStoreBlobService::close`](crate::ObjectStoreBlobService::close) wait for the writer.
+    _pass: Pass,
 }
 
 impl Drop for Sink {
@@ -360,7 +367,7 @@ mod tests {
         for polls in 0.. {
             assert!(polls < 2000, "the put does not end");
             let (service, store) = open();
-            let mut sink = sink(&service.shared);
+            let mut sink = sink(&service.shared, service.shared.gate.enter().expect("it is open"));
             let put = async {
                 sink.write(data.clone().into()).await.unwrap();
                 sink.close().await.unwrap();

@@ -1,6 +1,6 @@
 //! Every store that the suite runs on is fit for castore, and `doctor` says so.
 
-use castore_objstore::doctor::{Doctor, Operation, Options, Report, Verdict};
+use castore_objstore::doctor::{Doctor, DoctorOptions, DoctorReport, Operation, Verdict};
 use libtest_mimic::{Completion, Trial};
 
 use crate::Make;
@@ -18,7 +18,8 @@ pub(crate) fn trials<B: Backend>(name: &str, make: impl Make<B>) -> Vec<Trial> {
             let service = backend.builder().build().expect("a service");
             let any = Doctor::of_store(backend.store(), backend.base_path()).expect("a doctor");
             for doctor in [service.doctor(), any] {
-                let report = doctor.examine(&Options::default(), &()).await.expect("a report");
+                let report =
+                    doctor.examine(&DoctorOptions::default(), &()).await.expect("a report");
                 check(&report);
             }
         });
@@ -26,7 +27,7 @@ pub(crate) fn trials<B: Backend>(name: &str, make: impl Make<B>) -> Vec<Trial> {
     })]
 }
 
-fn check(report: &Report) {
+fn check(report: &DoctorReport) {
     for operation in Operation::ALL {
         assert!(report.is_fit(operation), "{report}");
     }

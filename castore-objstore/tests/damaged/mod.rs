@@ -11,10 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use castore_core::{BlobIndex, BlobService, ChunkMeta, Digest};
-use castore_objstore::{
-    Builder, ChunkParams, Finding, ObjectStoreBlobService, Outcome, Problem, RepairOptions,
-    Verified, VerifyLevel, VerifyOptions, VerifyReport,
+use castore_objstore::repair::{RepairOptions, RepairOutcome};
+use castore_objstore::verify::{
+    Finding, Problem, Verified, VerifyLevel, VerifyOptions, VerifyReport,
 };
+use castore_objstore::{Builder, ChunkParams, ObjectStoreBlobService};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -347,9 +348,9 @@ impl Damaged {
     }
 
     /// Repairs the store, and returns what became of what was found, by keys.
-    pub(crate) async fn repair(&self, options: RepairOptions) -> BTreeMap<String, Outcome> {
+    pub(crate) async fn repair(&self, options: RepairOptions) -> BTreeMap<String, RepairOutcome> {
         let mut outcomes = BTreeMap::new();
-        let each = |finding: &Finding, outcome: &Outcome| {
+        let each = |finding: &Finding, outcome: &RepairOutcome| {
             outcomes.insert(finding.key.clone(), outcome.clone());
         };
         let options = options.level(VerifyLevel::Blob);
@@ -409,7 +410,7 @@ pub(crate) async fn verify(
     service: &ObjectStoreBlobService,
     level: VerifyLevel,
 ) -> (VerifyReport, Vec<Finding>) {
-    verify_with(service, &VerifyOptions::new(level)).await
+    verify_with(service, &VerifyOptions::default().level(level)).await
 }
 
 pub(crate) async fn verify_with(

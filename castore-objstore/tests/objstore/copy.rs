@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castore_core::{BlobService, Digest, Error, ErrorKind};
-use castore_objstore::{
-    CopiedBlob, CopyOptions, CopyOutcome, ObjectStoreBlobService, Observer, Progress,
-};
+use castore_objstore::copy::{CopiedBlob, CopyOptions, CopyOutcome};
+use castore_objstore::{ObjectStoreBlobService, Observer, Progress};
 use futures_util::future::join;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -65,15 +64,11 @@ fn failed(outcome: CopyOutcome) -> Error {
 }
 
 fn listing() -> CopyOptions {
-    let mut options = CopyOptions::default();
-    options.list_target = true;
-    options
+    CopyOptions::default().list_target(true)
 }
 
 fn trusting() -> CopyOptions {
-    let mut options = CopyOptions::default();
-    options.trust_indexes = true;
-    options
+    CopyOptions::default().trust_indexes(true)
 }
 
 fn both_ways() -> [CopyOptions; 2] {
@@ -153,13 +148,13 @@ async fn only_what_the_target_lacks_is_moved() {
         assert_eq!(copied.chunks_new as usize, lacking);
         assert_eq!(copied.chunks_reused as usize, new_chunks.len() - lacking);
         // The whole blob is digested, unless its index is trusted.
-        let fetched = if options.trust_indexes { lacking } else { new_chunks.len() };
+        let fetched = if options == trusting() { lacking } else { new_chunks.len() };
         assert_eq!(from.count(Kind::Get, Part::Chunks), fetched);
         assert_eq!(from.count(Kind::Head, Part::Chunks), 0);
         assert_eq!(to.count(Kind::Put, Part::Chunks), lacking);
         assert_eq!(to.count(Kind::Get, Part::Chunks), 0);
         let looks = (to.count(Kind::Head, Part::Chunks), to.count(Kind::List, Part::Chunks));
-        let expected = if options.list_target { (0, 1) } else { (new_chunks.len(), 0) };
+        let expected = if options == listing() { (0, 1) } else { (new_chunks.len(), 0) };
         assert_eq!(looks, expected);
         assert_eq!(read(&service(&to), &digest).await, new);
 
@@ -203,7 +198,7 @@ async fn copying_again_compares_the_indexes_looks_at_the_chunks_and_moves_nothin
         }
         assert_eq!((from.total(), from.count(Kind::Get, Part::Blobs)), (2, 2));
         assert_eq!(to.count(Kind::Get, Part::Blobs), 2);
-        assert_eq!(to.total(), if options.list_target { 3 } else { 2 + chunks });
+        assert_eq!(to.total(), if options == listing() { 3 } else { 2 + chunks });
     }
 }
 
@@ -420,9 +415,7 @@ async fn an_index_that_states_a_wrong_size_is_not_copied() {
 }
 
 fn verifying() -> CopyOptions {
-    let mut options = CopyOptions::default();
-    options.verify = true;
-    options
+    CopyOptions::default().verify(true)
 }
 
 #[tokio::test]

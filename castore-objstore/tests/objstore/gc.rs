@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castore_core::{BlobIndex, BlobService, Digest, ErrorKind};
-use castore_objstore::{
-    GcOptions, GcRefusal, GcReport, ObjectStoreBlobService, Roots, VerifyLevel, VerifyOptions,
-};
+use castore_objstore::ObjectStoreBlobService;
+use castore_objstore::gc::{GcOptions, GcRefusal, GcReport, Roots};
+use castore_objstore::verify::{VerifyLevel, VerifyOptions};
 use futures_util::stream;
 use object_store::ObjectStoreExt;
 use object_store::local::LocalFileSystem;
@@ -513,7 +513,7 @@ async fn what_is_only_aside_is_there_for_whoever_asks() {
     assert_eq!(usage.chunks, aside.chunks + garbage.len() as u64);
     assert_eq!(usage.beside, aside.beside - garbage.len() as u64);
     assert_eq!(usage.objects(), aside.objects() + 1);
-    let level = VerifyOptions::new(VerifyLevel::Blob);
+    let level = VerifyOptions::default().level(VerifyLevel::Blob);
     let report = service.verify(&level, &(), |_| {}).await.unwrap();
     assert!(report.is_good() && report.blobs == 2, "{report:?}");
     assert_eq!(read(&service, &garbage.digest()).await, unwanted);

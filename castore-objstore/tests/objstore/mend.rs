@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castore_core::{BlobIndex, BlobService, ErrorKind};
-use castore_objstore::{
-    ChunkParams, Finding, GcOptions, ObjectStoreBlobService, Outcome, Problem, Progress,
-    RepairOptions, Roots, VerifyLevel,
-};
+use castore_objstore::gc::{GcOptions, Roots};
+use castore_objstore::repair::{RepairOptions, RepairOutcome};
+use castore_objstore::verify::{Finding, Problem, VerifyLevel};
+use castore_objstore::{ChunkParams, ObjectStoreBlobService, Progress};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -106,7 +106,7 @@ async fn a_dry_run_tells_the_same_and_changes_nothing() {
     }
     let told = stored.repair(from(&stored.twin).dry_run(true)).await;
     let done = stored.repair(from(&stored.twin)).await;
-    let names = |outcomes: std::collections::BTreeMap<String, Outcome>| -> Vec<_> {
+    let names = |outcomes: std::collections::BTreeMap<String, RepairOutcome>| -> Vec<_> {
         outcomes.into_iter().map(|(key, outcome)| (key, outcome.name())).collect()
     };
     assert_eq!(names(told), names(done));
@@ -124,17 +124,17 @@ async fn what_cannot_be_repaired_is_moved_aside_and_the_next_put_stores_it_again
             let problem = stored.expected[key][0];
             let path = Path::parse(key).unwrap();
             match outcome {
-                Outcome::Quarantined(aside) => {
+                RepairOutcome::Quarantined(aside) => {
                     let aside = Path::parse(aside).unwrap();
                     assert_eq!(after[&aside], before[&path], "nothing is destroyed");
                     assert!(!after.contains_key(&path));
                 }
                 // The chunks of an index with wrong sizes are there.
-                Outcome::Repaired => assert_eq!(problem, Problem::WrongSize),
-                Outcome::Lost => assert_eq!(problem, Problem::MissingChunk),
-                Outcome::NotKnown(_) => assert_eq!(problem, Problem::UnreadableChunk),
-                Outcome::Left => assert_eq!(problem, Problem::Stray),
-                Outcome::Removed => assert_eq!(problem, Problem::Leftover),
+                RepairOutcome::Repaired => assert_eq!(problem, Problem::WrongSize),
+                RepairOutcome::Lost => assert_eq!(problem, Problem::MissingChunk),
+                RepairOutcome::NotKnown(_) => assert_eq!(problem, Problem::UnreadableChunk),
+                RepairOutcome::Left => assert_eq!(problem, Problem::Stray),
+                RepairOutcome::Removed => assert_eq!(problem, Problem::Leftover),
                 other => panic!("{key}: {other:?}"),
             }
         }
@@ -215,7 +215,7 @@ async fn a_quarantine_that_was_interrupted_goes_on_and_leaves_no_files() {
     std::fs::create_dir_all(aside.parent().unwrap()).unwrap();
     std::fs::hard_link(&file, &aside).unwrap();
     let outcomes = stored.repair(RepairOptions::default()).await;
-    assert!(matches!(outcomes[&key.to_string()], Outcome::Quarantined(_)));
+    assert!(matches!(outcomes[&key.to_string()], RepairOutcome::Quarantined(_)));
     assert!(!file.exists() && aside.exists());
     let names = std::fs::read_dir(aside.parent().unwrap()).unwrap().count();
     assert_eq!(names, 1, "no file of an unfinished copy is left");
@@ -294,17 +294,18 @@ async fn a_source_that_fails_moves_nothing_that_it_may_have() {
     let before = stored.objects().await;
     let options = from(&unreachable_mirror()).level(VerifyLevel::Blob);
     let mut outcomes = Vec::new();
-    let each =
-        |finding: &Finding, outcome: &Outcome| outcomes.push((finding.clone(), outcome.clone()));
+    let each = |finding: &Finding, outcome: &RepairOutcome| {
+        outcomes.push((finding.clone(), outcome.clone()))
+    };
     let report = stored.subject.service().repair(&options, &(), each).await.unwrap();
     assert!(report.not_known > 50, "{report:?}");
     assert_eq!((report.quarantined, report.lost, report.unrepaired), (0, 0, 0));
     for (finding, outcome) in &outcomes {
         match outcome {
-            Outcome::NotKnown(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
+            RepairOutcome::NotKnown(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
             // The chunks of an index with wrong sizes are there.
-            Outcome::Repaired => assert_eq!(finding.problem, Problem::WrongSize),
-            Outcome::Left => assert_eq!(finding.problem, Problem::Stray),
+            RepairOutcome::Repaired => assert_eq!(finding.problem, Problem::WrongSize),
+            RepairOutcome::Left => assert_eq!(finding.problem, Problem::Stray),
             other => panic!("{finding}: {other:?}"),
         }
     }
@@ -312,7 +313,9 @@ async fn a_source_that_fails_moves_nothing_that_it_may_have() {
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
     // The mirror is back.
     let outcomes = stored.repair(from(&stored.twin).level(VerifyLevel::Blob)).await;
-    let is_lost = |outcome: &Outcome| matches!(outcome, Outcome::Lost | Outcome::Quarantined(_));
+    let is_lost = |outcome: &RepairOutcome| {
+        matches!(outcome, RepairOutcome::Lost | RepairOutcome::Quarantined(_))
+    };
     assert!(!outcomes.values().any(is_lost), "{outcomes:?}");
     stored.assert_whole().await;
 }
@@ -335,7 +338,7 @@ async fn a_mirror_that_has_no_blob_any_more_gives_the_chunk_by_itself() {
         mirror.remove(blob).await.unwrap();
     }
     let outcomes = stored.repair(from(&mirror)).await;
-    assert!(matches!(outcomes[&chunk.to_string()], Outcome::Repaired), "{outcomes:?}");
+    assert!(matches!(outcomes[&chunk.to_string()], RepairOutcome::Repaired), "{outcomes:?}");
     stored.assert_whole().await;
 }
 
@@ -412,7 +415,7 @@ async fn a_chunk_that_comes_back_after_the_verification_is_left_alone() {
             }
         };
         let mut outcomes = Vec::new();
-        let each = |_: &Finding, outcome: &Outcome| outcomes.push(outcome.name());
+        let each = |_: &Finding, outcome: &RepairOutcome| outcomes.push(outcome.name());
         // A source that has nothing makes the repair look for the places of chunks.
         let empty = ObjectStoreBlobService::builder(Arc::new(InMemory::new())).build().unwrap();
         let service = stored.subject.service();
@@ -464,7 +467,7 @@ async fn an_object_that_cannot_be_read_is_never_moved() {
             }
             probe.fail_keys(Kind::Get, key.to_string(), broken);
             let mut outcomes = Vec::new();
-            let each = |_: &Finding, outcome: &Outcome| outcomes.push(outcome.name());
+            let each = |_: &Finding, outcome: &RepairOutcome| outcomes.push(outcome.name());
             let options = RepairOptions::default();
             let report = service.repair(&options, &(), each).await.unwrap();
             assert_eq!((report.not_known, report.quarantined, report.unrepaired), (1, 0, 0));

@@ -55,7 +55,7 @@ async fn assert_stored(
     data: &Bytes,
     params: ChunkParams,
 ) {
-    assert_eq!(*digest, Digest::from(blake3::hash(data)));
+    assert_eq!(*digest, Digest::from_bytes(*blake3::hash(data).as_bytes()));
     assert!(service.has(digest).await.unwrap());
     assert_eq!(read(service, digest).await, *data);
     let index = service.chunks(digest).await.unwrap().unwrap();

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use castore_core::{BlobService, Digest, ErrorKind};
-use castore_objstore::{
-    CopyOptions, CopyOutcome, GcOptions, ObjectStoreBlobService, Outcome, Problem, RepairOptions,
-    Roots, VerifyLevel, VerifyReport,
-};
+use castore_objstore::ObjectStoreBlobService;
+use castore_objstore::copy::{CopyOptions, CopyOutcome};
+use castore_objstore::gc::{GcOptions, Roots};
+use castore_objstore::repair::{RepairOptions, RepairOutcome};
+use castore_objstore::verify::{Problem, VerifyLevel, VerifyReport};
 use futures_util::{TryStreamExt, stream};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -121,7 +122,9 @@ async fn a_store_that_gives_a_page_instead_of_its_objects_is_not_damaged() {
     let repaired =
         service.repair(&options, &(), |_, outcome| outcomes.push(outcome.clone())).await.unwrap();
     assert_eq!((repaired.lost, repaired.quarantined, repaired.removed), (0, 0, 0));
-    let is_not_known = |outcome: &Outcome| matches!(outcome, Outcome::NotKnown(_) | Outcome::Left);
+    let is_not_known = |outcome: &RepairOutcome| {
+        matches!(outcome, RepairOutcome::NotKnown(_) | RepairOutcome::Left)
+    };
     assert!(repaired.not_known >= 2 && outcomes.iter().all(is_not_known), "{outcomes:?}");
     service.gc(Roots::Blobs, &GcOptions::default(), &()).await.unwrap_err();
     assert_whole(&probe, &digest).await;

@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use castore_core::{Digest, ErrorKind};
-use castore_objstore::{ObjectStoreBlobService, Progress, Usage};
+use castore_core::{BlobService as _, Digest, ErrorKind};
+use castore_objstore::usage::Usage;
+use castore_objstore::{ObjectStoreBlobService, Progress};
 
 use crate::support::data::{cut, random, tiny, zeros};
 use crate::support::fixtures;
@@ -219,7 +220,7 @@ async fn stores_of_other_implementations_are_counted() {
 
 #[test]
 fn prices_of_nonsense_are_invalid_input() {
-    let error = "gold=1".parse::<castore_objstore::Prices>().unwrap_err();
+    let error = "gold=1".parse::<castore_objstore::usage::Prices>().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("gib-month"), "{error}");
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use castore_core::{BlobService, ErrorKind};
-use castore_objstore::{
-    Checkpoint, Problem, Progress, RepairOptions, Sample, Verified, VerifyLevel, VerifyOptions,
-};
+use castore_objstore::Progress;
+use castore_objstore::repair::RepairOptions;
+use castore_objstore::verify::{Checkpoint, Problem, Sample, Verified, VerifyLevel, VerifyOptions};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -60,7 +60,7 @@ async fn parts_of_a_sample_find_everything_between_them_and_only_once() {
     let mut stored = in_memory(2).await;
     stored.damage(2).await;
     let service = stored.subject.service();
-    let data = VerifyOptions::new(VerifyLevel::Data);
+    let data = VerifyOptions::default().level(VerifyLevel::Data);
     let (all, expected) = verify_with(&service, &data).await;
     let (_, shallow) = verify(&service, VerifyLevel::Index).await;
     let shallow = by_key(&shallow);
@@ -84,7 +84,7 @@ async fn what_is_older_is_not_read() {
     let stored = in_memory(3).await;
     let service = stored.subject.service();
     let read_since = async |time| {
-        let options = VerifyOptions::new(VerifyLevel::Blob).since(time);
+        let options = VerifyOptions::default().level(VerifyLevel::Blob).since(time);
         let (report, findings) = verify_with(&service, &options).await;
         assert!(findings.is_empty());
         (report.chunks_read, report.blobs_read)
@@ -99,7 +99,7 @@ async fn a_verification_goes_on_where_it_was_ended() {
     let mut stored = in_memory(4).await;
     stored.damage(4).await;
     let service = stored.subject.service();
-    let mut options = VerifyOptions::new(VerifyLevel::Blob);
+    let mut options = VerifyOptions::default().level(VerifyLevel::Blob);
     let (_, expected) = verify_with(&service, &options).await;
     let mut found = BTreeSet::new();
     let mut stages = BTreeSet::new();
@@ -222,7 +222,7 @@ async fn chunks_that_were_removed_before_they_were_read_are_not_missing_unless_l
                 findings.push(finding);
             }
         };
-        let options = VerifyOptions::new(VerifyLevel::Data);
+        let options = VerifyOptions::default().level(VerifyLevel::Data);
         subject.service().verify(&options, &observer, each).await.unwrap();
         let expected: Vec<Problem> = listed.then_some(Problem::MissingChunk).into_iter().collect();
         let found: Vec<Problem> = findings.iter().map(|finding| finding.problem).collect();
@@ -245,7 +245,7 @@ async fn one_failing_request_is_made_again_and_a_failing_store_is_an_error() {
     probe.fault(Kind::Get, Part::Chunks, ALWAYS, Effect::Fail(broken));
     let mut findings = 0;
     let each = |event| findings += u64::from(matches!(event, Verified::Finding(_)));
-    let options = VerifyOptions::new(VerifyLevel::Data);
+    let options = VerifyOptions::default().level(VerifyLevel::Data);
     let error = service.verify(&options, &(), each).await.unwrap_err();
     assert_eq!((error.kind(), findings), (ErrorKind::Unavailable, 100));
     probe.heal();
@@ -337,7 +337,7 @@ async fn chunks_that_a_collector_moves_meanwhile_are_not_missing() {
                     findings.push(finding);
                 }
             };
-            let options = VerifyOptions::new(VerifyLevel::Blob);
+            let options = VerifyOptions::default().level(VerifyLevel::Blob);
             let service = service_with(&probe, tiny());
             let report = service.verify(&options, &observer, each).await.unwrap();
             assert!(report.is_good() && findings.is_empty(), "{phase}: {findings:?}");
@@ -384,7 +384,7 @@ async fn a_verification_can_be_a_task_of_its_own() {
     let stored = in_memory(6).await;
     let service = stored.subject.service();
     let task = tokio::spawn(async move {
-        let options = VerifyOptions::new(VerifyLevel::Blob);
+        let options = VerifyOptions::default().level(VerifyLevel::Blob);
         service.verify(&options, &(), |_| {}).await?;
         service.repair(&RepairOptions::default(), &(), |_, _| {}).await
     });

@@ -194,7 +194,7 @@ impl Dav {
 #[cfg(feature = "http")]
 #[tokio::test(flavor = "multi_thread")]
 async fn parallel_puts_make_the_directories_of_a_webdav_base_and_a_walk_lists_them() {
-    use castore_objstore::VerifyLevel;
+    use castore_objstore::verify::VerifyLevel;
     use futures_util::TryStreamExt;
 
     let dav = Arc::new(Mutex::new(Dav::default()));

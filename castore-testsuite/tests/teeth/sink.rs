@@ -159,7 +159,7 @@ impl Sink {
 
     /// The digest of what was written so far.
     fn digest(&self) -> Digest {
-        self.hasher.finalize().into()
+        Digest::from_bytes(*self.hasher.finalize().as_bytes())
     }
 
     /// What is stored for the bytes that are written: other bytes with some flaws.
@@ -236,7 +236,7 @@ impl Sink {
         for chunk in &self.chunks {
             whole.update(records.get(&chunk_name(&chunk.digest)).map_or(&[][..], |bytes| bytes));
         }
-        let digest = whole.finalize().into();
+        let digest = Digest::from_bytes(*whole.finalize().as_bytes());
         if let Ok(index) = BlobIndex::new(digest, self.chunks.iter().copied()) {
             self.store.records.replace(&blob_name(&digest), Some(encode(&index)));
         }

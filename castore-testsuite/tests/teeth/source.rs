@@ -223,7 +223,9 @@ impl Reading {
         let bytes = read.inspect_err(|error| failed.store(is_failure(error), Ordering::Relaxed))?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes);
-            if self.chunks.is_empty() && Digest::from(hasher.finalize()) != index.digest() {
+            if self.chunks.is_empty()
+                && Digest::from_bytes(*hasher.finalize().as_bytes()) != index.digest()
+            {
                 let error = Error::new(ErrorKind::Corrupt, "read a blob", "it has another digest");
                 return Err(error.with_digest(index.digest()));
             }

@@ -105,7 +105,7 @@ impl Progress {
     /// # Errors
     /// Those of the storage; `InvalidInput` where the blob has too many chunks.
     pub fn finish(mut self, storage: &Storage) -> Result<Digest> {
-        let digest = Digest::from(self.hasher.finalize());
+        let digest = Digest::from_bytes(*self.hasher.finalize().as_bytes());
         if digest == Digest::EMPTY {
             // It is always there.
             return Ok(digest);

@@ -132,7 +132,7 @@ impl Subject for Reference {
                 break;
             }
         }
-        let digest = Digest::from(whole.finalize());
+        let digest = Digest::from_bytes(*whole.finalize().as_bytes());
         let index = serde_json::to_vec(&Index { chunks })?;
         self.counts.put.fetch_add(1, Relaxed);
         self.store.put(&index_path(&digest.to_string()), index.into()).await?;
@@ -149,7 +149,7 @@ impl Subject for Reference {
             expected = tail;
         }
         ensure!(expected.is_empty(), "{} bytes too few came back", expected.len());
-        ensure!(Digest::from(whole.finalize()) == digest, "the blob is corrupt");
+        ensure!(Digest::from_bytes(*whole.finalize().as_bytes()) == digest, "the blob is corrupt");
         Ok(())
     }
 

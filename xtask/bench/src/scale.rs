@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use castore_core::{BlobIndex, ChunkMeta, Digest};
-use castore_objstore::{
-    CopyOptions, CopyOutcome, GcOptions, ObjectStoreBlobService, Roots, VerifyLevel, VerifyOptions,
-};
+use castore_core::{BlobIndex, BlobService as _, ChunkMeta, Digest};
+use castore_objstore::ObjectStoreBlobService;
+use castore_objstore::copy::{CopyOptions, CopyOutcome};
+use castore_objstore::gc::{GcOptions, Roots};
+use castore_objstore::verify::{VerifyLevel, VerifyOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -202,7 +203,8 @@ fn objects(blob: u64, removed: bool) -> Vec<(object_store::path::Path, Bytes)> {
             .push((key("chunks", &digest), compressor.compress(&chunk).expect("it fits").into()));
     }
     if !removed {
-        let index = BlobIndex::new(whole.finalize().into(), metas).expect("a valid index");
+        let index = BlobIndex::new(Digest::from_bytes(*whole.finalize().as_bytes()), metas)
+            .expect("a valid index");
         objects.push((key("blobs", &index.digest()), castore_proto::encode(&index)));
     }
     objects
@@ -228,7 +230,7 @@ impl Subject {
     }
 
     async fn verify(&self) -> Result<()> {
-        let options = VerifyOptions::new(VerifyLevel::Index);
+        let options = VerifyOptions::default().level(VerifyLevel::Index);
         let report = self.service.verify(&options, &(), |_| {}).await?;
         let found = Filled {
             blobs: report.blobs,
@@ -263,8 +265,7 @@ impl Subject {
         target: &ObjectStoreBlobService,
         expected: fn(&CopyOutcome) -> bool,
     ) -> Result<()> {
-        let mut options = CopyOptions::default();
-        options.list_target = true;
+        let options = CopyOptions::default().list_target(true);
         let mut done = self.service.copy_to(target, self.service.list(), &options, &());
         let mut blobs = 0;
         while let Some(blob) = done.try_next().await? {

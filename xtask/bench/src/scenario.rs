@@ -147,7 +147,7 @@ impl Work {
             long_pieces(work.data.clone()).for_each(|piece| {
                 whole.update(&piece);
             });
-            work.digests = vec![whole.finalize().into()];
+            work.digests = vec![Digest::from_bytes(*whole.finalize().as_bytes())];
         } else if work.parts.is_empty() {
             work.digests = vec![Digest::of(&work.data)];
         } else {

@@ -1,7 +1,7 @@
 //! Is a store fit for castore? Checks of a bucket or a directory by requests, under a prefix of their own.
 //!
 //! A [`Doctor`] makes the requests that castore would make, on objects of its own, and compares the
-//! answers with what castore relies on. Its [`Report`] says of each check how it ended, and of each
+//! answers with what castore relies on. Its [`DoctorReport`] says of each check how it ended, and of each
 //! [`Operation`] whether the store is fit for it.
 //!
 //! A doctor examines the store of a service ([`ObjectStoreBlobService::doctor`]) or any
@@ -10,13 +10,13 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use castore_objstore::doctor::{Doctor, Operation, Options};
+//! use castore_objstore::doctor::{Doctor, Operation, DoctorOptions};
 //! use object_store::memory::InMemory;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> castore_core::Result<()> {
 //! let doctor = Doctor::of_store(Arc::new(InMemory::new()), "some/base")?;
-//! let report = doctor.examine(&Options::default(), &()).await?;
+//! let report = doctor.examine(&DoctorOptions::default(), &()).await?;
 //! for operation in Operation::ALL {
 //!     assert!(report.is_fit(operation), "{report}");
 //! }
@@ -52,7 +52,7 @@ mod report;
 mod times;
 
 pub use check::Operation;
-pub use report::{Check, Fitness, Report, Verdict};
+pub use report::{Check, DoctorReport, Fitness, Verdict};
 
 use check::{CHECKS, Definition, For};
 use fault::{Flaw, Kind as FaultKind};
@@ -73,41 +73,46 @@ const FEW: usize = 4;
 /// How a store is examined.
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing by themselves"]
-pub struct Options {
+pub struct DoctorOptions {
     objects: usize,
     at_once: usize,
     large: usize,
     timeout: Duration,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options { objects: 1100, at_once: 64, large: 4 << 20, timeout: Duration::from_secs(30) }
+impl Default for DoctorOptions {
+    fn default() -> DoctorOptions {
+        DoctorOptions {
+            objects: 1100,
+            at_once: 64,
+            large: 4 << 20,
+            timeout: Duration::from_secs(30),
+        }
     }
 }
 
-impl Options {
+impl DoctorOptions {
     /// The number of objects of the longest listing; by default 1100, more than a page of S3 holds.
-    pub fn objects(mut self, objects: usize) -> Options {
+    pub fn objects(mut self, objects: usize) -> DoctorOptions {
         self.objects = objects.max(1);
         self
     }
 
     /// The number of requests at once, up to 512; by default 64.
-    pub fn at_once(mut self, requests: usize) -> Options {
+    pub fn at_once(mut self, requests: usize) -> DoctorOptions {
         self.at_once = requests.clamp(1, 512);
         self
     }
 
     /// The size of the largest object in bytes; by default 4 MiB.
-    pub fn large(mut self, bytes: usize) -> Options {
+    pub fn large(mut self, bytes: usize) -> DoctorOptions {
         self.large = bytes;
         self
     }
 
     /// The time that a request may take before it counts as not answered; by default 30 seconds. After
     /// three such requests in a row the store is asked no more.
-    pub fn timeout(mut self, timeout: Duration) -> Options {
+    pub fn timeout(mut self, timeout: Duration) -> DoctorOptions {
         self.timeout = timeout;
         self
     }
@@ -175,7 +180,11 @@ impl Doctor {
     /// # Errors
     /// `StoreNotFound` where the bucket does not exist; `Unavailable` where the store does not answer
     /// the first request.
-    pub async fn examine(&self, options: &Options, observer: &dyn Observer) -> Result<Report> {
+    pub async fn examine(
+        &self,
+        options: &DoctorOptions,
+        observer: &dyn Observer,
+    ) -> Result<DoctorReport> {
         let begun = Instant::now();
         let place = self.place.with_timeout(options.timeout);
         reach(&place).await?;
@@ -225,7 +234,7 @@ impl Doctor {
             phase.step();
         }
         let (tally, took) = (x.place.tally(), begun.elapsed());
-        let mut report = Report::new(checks, tally, took, self.prefix());
+        let mut report = DoctorReport::new(checks, tally, took, self.prefix());
         let remains = x.place.clean().await;
         report.left = remains.own.iter().map(Path::to_string).collect();
         report.left_by_others = remains.of_others;
@@ -273,7 +282,7 @@ struct Examination<'a> {
     place: Place,
     /// The layout of a store whose base is the prefix of this examination.
     layout: Layout,
-    options: &'a Options,
+    options: &'a DoctorOptions,
     observer: &'a dyn Observer,
     begun: Instant,
     clock: LocalClock,

@@ -89,7 +89,7 @@ impl Place {
     pub(super) fn new(target: Target, parent: Path, scratch: Path) -> Place {
         let under_way = Arc::new(Semaphore::new(UNDER_WAY));
         let (written, tally) = Default::default();
-        let timeout = super::Options::default().timeout;
+        let timeout = super::DoctorOptions::default().timeout;
         Place { target, parent, scratch, timeout, written, tally, under_way }
     }
 

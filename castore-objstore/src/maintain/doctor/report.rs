@@ -55,7 +55,7 @@ pub enum Fitness {
 /// The results of all checks of a store. `Display` is a table of several lines.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Report {
+pub struct DoctorReport {
     /// In the order in which they were made.
     pub checks: Vec<Check>,
     /// The attempts of all requests.
@@ -78,14 +78,19 @@ pub struct Report {
     pub left_by_others: usize,
 }
 
-impl Report {
-    pub(super) fn new(checks: Vec<Check>, tally: Tally, took: Duration, prefix: String) -> Report {
+impl DoctorReport {
+    pub(super) fn new(
+        checks: Vec<Check>,
+        tally: Tally,
+        took: Duration,
+        prefix: String,
+    ) -> DoctorReport {
         let Tally { requests, refused, repeated, mut times, .. } = tally;
         times.sort_unstable();
         let median = times.get(times.len() / 2).copied().unwrap_or_default();
         let slowest = times.last().copied().unwrap_or_default();
         let (left, left_by_others) = Default::default();
-        Report {
+        DoctorReport {
             checks,
             requests,
             refused,
@@ -218,7 +223,7 @@ impl fmt::Display for Fitness {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for DoctorReport {
     /// The checks by group, the requests, and a line for each operation.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut group = "";
@@ -267,7 +272,7 @@ fn time(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn report(verdicts: &[(&'static str, Verdict)]) -> Report {
+    fn report(verdicts: &[(&'static str, Verdict)]) -> DoctorReport {
         let check = |(name, verdict): &(&'static str, Verdict)| Check {
             name,
             group: "group",
@@ -277,7 +282,7 @@ mod tests {
             helps: &[Operation::Get],
         };
         let checks = verdicts.iter().map(check).collect();
-        Report::new(checks, Tally::default(), Duration::ZERO, "prefix".to_owned())
+        DoctorReport::new(checks, Tally::default(), Duration::ZERO, "prefix".to_owned())
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub(super) async fn assemble(
             Ok(())
         })
         .await?;
-    if Digest::from(whole.finalize()) != *blob {
+    if Digest::from_bytes(*whole.finalize().as_bytes()) != *blob {
         return Ok(false);
     }
     let Ok(index) = BlobIndex::new(*blob, metas) else { return Ok(false) };

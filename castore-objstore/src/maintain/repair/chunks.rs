@@ -6,7 +6,7 @@ use castore_core::{Digest, Error, ErrorKind, Result};
 
 use super::source::Sources;
 use super::{OPERATION, own};
-use crate::maintain::repair::Outcome;
+use crate::maintain::repair::RepairOutcome;
 use crate::maintain::verify::{
     Examined, Finding, Indexed, Problem, examine, look_again, read_index,
 };
@@ -15,7 +15,7 @@ use crate::store::quarantine::Moved;
 
 /// What became of a chunk.
 pub(super) enum Repaired {
-    Outcome(Outcome),
+    RepairOutcome(RepairOutcome),
     /// The chunk is a blob whose index has no entry, and so may be several chunks.
     IndexInstead,
 }
@@ -26,9 +26,9 @@ pub(super) async fn repair(
     finding: &Finding,
     dry_run: bool,
 ) -> Repaired {
-    let Some(digest) = finding.digest else { return Repaired::Outcome(Outcome::Left) };
+    let Some(digest) = finding.digest else { return Repaired::RepairOutcome(RepairOutcome::Left) };
     let repaired = repair_chunk(shared, sources, digest, finding, dry_run).await;
-    repaired.unwrap_or_else(|error| Repaired::Outcome(Outcome::Failed(error)))
+    repaired.unwrap_or_else(|error| Repaired::RepairOutcome(RepairOutcome::Failed(error)))
 }
 
 /// An error is one of writing to the store.
@@ -40,7 +40,7 @@ async fn repair_chunk(
     dry_run: bool,
 ) -> Result<Repaired> {
     if let Examined::Good(_) = examine(shared, &digest).await {
-        return Ok(Repaired::Outcome(Outcome::Changed));
+        return Ok(Repaired::RepairOutcome(RepairOutcome::Changed));
     }
     let (mut good, mut not_known) = match own::chunk(shared, &digest).await {
         Ok(good) => (good, None),
@@ -67,13 +67,13 @@ async fn repair_chunk(
                 return Err(error.with_digest(digest));
             }
         }
-        return Ok(Repaired::Outcome(Outcome::Repaired));
+        return Ok(Repaired::RepairOutcome(RepairOutcome::Repaired));
     }
     if let Some(error) = not_known {
-        return Ok(Repaired::Outcome(Outcome::NotKnown(error)));
+        return Ok(Repaired::RepairOutcome(RepairOutcome::NotKnown(error)));
     }
     let outcome = give_up(shared, digest, finding, dry_run).await;
-    Ok(Repaired::Outcome(outcome.unwrap_or_else(Outcome::NotKnown)))
+    Ok(Repaired::RepairOutcome(outcome.unwrap_or_else(RepairOutcome::NotKnown)))
 }
 
 /// Of a chunk that was nowhere good a moment ago.
@@ -82,26 +82,26 @@ async fn give_up(
     digest: Digest,
     finding: &Finding,
     dry_run: bool,
-) -> Result<Outcome> {
+) -> Result<RepairOutcome> {
     match examine(shared, &digest).await {
-        Examined::Good(_) => return Ok(Outcome::Changed),
+        Examined::Good(_) => return Ok(RepairOutcome::Changed),
         Examined::Bad { error: Some(error), .. } => return Err(error),
         Examined::Absent => {
             let (blobs, count) = (&finding.blobs, finding.blob_count);
             if look_again(shared, &digest, blobs, count).await?.is_none() {
-                return Ok(Outcome::Changed);
+                return Ok(RepairOutcome::Changed);
             }
             shared.known.forget(&digest);
             if !dry_run {
                 move_index_of_one(shared, digest).await?;
             }
-            return Ok(Outcome::Lost);
+            return Ok(RepairOutcome::Lost);
         }
         Examined::Bad { error: None, .. } => {}
     }
     let path = shared.layout.chunk(&digest);
     if dry_run {
-        return Ok(Outcome::Quarantined(shared.layout.quarantined(&path).to_string()));
+        return Ok(RepairOutcome::Quarantined(shared.layout.quarantined(&path).to_string()));
     }
     let is_bad = || async {
         match examine(shared, &digest).await {
@@ -113,9 +113,9 @@ async fn give_up(
     Ok(match shared.quarantine(digest, &path, is_bad).await? {
         Moved::To(key) => {
             move_index_of_one(shared, digest).await?;
-            Outcome::Quarantined(key.to_string())
+            RepairOutcome::Quarantined(key.to_string())
         }
-        Moved::Changed => Outcome::Changed,
+        Moved::Changed => RepairOutcome::Changed,
     })
 }
 

@@ -6,7 +6,7 @@ use castore_core::{Digest, Error, Result};
 
 use super::own;
 use super::source::Sources;
-use crate::maintain::repair::Outcome;
+use crate::maintain::repair::RepairOutcome;
 use crate::maintain::verify::{
     Examined, Finding, Indexed, Problem, Whole, look_again, read_index, read_listed_index,
     read_whole,
@@ -30,29 +30,29 @@ pub(super) async fn repair(
     blob: Digest,
     finding: &Finding,
     dry_run: bool,
-) -> Outcome {
+) -> RepairOutcome {
     let now = match look(shared, blob, finding).await {
-        Ok(Now::Changed) => return Outcome::Changed,
+        Ok(Now::Changed) => return RepairOutcome::Changed,
         now => now,
     };
     // The index is fine, then, but for the chunk that is missing.
     let is_of_one_chunk = finding.problem == Problem::MissingChunk;
     match restore(shared, sources, &blob, &now, is_of_one_chunk, dry_run).await {
-        Ok(true) => return Outcome::Repaired,
+        Ok(true) => return RepairOutcome::Repaired,
         Ok(false) => {}
         Err(outcome) => return outcome,
     }
     let index = match now {
-        Err(error) => return Outcome::NotKnown(error),
+        Err(error) => return RepairOutcome::NotKnown(error),
         // The blob was lost when its index was moved: this is no news.
-        Ok(_) if finding.problem == Problem::QuarantinedBlob => return Outcome::Left,
-        Ok(Now::Lost) => return Outcome::Lost,
-        Ok(Now::Changed) => return Outcome::Changed,
+        Ok(_) if finding.problem == Problem::QuarantinedBlob => return RepairOutcome::Left,
+        Ok(Now::Lost) => return RepairOutcome::Lost,
+        Ok(Now::Changed) => return RepairOutcome::Changed,
         Ok(Now::Wrong(index)) => index,
     };
     let path = shared.layout.blob(&blob);
     if dry_run {
-        return Outcome::Quarantined(shared.layout.quarantined(&path).to_string());
+        return RepairOutcome::Quarantined(shared.layout.quarantined(&path).to_string());
     }
     // Whether the chunks of this index are those of the blob was found out a moment ago.
     let is_bad = || async {
@@ -64,9 +64,9 @@ pub(super) async fn repair(
         }
     };
     match shared.quarantine(blob, &path, is_bad).await {
-        Ok(Moved::To(key)) => Outcome::Quarantined(key.to_string()),
-        Ok(Moved::Changed) => Outcome::Changed,
-        Err(error) => Outcome::NotKnown(error),
+        Ok(Moved::To(key)) => RepairOutcome::Quarantined(key.to_string()),
+        Ok(Moved::Changed) => RepairOutcome::Changed,
+        Err(error) => RepairOutcome::NotKnown(error),
     }
 }
 
@@ -107,7 +107,7 @@ async fn restore(
     now: &Result<Now>,
     is_of_one_chunk: bool,
     dry_run: bool,
-) -> std::result::Result<bool, Outcome> {
+) -> std::result::Result<bool, RepairOutcome> {
     let mut not_known: Option<Error> = None;
     if let Ok(Now::Wrong(Indexed::Chunks(index))) = now {
         match own::from_own_chunks(shared, index, dry_run).await {
@@ -131,14 +131,14 @@ async fn restore(
             Ok(Some(_)) if dry_run => return Ok(true),
             Ok(Some(chunk)) => {
                 let stored = shared.upload_chunk(*blob, chunk).await;
-                return stored.map(|_| true).map_err(Outcome::Failed);
+                return stored.map(|_| true).map_err(RepairOutcome::Failed);
             }
             Ok(None) => {}
             Err(error) => not_known = Some(error),
         }
     }
     match not_known {
-        Some(error) => Err(Outcome::NotKnown(error)),
+        Some(error) => Err(RepairOutcome::NotKnown(error)),
         None => Ok(false),
     }
 }

@@ -58,7 +58,7 @@ impl RepairOptions {
 /// What became of a finding.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum RepairOutcome {
     /// It is right again.
     Repaired,
     /// No source has it; the bad object was moved to this key, so that the next writer stores it again.
@@ -79,18 +79,18 @@ pub enum Outcome {
     NotKnown(Error),
 }
 
-impl Outcome {
+impl RepairOutcome {
     /// A short name, such as `repaired`.
     pub fn name(&self) -> &'static str {
         match self {
-            Outcome::Repaired => "repaired",
-            Outcome::Quarantined(_) => "quarantined",
-            Outcome::Lost => "lost",
-            Outcome::Removed => "removed",
-            Outcome::Changed => "changed",
-            Outcome::Left => "left",
-            Outcome::Failed(_) => "failed",
-            Outcome::NotKnown(_) => "not-known",
+            RepairOutcome::Repaired => "repaired",
+            RepairOutcome::Quarantined(_) => "quarantined",
+            RepairOutcome::Lost => "lost",
+            RepairOutcome::Removed => "removed",
+            RepairOutcome::Changed => "changed",
+            RepairOutcome::Left => "left",
+            RepairOutcome::Failed(_) => "failed",
+            RepairOutcome::NotKnown(_) => "not-known",
         }
     }
 }

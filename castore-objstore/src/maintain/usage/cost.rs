@@ -16,7 +16,7 @@ const GIB: f64 = (1_u64 << 30) as f64;
 /// There are no prices in here: they differ by provider, region, class and year.
 ///
 /// ```
-/// use castore_objstore::Prices;
+/// use castore_objstore::usage::Prices;
 ///
 /// let prices: Prices = "gib-month=0.023,put=0.005,get=0.0004".parse()?;
 /// assert_eq!(prices.put, 0.005);

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::indexes::said_of_size;
 use super::{
     Checkpoint, Examined, Finding, InOrder, Indexed, Phase, Problem, Run, Verified, examine,
-    is_corrupt, look_again, read_index, told,
+    look_again, read_index, told,
 };
 use crate::read::{BLOB, reader_of};
 use crate::store::Store;
@@ -153,7 +153,7 @@ pub(crate) async fn read_whole(shared: &Arc<Store>, index: BlobIndex) -> Whole {
                 Err(error) => break error,
             }
         };
-        if error.operation() == BLOB && is_corrupt(&error) {
+        if error.is_blob_mismatch() {
             return Whole::WrongDigest(error);
         }
         let Some(chunk) = error.digest().filter(|digest| *digest != blob) else {

@@ -21,7 +21,7 @@ pub enum VerifyLevel {
     Blob,
 }
 
-/// How a store is to be verified: by default its indexes, all of them.
+/// How [`verify`](crate::ObjectStoreBlobService::verify) verifies a store: all of its indexes by default.
 #[derive(Debug, Clone, Default)]
 #[must_use = "options do nothing by themselves"]
 pub struct VerifyOptions {
@@ -32,9 +32,10 @@ pub struct VerifyOptions {
 }
 
 impl VerifyOptions {
-    /// The defaults at this level.
-    pub fn new(level: VerifyLevel) -> VerifyOptions {
-        VerifyOptions { level, ..VerifyOptions::default() }
+    /// How closely the store is verified; [`VerifyLevel::Index`] by default.
+    pub fn level(mut self, level: VerifyLevel) -> VerifyOptions {
+        self.level = level;
+        self
     }
 
     /// Reads only those chunks and blobs that are in the sample. Indexes are all decoded.

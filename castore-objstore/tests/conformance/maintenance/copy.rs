@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use castore_core::{BlobService, Digest, ErrorKind};
-use castore_objstore::{CopyOptions, CopyOutcome};
+use castore_objstore::copy::{CopyOptions, CopyOutcome};
 use futures_util::TryStreamExt;
 use object_store::ObjectStoreExt;
 
@@ -52,8 +52,7 @@ pub(super) async fn moves_what_the_target_lacks(stores: Stores) {
 }
 
 pub(super) async fn with_a_listing_moves_the_same(stores: Stores) {
-    let mut options = CopyOptions::default();
-    options.list_target = true;
+    let options = CopyOptions::default().list_target(true);
     copies_what_is_lacking(stores, &options).await;
 }
 

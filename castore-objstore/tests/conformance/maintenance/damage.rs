@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use castore_objstore::{RepairOptions, VerifyLevel};
+use castore_objstore::repair::RepairOptions;
+use castore_objstore::verify::VerifyLevel;
 
 use super::{Store, Stores};
 use crate::damaged::{Damaged, Subject};

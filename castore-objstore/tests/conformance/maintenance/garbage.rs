@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use castore_core::Digest;
-use castore_objstore::{GcOptions, GcReport, Roots, VerifyLevel};
+use castore_core::{BlobService as _, Digest};
+use castore_objstore::gc::{GcOptions, GcReport, Roots};
+use castore_objstore::verify::VerifyLevel;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt};

@@ -1,7 +1,8 @@
 //! Counting what is in a store.
 
 use bytes::Bytes;
-use castore_objstore::Usage;
+use castore_core::BlobService as _;
+use castore_objstore::usage::Usage;
 use object_store::ObjectStoreExt;
 
 use super::{Store, Stores, random};

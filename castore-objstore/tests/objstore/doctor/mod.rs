@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castore_core::ErrorKind;
-use castore_objstore::doctor::{Doctor, Fitness, Operation, Options, Report, Verdict};
+use castore_objstore::doctor::{Doctor, DoctorOptions, DoctorReport, Fitness, Operation, Verdict};
 use castore_objstore::{ObjectStoreBlobService, parse_url};
 use futures_util::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -16,18 +16,18 @@ use self::broken::{Broken, Flaw};
 
 const BASE: &str = "some/base";
 
-fn options() -> Options {
-    Options::default().timeout(Duration::from_secs(5))
+fn options() -> DoctorOptions {
+    DoctorOptions::default().timeout(Duration::from_secs(5))
 }
 
-async fn examine(flaw: Flaw) -> (Report, Broken) {
+async fn examine(flaw: Flaw) -> (DoctorReport, Broken) {
     let store = Broken::new(flaw);
     let doctor = Doctor::of_store(Arc::new(store.clone()), BASE).unwrap();
     (doctor.examine(&options(), &()).await.unwrap(), store)
 }
 
 /// The names of the checks that failed, and of those that are not known.
-fn troubles(report: &Report) -> (Vec<&str>, Vec<&str>) {
+fn troubles(report: &DoctorReport) -> (Vec<&str>, Vec<&str>) {
     let named = |wanted: fn(&Verdict) -> bool| {
         let checks = report.checks.iter().filter(move |check| wanted(&check.verdict));
         checks.map(|check| check.name).collect::<Vec<_>>()
@@ -39,7 +39,7 @@ fn troubles(report: &Report) -> (Vec<&str>, Vec<&str>) {
 }
 
 /// The operations that the store is not fit for, by name.
-fn unfit(report: &Report) -> BTreeSet<&'static str> {
+fn unfit(report: &DoctorReport) -> BTreeSet<&'static str> {
     let unfit = |operation: &Operation| matches!(report.fitness(*operation), Fitness::Unfit(_));
     Operation::ALL.into_iter().filter(unfit).map(Operation::name).collect()
 }
@@ -203,7 +203,7 @@ async fn an_examination_that_is_given_up_is_cleaned_up() {
 async fn a_directory_is_examined_by_the_client_that_writes_to_it_and_left_as_it_was() {
     let place = tempfile::tempdir().unwrap();
     let service = ObjectStoreBlobService::local(place.path()).build().unwrap();
-    let report = service.doctor().examine(&Options::default(), &()).await.unwrap();
+    let report = service.doctor().examine(&DoctorOptions::default(), &()).await.unwrap();
     assert_eq!(troubles(&report).1, [""; 0], "{report}");
     assert!(unfit(&report).is_empty(), "{report}");
     for name in ["flush", "filesystem", "links"] {
@@ -224,7 +224,7 @@ async fn a_directory_that_cannot_be_written_is_told_so() {
     // Root writes anywhere, but makes no directory in the place of a file.
     std::fs::write(place.path().join("castore-doctor"), "a file").unwrap();
     std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o500)).unwrap();
-    let report = service.doctor().examine(&Options::default(), &()).await.unwrap();
+    let report = service.doctor().examine(&DoctorOptions::default(), &()).await.unwrap();
     assert!(!report.is_fit(Operation::Put), "{report}");
     std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(std::fs::read(place.path().join("castore-doctor")).unwrap(), b"a file");
@@ -235,7 +235,7 @@ async fn the_store_of_a_url_is_examined_below_its_base() {
     let service = parse_url("memory:/a/b").unwrap().build().unwrap();
     let doctor = service.doctor();
     assert!(doctor.prefix().starts_with("a/b/castore-doctor/"));
-    let report = doctor.examine(&Options::default(), &()).await.unwrap();
+    let report = doctor.examine(&DoctorOptions::default(), &()).await.unwrap();
     assert_eq!(troubles(&report), (vec![], vec![]), "{report}");
     let malformed = Doctor::of_store(Arc::new(Broken::new(Flaw::None)), "a//b").unwrap_err();
     assert_eq!(malformed.kind(), ErrorKind::InvalidInput);
