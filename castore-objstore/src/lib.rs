@@ -53,6 +53,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod builder;
 mod error;
 mod exec;

@@ -24,6 +24,7 @@ mod repair;
 mod requests;
 mod retries;
 mod round_trip;
+mod service;
 mod settings;
 mod support;
 mod trash;
