@@ -1,6 +1,5 @@
 //! All chunks of a store, with the statements of its indexes about them, in little memory: 48 bytes
 //! for each chunk and 32 for each blob, and an eighth more as spare capacity.
-//!
 
 use castore_core::{Digest, MAX_CHUNK_SIZE};
 
