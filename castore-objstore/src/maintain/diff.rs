@@ -40,7 +40,8 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Compares two blobs by the chunks that they list. Takes O(n log n) time on the calling thread.
+    /// Compares two blobs by the chunks that they list. Takes O(n log n) time on the calling
+    /// thread.
     pub fn between(first: &BlobIndex, second: &BlobIndex) -> Difference {
         let (first, second) = (distinct(first), distinct(second));
         let mut difference = Difference::default();

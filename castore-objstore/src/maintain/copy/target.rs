@@ -97,7 +97,7 @@ impl Target {
         Ok(true)
     }
 
-    /// What the target knows about a chunk without a request.
+    /// Looks a chunk up in the recent sightings and in the listing, without a request.
     pub(super) fn probe(&self, digest: &Digest) -> Probe {
         if let Some(seen) = self.shared.known.seen(digest) {
             return Probe::Seen(seen);

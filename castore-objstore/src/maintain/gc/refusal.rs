@@ -13,7 +13,8 @@ use super::set_aside::Candidates;
 use super::{Amount, OPERATION, Run};
 use crate::store::layout::{Kind, aside_of};
 
-/// Why a collection of garbage refuses to run: the [source](std::error::Error::source) of its error.
+/// The reason why a garbage collection refuses to run: the [source](std::error::Error::source) of
+/// its error.
 ///
 /// A refused run has changed nothing. [`GcOptions`](super::GcOptions) says how to insist.
 #[derive(Debug, Clone, PartialEq)]

@@ -26,8 +26,8 @@ pub enum Problem {
     WrongDigest,
     /// The store fails to return an index, so that the state of the blob is unknown.
     UnreadableIndex,
-    /// An earlier repair has moved the index of a blob to the quarantine, and no index is in its place:
-    /// the blob is absent until a repair restores it from a source.
+    /// An earlier repair has moved the index of a blob to the quarantine, and no index is in its
+    /// place: the blob is absent until a repair restores it from a source.
     QuarantinedBlob,
     /// An object among the indexes or chunks whose key is not that of an index or a chunk.
     Stray,

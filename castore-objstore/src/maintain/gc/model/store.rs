@@ -51,13 +51,13 @@ struct State {
     pause_at: Option<&'static str>,
     /// By how much the clocks of an actor are behind, because they stood still during a pause.
     behind: BTreeMap<&'static str, Duration>,
-    /// When the store answered a collector's look at the record of its batch, if its clocks stood still
-    /// since. Assumption 3 of docs/gc.md bounds the delete that follows.
+    /// When the store answered a collector's look at the record of its batch, if the collector's
+    /// clocks have stood still since. Assumption 3 of docs/gc.md bounds the delete that follows.
     looked: BTreeMap<&'static str, Duration>,
     /// The times by which actors must be done with something.
     deadlines: BTreeMap<u64, Duration>,
     next_deadline: u64,
-    /// The first thing that went wrong.
+    /// The first failure.
     wrong: Option<String>,
     trace: Option<Vec<String>>,
     faults: usize,
