@@ -1,5 +1,5 @@
-//! The memory and the threads of many readers of blobs with a million chunks each. A program of its own,
-//! as both are those of the process.
+//! Bounds the memory and the threads of many readers of blobs with a million chunks each. A program
+//! of its own, because both figures are those of the whole process.
 
 #![cfg(target_os = "linux")]
 
@@ -14,32 +14,32 @@ use castore_objstore::ObjectStoreBlobService;
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-/// The chunks of each blob.
+/// The number of chunks of each blob.
 const CHUNKS: u64 = 1_000_000;
 
-/// The bytes of each chunk.
+/// The size of each chunk in bytes.
 const SIZE: u64 = 100;
 
-/// How many blobs there are, and readers of each.
+/// The number of blobs, and of readers of each blob.
 const BLOBS: u64 = 4;
 const READERS: u64 = 8;
 
-/// The peak memory of the process may be this, in bytes, and that of the largest index.
+/// The limit of the process's peak memory in bytes, besides the largest index.
 const LIMIT: u64 = 128 << 20;
 
 const THREADS: usize = 64;
 
-/// Names the store that a process of this program is to write.
+/// The environment variable that names the store for a process of this program to write.
 const STORE: &str = "CASTORE_TEST_MANY_READERS_STORE";
 
-/// The bytes of a chunk, which are random.
+/// The random bytes of a chunk.
 fn chunk(number: u64) -> Bytes {
     let mut bytes = vec![0; SIZE as usize];
     blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes.into()
 }
 
-/// The number of the chunk at a place in a blob, without a period.
+/// The number of the chunk at a place in a blob. The sequence has no period.
 fn at(blob: u64, place: u64) -> u64 {
     (place * place / 3 + u64::from(place.count_ones()) + blob) % 7
 }
@@ -76,7 +76,7 @@ fn write_store(store: &Path) {
     }
 }
 
-/// The peak of the process's memory, in bytes.
+/// The peak memory of the process in bytes.
 fn peak() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -87,8 +87,8 @@ fn threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-/// Reads parts of the blob at its beginning, near its end and in its middle, each as long as a few pages
-/// of the index.
+/// Reads parts of the blob at its beginning, near its end and in its middle. Each part is as long
+/// as a few pages of the index.
 async fn read_parts(service: ObjectStoreBlobService, blob: u64, digest: Digest, reader: u64) {
     let mut read = service.open_read(&digest).await.unwrap().unwrap();
     for part in [0, CHUNKS - 5000, CHUNKS / 2 + 1777 * reader] {

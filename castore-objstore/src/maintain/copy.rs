@@ -1,8 +1,8 @@
-//! Copying blobs to another store: only the chunks that it lacks, and those as they are stored.
+//! Copies blobs to another store: only the chunks that the target lacks, in their stored form.
 //!
-//! The stored form of a chunk is decompressed and verified on its way, and passed on as it is. The
-//! index is written last, as by any writer; so whoever is interrupted begins again, and finds there
-//! what was copied before.
+//! A copy decompresses and verifies each chunk on its way, and passes the stored form on unchanged.
+//! The index is written last, as by any writer: so an interrupted copy can be started again, and
+//! finds the chunks that it has already copied.
 
 mod blob;
 mod target;
@@ -19,77 +19,60 @@ use self::target::Target;
 use super::observer::{Observer, Phase};
 use crate::service::ObjectStoreBlobService;
 
-/// How many blobs are under way at once: enough to hide what a small one waits for. Each of them
-/// holds its index, 40 bytes for a chunk.
+/// How many blobs are under way at once: enough to hide the latency of small blobs. Each blob holds
+/// its index, 40 bytes for a chunk.
 const BLOBS_AT_ONCE: usize = 32;
 
-/// How blobs are copied.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[must_use = "options do nothing by themselves"]
+/// Options of a copy.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct CopyOptions {
-    list_target: bool,
-    verify: bool,
-    trust_indexes: bool,
-}
-
-impl CopyOptions {
-    /// Lists the chunks of the target first, instead of asking for each chunk. A directory is asked for
-    /// each chunk in any case. Off by default.
+    /// List the chunks of the target first, instead of asking for each chunk. A copy to a directory
+    /// asks for each chunk in any case.
     ///
-    /// A listing takes one request for each thousand chunks of the target, and 32 bytes of memory for
-    /// each chunk. Listing is cheaper for a copy of most of a store, and dearer for a few blobs that go
+    /// A listing takes a request for a thousand chunks of the target, and 32 bytes of memory for
+    /// each of them. That is cheaper when most of a store is copied, and dearer when a few blobs go
     /// to a large store.
-    pub fn list_target(mut self, list: bool) -> CopyOptions {
-        self.list_target = list;
-        self
-    }
-
-    /// Reads each blob from the target, and verifies its digest, before the copy writes the index there;
-    /// reads also those blobs that the target has already. Off by default.
+    pub list_target: bool,
+    /// Read each blob from the target, and verify its digest, before its index is written there.
+    /// Blobs that the target already has are read, too.
     ///
-    /// The check finds damaged chunks that the target had, and costs reading all of the blob there.
-    pub fn verify(mut self, verify: bool) -> CopyOptions {
-        self.verify = verify;
-        self
-    }
-
-    /// Does not verify that the chunks in an index of the source are those of its blob. Off by default.
+    /// This finds damaged chunks at the target, and costs reading the whole blob there.
+    pub verify: bool,
+    /// Trust that an index of the source lists the chunks of its blob.
     ///
-    /// Without this option, a copy reads every chunk of the blob at the source, also those that the
-    /// target has, and computes the digest of the whole before it writes the index. With it, a copy reads
-    /// only the chunks that the target lacks, and passes on an index that lists the chunks of another
-    /// blob; a reader of the blob detects that.
-    pub fn trust_indexes(mut self, trust: bool) -> CopyOptions {
-        self.trust_indexes = trust;
-        self
-    }
+    /// Without this option, a copy reads every chunk of the blob at the source, even those that the
+    /// target has, and computes the digest of the whole blob before it writes the index. With the
+    /// option, a copy reads only the chunks that the target lacks. If an index lists the chunks of
+    /// another blob, the copy passes the wrong index on, and a reader of the blob finds out.
+    pub trust_indexes: bool,
 }
 
-/// A blob that was to be copied, and what became of it.
+/// A blob of a copy, and its outcome.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct BlobCopy {
-    /// The blob.
+    /// The digest of the blob.
     pub digest: Digest,
-    /// What became of it.
+    /// The outcome for this blob.
     pub outcome: CopyOutcome,
 }
 
-/// What became of a blob that was to be copied.
+/// The outcome of copying a blob.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum CopyOutcome {
-    /// The target has it now.
+    /// The target has the blob now.
     Copied(CopiedBlob),
-    /// The target had it already.
+    /// The target had the blob already.
     AlreadyThere,
-    /// The source does not have it, or not any more.
+    /// The blob is absent from the source, or was removed meanwhile.
     Absent,
-    /// It was not copied. `Corrupt` where it is damaged at the source.
+    /// The blob was not copied. The error is `Corrupt` if the blob is damaged at the source.
     Failed(Error),
 }
 
-/// What it took to copy a blob.
+/// The amount of data in the copy of a blob.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopiedBlob {
@@ -97,33 +80,34 @@ pub struct CopiedBlob {
     pub size: u64,
     /// How many chunks were copied.
     pub chunks_new: u64,
-    /// How many chunks the target had, those counted that the blob has repeatedly.
+    /// How many chunks the target had. Repetitions of a chunk within the blob count, too.
     pub chunks_reused: u64,
     /// Compressed bytes of the chunks that were copied.
     pub bytes_stored: u64,
 }
 
 impl ObjectStoreBlobService {
-    /// Copies `blobs` to `target`, several at once, and tells of each as soon as it is safe there:
-    /// in the order in which they get done.
+    /// Copies `blobs` to `target`, several at once, and reports each as soon as it is safe there,
+    /// in the order of completion.
     ///
-    /// The target has a blob if it has the same index as the source, and every chunk that the index lists.
-    /// Otherwise the chunks that it lacks are copied, then the index. Every chunk that is copied is
-    /// verified, and its compressed form is passed on. The digest of the whole blob is verified before the
-    /// index is written, unless [`CopyOptions::trust_indexes`] says otherwise: an index that lists the
-    /// chunks of another blob is `Corrupt`. The chunks that the target has are looked at, and are read and
-    /// verified with [`CopyOptions::verify`].
+    /// The target has a blob if it has the same index as the source, and every chunk that the index
+    /// lists. Otherwise the copy writes the chunks that the target lacks, then the index. Every
+    /// copied chunk is verified, and its compressed form is passed on. The digest of the whole blob
+    /// is verified before the index is written, unless [`CopyOptions::trust_indexes`] is set: an
+    /// index that lists the chunks of another blob is `Corrupt`. The copy checks that the target's
+    /// own chunks are present, and with [`CopyOptions::verify`] reads and verifies them.
     ///
-    /// A blob that cannot be copied ends with [`CopyOutcome::Failed`] and stops no other one. What
-    /// is stored counts in the target's [`stats`](ObjectStoreBlobService::stats), and what is read
-    /// in those of this service. The memory of chunks on their way is taken of both services' memory
+    /// A blob that cannot be copied ends with [`CopyOutcome::Failed`] and stops no other blob.
+    /// Stored data counts in the target's [`stats`](ObjectStoreBlobService::stats), and data read
+    /// in those of this service. The memory for chunks in transit comes from both services' memory
     /// for writing.
     ///
-    /// Nothing is begun unless the stream is polled. Dropping it ends the copying; blobs of which it
-    /// has not told may be at the target or not, and copying them again goes on from there.
+    /// The copy starts when the stream is first polled. Dropping the stream ends the copy. Blobs
+    /// that were not reported may or may not be at the target; copying them again continues from
+    /// there.
     ///
     /// # Errors
-    /// Those of `blobs`, and of listing the target. They end the stream.
+    /// The errors of `blobs`, and those of listing the target. They end the stream.
     pub fn copy_to<'a>(
         &self,
         target: &ObjectStoreBlobService,

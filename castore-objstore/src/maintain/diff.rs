@@ -1,18 +1,18 @@
-//! What two blobs have in common.
+//! The difference between two blobs.
 
 use castore_core::{BlobIndex, ChunkMeta};
 
-/// Some chunks, each counted once.
+/// A number of chunks, each counted once, and their size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extent {
-    /// How many there are.
+    /// The number of chunks.
     pub chunks: u64,
-    /// Their uncompressed bytes.
+    /// The uncompressed size of the chunks in bytes.
     pub bytes: u64,
 }
 
-/// What two blobs share, and what only one of them has: chunks that differ, each counted once
+/// The chunks that two blobs share, and those that only one of them has. Each chunk counts once,
 /// however often a blob repeats it.
 ///
 /// ```
@@ -31,16 +31,17 @@ pub struct Extent {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Difference {
-    /// The chunks that both have.
+    /// The chunks of both blobs.
     pub shared: Extent,
-    /// Those that only the first one has.
+    /// The chunks of the first blob only.
     pub only_first: Extent,
-    /// Those that only the second one has.
+    /// The chunks of the second blob only.
     pub only_second: Extent,
 }
 
 impl Difference {
-    /// Compares two blobs by the chunks that they list. Takes O(n log n) time on the calling thread.
+    /// Compares two blobs by the chunks that they list. Takes O(n log n) time on the calling
+    /// thread.
     pub fn between(first: &BlobIndex, second: &BlobIndex) -> Difference {
         let (first, second) = (distinct(first), distinct(second));
         let mut difference = Difference::default();
@@ -83,13 +84,13 @@ mod tests {
 
     use super::*;
 
-    /// Chunks by small numbers, which say their sizes.
+    /// An index of chunks with these numbers. Chunk `n` has `n + 1` bytes.
     fn index(name: &str, chunks: &[u8]) -> BlobIndex {
         let chunk = |number: &u8| ChunkMeta {
             digest: Digest::of(&[*number]),
             size: 1 + u64::from(*number),
         };
-        // Of one chunk, a blob has that chunk's digest.
+        // A blob of one chunk has the digest of that chunk.
         let digest = match chunks {
             [] => Digest::EMPTY,
             [only] => chunk(only).digest,

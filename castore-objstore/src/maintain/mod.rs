@@ -1,6 +1,6 @@
-//! Operating a store: what is in it, whether it is right, and what can go.
+//! Operations on a store: collecting garbage, verification, repair, copies, usage and diagnosis.
 //!
-//! Everything in here works on a store that others write to meanwhile.
+//! Every operation works on a store that others write to meanwhile.
 
 pub mod copy;
 pub mod diff;

@@ -1,20 +1,20 @@
-//! What a long operation tells its caller while it goes on.
+//! The progress that a long operation reports to its caller.
 
-/// How far a long operation is.
+/// How far a long operation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is being done, such as "list the chunks": a phase of the operation.
+    /// The phase of the operation, such as "list the chunks".
     pub phase: &'static str,
-    /// How many things (indexes, chunks, blobs) the phase is done with.
+    /// The number of items (indexes, chunks, blobs) that the phase is done with.
     pub done: u64,
-    /// How many there are, where that is known.
+    /// The number of items in all, if known.
     pub total: Option<u64>,
 }
 
-/// Is told how a long operation goes on.
+/// Receives the progress of a long operation.
 ///
-/// A closure is one, and so is `()`, which does not want to know:
+/// A closure is an observer. So is `()`, which ignores the progress:
 ///
 /// ```
 /// use castore_objstore::{Observer, Progress};
@@ -23,7 +23,7 @@ pub struct Progress {
 /// # let _: &dyn Observer = &observer;
 /// ```
 pub trait Observer: Send + Sync {
-    /// Called for every thing that a phase is done with, from the task that does the work: it has to
+    /// Called for every item that a phase is done with, from the task that does the work. Must
     /// return soon.
     fn progress(&self, progress: &Progress);
 }
@@ -38,7 +38,7 @@ impl<F: Fn(&Progress) + Send + Sync> Observer for F {
     }
 }
 
-/// A phase of an operation, and how far it is.
+/// A phase of an operation, with its progress.
 pub(crate) struct Phase<'a> {
     observer: &'a dyn Observer,
     progress: Progress,
@@ -49,7 +49,7 @@ impl<'a> Phase<'a> {
         Phase { observer, progress: Progress { phase, done: 0, total } }
     }
 
-    /// One more is done.
+    /// Counts one more item as done.
     pub(crate) fn step(&mut self) {
         self.progress.done += 1;
         self.observer.progress(&self.progress);

@@ -1,13 +1,14 @@
-//! What is wrong is made right again, from this store, from other stores or from files; what cannot be
-//! is moved to the quarantine.
+//! Repairs bad objects from this store, from other stores or from files, and moves those that it
+//! cannot repair to the quarantine.
 //!
-//! A verification says what is bad. Chunks come first: each is fetched, verified, and stored again. Then
-//! indexes are written again, each after the whole blob has proved right. Only what is bad is written.
+//! A verification finds the bad objects. Chunks come first: each is fetched, verified, and stored
+//! again. Then indexes are written again, each after the whole blob has proved right. Only bad
+//! objects are written.
 //!
-//! Findings are hours old when their turn comes: so each object is looked at again right before anything
-//! is done about it. An object that cannot be read, or that a source which cannot be reached may have,
-//! is not known to be lost, and is not moved. Every step can be done twice, and nothing is deleted that was
-//! not copied before: so a repair may end at any instant, and the next one finishes the work.
+//! Findings may be hours old when their turn comes: so each object is looked at again right before
+//! it is changed. An object that cannot be read, or that an unreachable source may have, is not
+//! known to be lost, and stays. Every step can be repeated, and nothing is deleted that was not
+//! copied before: so a repair may end at any instant, and the next one finishes the work.
 
 mod blobs;
 mod chunks;
@@ -40,33 +41,35 @@ const OPERATION: &str = "repair the store";
 const AT_ONCE: usize = 16;
 
 impl ObjectStoreBlobService {
-    /// Verifies the store, and repairs what is wrong with it. Tells `each` what became of everything
-    /// that was found.
+    /// Verifies the store and repairs the problems. Calls `each` with the outcome of every finding.
     ///
-    /// A chunk is taken from this store's trash and quarantine, where a good object of it lies there, and
-    /// from the sources by its own digest, or out of a blob that lists it. An index that is malformed or
-    /// wrong is made anew from a source that has the blob, or from the store's own chunks where they are
-    /// those of the blob. What is written is verified first. A blob whose index an earlier repair has
+    /// A chunk is taken from a good object in this store's trash or quarantine; or from the
+    /// sources, by its own digest or out of a blob that lists it. A malformed or wrong index is
+    /// rebuilt from a source that has the blob, or from the store's own chunks if they form the
+    /// blob. Everything is verified before it is written. A blob whose index an earlier repair has
     /// moved to the quarantine is restored in the same way.
     ///
-    /// A bad chunk that no source has is moved to the quarantine, `quarantine/` under the base path, and
-    /// so is a bad index; the index of a blob of several chunks of which one is lost stays, so that a
-    /// later repair can finish. Each object is looked at again right before it is moved. An object that
-    /// cannot be read, or that a source that fails may have, stays ([`RepairOutcome::NotKnown`]). Leftovers of
-    /// crashes that are older than an hour are removed; strays stay.
+    /// A bad chunk that no source has is moved to the quarantine, `quarantine/` under the base
+    /// path, and so is a bad index. The index of a blob of several chunks stays if one of them is
+    /// lost, so that a later repair can finish. Each object is looked at again right before it is
+    /// moved. An object that cannot be read, or that a failing source may have, stays
+    /// ([`Outcome::NotKnown`]). Leftovers of crashes that are older than an hour are removed;
+    /// strays stay.
     ///
-    /// Takes memory as [`verify`](ObjectStoreBlobService::verify) does, and about 500 bytes for each
-    /// finding.
+    /// Takes as much memory as [`verify`](ObjectStoreBlobService::verify), and about 500 bytes for
+    /// each finding.
     ///
-    /// Others may write to the store meanwhile. Only writers that replace bad chunks
-    /// ([`Builder::check_reused`](crate::Builder::check_reused)), and other repairs, should wait: one
-    /// that replaces a chunk in the very moment in which that is moved aside would lose it.
+    /// Others may write to the store meanwhile, except for writers that replace bad chunks
+    /// ([`Builder::check_reused`](crate::Builder::check_reused)) and other repairs: if one of these
+    /// replaced a chunk in the very moment in which the repair moves it to the quarantine, the new
+    /// chunk would be lost.
     ///
-    /// Cancel safe: what is done is done, and another repair does the rest.
+    /// Cancel safe: repaired objects stay repaired, and another repair does the rest.
     ///
     /// # Errors
-    /// Those of [`verify`](ObjectStoreBlobService::verify); `InvalidInput` for a file that cannot be
-    /// read. A source that fails is an [`RepairOutcome::NotKnown`] of what it may have.
+    /// The errors of [`verify`](ObjectStoreBlobService::verify); `InvalidInput` for a file that
+    /// cannot be read. If a source fails, the objects that it may have end as
+    /// [`Outcome::NotKnown`].
     pub async fn repair(
         &self,
         options: &RepairOptions,
@@ -97,7 +100,7 @@ impl ObjectStoreBlobService {
     }
 }
 
-/// The findings, by what is done about them.
+/// The findings, by the way they are repaired.
 #[derive(Default)]
 struct Bad {
     chunks: BTreeMap<Digest, Finding>,
@@ -141,7 +144,8 @@ impl Repair<'_> {
                 phase.step();
             }
         }
-        // Indexes name the places of chunks in blobs; only then can another store or a file have them.
+        // Indexes tell where chunks lie in blobs. Only bad chunks need these places, and only other
+        // stores and files use them.
         if !bad.chunks.is_empty() && !self.sources.is_empty() {
             self.sources.places = Places::of(&self.shared, self.observer, &bad.chunks).await?;
         }
@@ -166,7 +170,7 @@ impl Repair<'_> {
                 (finding, outcome)
             }
         };
-        // What a chunk takes while it is on its way is bounded by how many there are.
+        // `AT_ONCE` bounds the memory for chunks in transit, so items declare no size.
         let items = stream::iter(chunks.into_values()).map(|finding| Ok((finding, 0)));
         let result = InOrder::of(&shared.limits)
             .few(AT_ONCE)
@@ -175,7 +179,7 @@ impl Repair<'_> {
                 match outcome {
                     Repaired::RepairOutcome(outcome) => self.done(&finding, &outcome, each),
                     Repaired::IndexInstead => {
-                        // There is one finding for a blob: this one has no other.
+                        // A blob has one finding at most: this blob has no other.
                         let blob = finding.digest;
                         bad.indexes.extend(blob.map(|blob| (blob, finding)));
                     }

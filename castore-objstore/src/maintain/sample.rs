@@ -1,23 +1,24 @@
-//! A part of all chunks, chosen by their digests.
+//! A part of all chunks or blobs, chosen by their digests.
 
 use castore_core::{Digest, Error, ErrorKind, Result};
 
-/// A part of all chunks or blobs, which their digests tell.
+/// A part of all chunks or blobs, chosen by their digests.
 ///
-/// The digests are divided into parts of equal size, of which this is one. So parts 0 to 19 of 5%
-/// each cover everything, and whoever takes another part each day has seen everything after 20 days.
+/// The digests are divided into parts of equal size; a sample is one of them. So parts 0 to 19 of
+/// 5% each cover everything: a verification of another part each day has seen everything after 20
+/// days.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
     width: u128,
     part: u64,
 }
 
-/// How many positions there are: digests are divided by 64 of their bits.
+/// The number of positions: 64 bits of a digest select its part.
 const ALL: u128 = 1 << 64;
 
 impl Sample {
-    /// The `part`th of the parts of `fraction` (more than 0, at most 1) each; after the last one they
-    /// begin again.
+    /// The `part`th part, if each is `fraction` (more than 0, at most 1) of everything. After the
+    /// last part, the numbers begin again with the first.
     ///
     /// # Errors
     /// `InvalidInput` for another fraction.
@@ -33,7 +34,7 @@ impl Sample {
 
     /// Whether the digest is in the sample.
     pub fn covers(&self, digest: &Digest) -> bool {
-        // Not the first bytes: those decide where an object lies, and the order of the work.
+        // The last bytes: the first ones decide where an object lies, and the order of the work.
         let [.., a, b, c, d, e, f, g, h] = *digest.as_bytes();
         let position = u128::from(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
         let start = (u128::from(self.part) * self.width) % ALL;
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_fraction_is_refused() {
+    fn a_number_that_is_no_fraction_is_refused() {
         for bad in [0.0, -1.0, 1.01, f64::NAN, f64::INFINITY] {
             assert!(Sample::new(bad, 0).is_err(), "{bad}");
         }

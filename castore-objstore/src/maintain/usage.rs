@@ -1,4 +1,5 @@
-//! What is in a store, what it takes up, and what that is good for.
+//! Measures the contents of a store: how many objects, how much space, how well deduplicated and
+//! compressed.
 
 mod cost;
 mod histogram;
@@ -24,62 +25,62 @@ const LIST_BLOBS: &str = "list the blobs";
 const LIST_BESIDE: &str = "list what was moved out of the way";
 const READ: &str = "read the indexes";
 
-/// How many indexes are on their way at once.
+/// How many indexes are read at once.
 const AT_ONCE: usize = 32;
 
-/// What is in a store, at some time while it was looked at. All sizes are in bytes.
+/// The contents of a store while it was measured. All sizes are in bytes.
 ///
-/// A chunk of which no index is there is no blob, whatever its digest.
+/// A chunk without an index is no blob, whatever its digest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// The blobs: indexes that can be read.
+    /// Blobs whose indexes can be read.
     pub blobs: u64,
-    /// The indexes that cannot be read, because they, or chunks that are needed for it, are damaged.
+    /// Indexes that cannot be read, because they are damaged, or because a chunk needed to read
+    /// them is.
     pub blobs_unreadable: u64,
-    /// The sizes of all blobs together.
+    /// The total size of all blobs.
     pub logical_bytes: u64,
-    /// The chunks that indexes list, each as often as it is listed.
+    /// The chunks that indexes list, each counted as often as it is listed.
     pub chunks_listed: u64,
-    /// The chunks that an index lists and that are there, each once.
+    /// The listed chunks that are present, each counted once.
     pub chunks: u64,
-    /// What they take up uncompressed.
+    /// The uncompressed size of the present listed chunks.
     pub chunk_bytes: u64,
-    /// What they take up in the store.
+    /// The stored size of the present listed chunks.
     pub chunk_bytes_stored: u64,
-    /// Chunks that an index lists and that are not there, each once.
+    /// The listed chunks that are missing, each counted once.
     pub chunks_missing: u64,
     /// Chunks that no index lists.
     pub chunks_unreferenced: u64,
-    /// What they take up in the store.
+    /// The stored size of the chunks that no index lists.
     pub unreferenced_bytes_stored: u64,
-    /// What all indexes take up in the store.
+    /// The stored size of all indexes.
     pub index_bytes_stored: u64,
-    /// Objects among the indexes and chunks that are not named as those are, or have no bytes where
-    /// a chunk would be.
+    /// Objects among the indexes and chunks whose keys are not those of indexes or chunks, and
+    /// empty objects in place of chunks.
     pub strays: u64,
-    /// What they take up in the store.
+    /// The stored size of the strays.
     pub stray_bytes_stored: u64,
-    /// Objects that were moved out of the way: set aside by a collector of garbage, or bad and in
-    /// quarantine; records of the collector are among them. A chunk that an index lists and that is
-    /// only set aside counts among the chunks, as readers find it.
+    /// Objects that were moved out of the way: set aside by a garbage collector, or quarantined as
+    /// bad. Records of the collector count, too. A listed chunk that is only set aside counts among
+    /// the chunks, since readers find it.
     pub beside: u64,
-    /// What they take up in the store.
+    /// The stored size of the objects that were moved out of the way.
     pub beside_bytes_stored: u64,
-    /// Of the objects that were moved out of the way those in the quarantine: each is one that a repair
-    /// found to be damaged and could not make good.
+    /// Objects in the quarantine: a repair found each of them damaged and could not repair it. They
+    /// also count in `beside`.
     pub quarantined: u64,
-    /// Objects to be fetched to read every blob once.
+    /// The number of objects to fetch to read every blob once.
     pub objects_to_read: u64,
-    /// Their bytes.
+    /// The size of the objects to fetch to read every blob once.
     pub bytes_to_read: u64,
-    /// The uncompressed sizes of the chunks that an index lists, whether they are there or not, each
-    /// once.
+    /// The uncompressed sizes of all listed chunks, present or missing, each counted once.
     pub chunk_sizes: Histogram,
 }
 
 impl Usage {
-    /// All objects.
+    /// The number of all objects.
     pub fn objects(&self) -> u64 {
         self.blobs
             + self.blobs_unreadable
@@ -89,7 +90,7 @@ impl Usage {
             + self.beside
     }
 
-    /// What all objects take up in the store, in bytes.
+    /// The stored size of all objects in bytes.
     pub fn bytes_stored(&self) -> u64 {
         self.index_bytes_stored
             + self.chunk_bytes_stored
@@ -98,13 +99,14 @@ impl Usage {
             + self.beside_bytes_stored
     }
 
-    /// How often each byte of a chunk is used: the bytes of all blobs by those of their chunks.
-    /// `None` where there are none.
+    /// The deduplication ratio: the total size of all blobs divided by that of their chunks. `None`
+    /// if no listed chunk is present.
     pub fn deduplication_ratio(&self) -> Option<f64> {
         ratio(self.logical_bytes, self.chunk_bytes)
     }
 
-    /// The bytes of chunks as they are by the bytes that they take up. `None` where there are none.
+    /// The compression ratio: the uncompressed size of the chunks divided by their stored size.
+    /// `None` if no listed chunk is present.
     pub fn compression_ratio(&self) -> Option<f64> {
         ratio(self.chunk_bytes, self.chunk_bytes_stored)
     }
@@ -115,18 +117,18 @@ fn ratio(of: u64, to: u64) -> Option<f64> {
 }
 
 impl ObjectStoreBlobService {
-    /// What is in the store.
+    /// Measures the contents of the store.
     ///
-    /// Lists the chunks, lists the indexes and reads each of them, and lists what was moved aside;
-    /// reads chunks only where nothing else tells the size of a blob. What others write or remove
-    /// meanwhile may count or not, but never as missing.
+    /// Lists the chunks, lists the indexes and reads each of them, and lists the objects that were
+    /// moved aside. Reads a chunk only if nothing else tells the size of a blob. Objects that
+    /// others write or remove meanwhile may count or not, but never as missing.
     ///
     /// Takes 40 bytes of memory for each chunk of the store, 36 for each blob, and the service's
-    /// memory for indexes while they are read, or what the largest of them takes (80 bytes for each
-    /// of its chunks). Changes nothing, and may be given up at any time.
+    /// memory for indexes while they are read, or the size of the largest of them if that is more
+    /// (80 bytes for each of its chunks). Changes nothing, and may be cancelled at any time.
     ///
     /// # Errors
-    /// Where the store fails. What is damaged is counted, and is no error.
+    /// Fails if the store fails. Damaged objects are counted, and are no error.
     pub async fn usage(&self, observer: &dyn Observer) -> Result<Usage> {
         let shared = &self.shared;
         let mut usage = Usage::default();
@@ -164,7 +166,7 @@ impl ObjectStoreBlobService {
             .map(|(digest, size): (Digest, u32)| {
                 let shared = Arc::clone(shared);
                 driven(READ, async move {
-                    // Until its chunks are counted.
+                    // The permit lasts until the chunks of the index are counted.
                     let permit = shared.limits.for_index(size.into()).await;
                     let index = read::chunks(&shared, &digest).await;
                     if let Ok(None) = index {
@@ -186,7 +188,7 @@ impl ObjectStoreBlobService {
                     .await?;
                     usage.bytes_to_read += bytes;
                 }
-                // It was removed meanwhile.
+                // The blob was removed meanwhile.
                 Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::Corrupt => usage.blobs_unreadable += 1,
                 Err(error) => return Err(error),
@@ -197,7 +199,7 @@ impl ObjectStoreBlobService {
         usage.bytes_to_read += usage.index_bytes_stored;
 
         if table.has_missing() {
-            // What was stored after its part of the listing was past is not missing.
+            // A chunk that was stored after its part of the listing had passed is not missing.
             table = off_thread(LIST_CHUNKS, move || table.sorted()).await?;
             let mut phase = Phase::new(observer, "list the chunks again", None);
             let mut objects = shared.objects(LIST_CHUNKS, shared.layout.all(Kind::Chunk));
@@ -247,7 +249,7 @@ impl Usage {
         self.blobs += 1;
         self.logical_bytes += index.size();
         self.chunks_listed += index.len() as u64;
-        // A reader asks for the index, and for a chunk of its digest beside it.
+        // A reader asks for the index and, at the same time, for a chunk with the blob's digest.
         self.objects_to_read += match index.len() {
             0 => 0,
             1 => 2,

@@ -1,10 +1,10 @@
-//! Whether everything is there and right.
+//! Verifies that every index and every chunk of a store is present and right.
 //!
-//! One listing of the chunks comes first, then the indexes, each of whose chunks is looked up in what
-//! was listed; then, where that is asked for, the chunks are read in the order of their digests, and
-//! the blobs in that of theirs. Others write, remove and collect garbage meanwhile: so an object that
-//! is missed or wrong is looked at once more right before it is reported. An object that cannot be read
-//! is read again at the end of its phase, and then it is not known whether it is good.
+//! A verification lists the chunks, then reads the indexes and looks up their chunks in the
+//! listing. At the deeper levels it then reads the chunks in the order of their digests, and the
+//! blobs in the order of theirs. Others write, remove and collect garbage meanwhile: so a missing
+//! or wrong object is looked at once more right before it is reported. An unreadable object is read
+//! again at the end of its phase; if that fails too, its state is unknown.
 
 mod blobs;
 mod data;
@@ -44,38 +44,39 @@ const LIST: &str = "list the store";
 /// Give up after this many consecutive unreadable objects: the store itself is failing.
 const UNREADABLE_IN_A_ROW: u32 = 100;
 
-/// What a verification tells while it goes on.
+/// An event of a verification under way.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Verified {
-    /// Something is wrong.
+    /// A finding: something is wrong.
     Finding(Finding),
-    /// The work up to here is done, and what it found was told: a later verification can go on from
-    /// here ([`VerifyOptions::resume`]).
+    /// The work up to here is done, and its findings were reported. A later verification can go on
+    /// from here ([`VerifyOptions::resume`]).
     UpTo(Checkpoint),
 }
 
-/// What a verification has seen, in numbers.
+/// The results of a verification, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyReport {
     /// Indexes that were read.
     pub blobs: u64,
-    /// Chunk objects that are there.
+    /// Chunk objects in the store.
     pub chunks: u64,
-    /// Of those the ones that no index lists.
+    /// Chunk objects that no index lists.
     pub unlisted_chunks: u64,
     /// Chunks that were read.
     pub chunks_read: u64,
-    /// Their uncompressed bytes.
+    /// The uncompressed size of the chunks that were read, in bytes.
     pub bytes_read: u64,
     /// Blobs of several chunks that were read as a whole.
     pub blobs_read: u64,
-    /// Objects in the quarantine, where earlier repairs have moved them.
+    /// Objects in the quarantine, moved there by earlier repairs.
     pub quarantined: u64,
     /// Findings that are damage ([`Finding::is_damage`]).
     pub damaged: u64,
-    /// Findings of objects that could not be read ([`Finding::is_unknown`]): nothing is known of them.
+    /// Findings of objects that could not be read ([`Finding::is_unknown`]): their state is
+    /// unknown.
     pub unknown: u64,
     /// Other findings: strays, leftovers, empty chunk objects that no index lists, blobs in the
     /// quarantine.
@@ -83,31 +84,31 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Whether everything that was to be read could be read, and is right.
+    /// Whether every object that was to be read could be read and is right.
     pub fn is_good(&self) -> bool {
         self.damaged == 0 && self.unknown == 0
     }
 }
 
 impl ObjectStoreBlobService {
-    /// Verifies the store; hands every finding to `each` as soon as it is certain.
+    /// Verifies the store, and hands every finding to `each` as soon as it is certain.
     ///
-    /// At the level of indexes it takes one listing of the chunks, one of the indexes, one of the
-    /// quarantine, and a request for each index. Further levels read every chunk once, and every blob of several chunks. All of
-    /// it goes through the limits of the service ([`Builder::requests`](crate::Builder::requests),
-    /// [`Builder::memory`](crate::Builder::memory)). Besides, it takes 54 bytes of memory for each
-    /// chunk in the store and 32 for each blob (64 at the level of blobs); and about 150 for each
-    /// chunk that is missing.
+    /// At the level of indexes, a verification takes one listing each of the chunks, the indexes
+    /// and the quarantine, and a request for each index. Further levels read every chunk once, and
+    /// every blob of several chunks. All requests obey the limits of the service
+    /// ([`Builder::requests`](crate::Builder::requests),
+    /// [`Builder::memory`](crate::Builder::memory)). In addition, a verification takes 54 bytes of
+    /// memory for each chunk in the store, 32 for each blob (64 at the level of blobs), and about
+    /// 150 for each missing chunk.
     ///
-    /// Others may write to the store, and remove from it, meanwhile.
+    /// Others may write to the store and remove from it meanwhile.
     ///
-    /// Cancel safe: it changes nothing.
+    /// Cancel safe: a verification changes nothing.
     ///
     /// # Errors
-    /// What is wrong with single objects is a finding, and so is an object that the store does not give
-    /// ([`Finding::is_unknown`]). An error is what keeps the verification from going on: the store
-    /// cannot be listed, or does not give a hundred objects in a row (`Unavailable`,
-    /// `PermissionDenied`).
+    /// Problems of single objects are findings, and so is an object that the store fails to return
+    /// ([`Finding::is_unknown`]). The verification ends with an error if the store cannot be
+    /// listed, or fails to return a hundred objects in a row (`Unavailable`, `PermissionDenied`).
     pub async fn verify(
         &self,
         options: &VerifyOptions,
@@ -152,11 +153,11 @@ struct Run<'a, E> {
     each: E,
     report: VerifyReport,
     inventory: Inventory,
-    /// The chunks that indexes list and that were not in the listing.
+    /// The chunks that an index lists but the listing lacked.
     missing: HashMap<Digest, Missing>,
-    /// The sizes of chunks of which an index states another.
+    /// The real sizes of chunks for which an index states another size.
     wrong_sizes: HashMap<Digest, u64>,
-    /// The blobs whose indexes were found to state wrong sizes.
+    /// The blobs whose indexes state wrong sizes.
     wrong_blobs: HashSet<Digest>,
     /// The blobs to read as a whole.
     to_read: Vec<Digest>,
@@ -192,7 +193,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         Ok(())
     }
 
-    /// Counts what is in the quarantine, and finds the blobs that are only there.
+    /// Counts the objects in the quarantine, and finds the blobs that are only there.
     async fn look_into_quarantine(&mut self) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let quarantined = shared.quarantined(LIST).await?;
@@ -206,7 +207,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         Ok(())
     }
 
-    /// Whether what is in an object is to be read.
+    /// Whether the options select the contents of an object for reading.
     fn selects(&self, digest: &Digest, modified: SystemTime) -> bool {
         let VerifyOptions { level, sample, since, .. } = self.options;
         *level > VerifyLevel::Index
@@ -224,7 +225,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         (self.each)(Verified::Finding(finding));
     }
 
-    /// Takes note of whether the store gave an object; an error where it fails altogether.
+    /// Notes whether the store returned an object. Fails if the store failed too often in a row.
     fn given(&mut self, failure: Option<&Error>) -> Result<()> {
         let Some(error) = failure else {
             self.unreadable_in_a_row = 0;
@@ -238,7 +239,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
     }
 }
 
-/// An error and what it was caused by, on one line.
+/// An error and its causes, on one line.
 fn told(error: &Error) -> String {
     let mut text = error.message().to_owned();
     let mut source = std::error::Error::source(error);

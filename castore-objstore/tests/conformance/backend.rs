@@ -1,4 +1,4 @@
-//! What all stores have in common here.
+//! The interface to the stores that the suite runs on.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,27 +12,27 @@ use tempfile::TempDir;
 /// A store that the suite runs on, empty at first.
 #[async_trait]
 pub(crate) trait Backend: Send + Sync + 'static {
-    /// The store, by a client of its own.
+    /// The store, through a separate client.
     fn store(&self) -> Arc<dyn ObjectStore>;
 
-    /// The base path of all keys in it.
+    /// The base path of all keys in the store.
     fn base_path(&self) -> &str;
 
-    /// A service over it, as a user would make it.
+    /// A service over the store, built as a user would build it.
     fn builder(&self) -> Builder;
 
-    /// Ends it without notice, and starts it again with what it had stored.
+    /// Kills the store, and restarts it with its stored data.
     async fn crash(&self);
 }
 
-/// A directory that can be taken away from those who work on it, as if they had crashed.
+/// A directory that can be taken away from its users, as if they had crashed.
 pub(crate) struct Directory {
     root: TempDir,
     current: Mutex<PathBuf>,
 }
 
 impl Directory {
-    /// An empty one.
+    /// An empty directory.
     pub(crate) fn new() -> Directory {
         let root = tempfile::tempdir().expect("a temporary directory");
         let current = root.path().join("0");
@@ -44,7 +44,7 @@ impl Directory {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Renames it, in one step: what is done under the old name is lost.
+    /// Renames the directory, in one step: work under the old name is lost.
     pub(crate) fn rename(&self) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let number = (1..).map(|number: usize| self.root.path().join(number.to_string()));
@@ -54,16 +54,16 @@ impl Directory {
     }
 }
 
-/// Why a store is not there to be tested.
+/// The reason why a store is not available for tests.
 #[derive(Debug, Clone)]
 pub(crate) struct Missing {
     pub(crate) reason: String,
-    /// Whether it should be: somebody asked for it, or CI has to have it.
+    /// Whether the lack is a failure: the environment asks for the store, or CI requires it.
     pub(crate) is_failure: bool,
 }
 
 impl Missing {
-    /// What becomes of a test without the store.
+    /// The outcome of a test without the store.
     pub(crate) fn outcome(self) -> Result<Completion, Failed> {
         match self.is_failure {
             true => Err(Failed::from(self.reason)),

@@ -1,4 +1,4 @@
-//! Every store that the suite runs on is fit for castore, and `doctor` says so.
+//! Every store that the suite runs on is fit for castore according to `doctor`.
 
 use castore_objstore::doctor::{Doctor, DoctorOptions, DoctorReport, Operation, Verdict};
 use libtest_mimic::{Completion, Trial};
@@ -6,7 +6,8 @@ use libtest_mimic::{Completion, Trial};
 use crate::Make;
 use crate::backend::Backend;
 
-/// Examines the store of a service as a user would make it, and the same store as any object store.
+/// Examines the store through a service, built as a user would build it, and through the plain
+/// object store.
 pub(crate) fn trials<B: Backend>(name: &str, make: impl Make<B>) -> Vec<Trial> {
     vec![Trial::ignorable_test(format!("{name}::doctor::the_store_is_fit"), move || {
         let backend = match make() {

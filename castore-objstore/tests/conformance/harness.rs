@@ -18,13 +18,13 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use crate::backend::Backend;
 use crate::unreliable::{Faulty, Unreliable};
 
-/// What a slow store takes for every request.
+/// The time that a slow store takes for every request.
 const DELAY: Duration = Duration::from_millis(3);
 
-/// How many requests a limited store takes at once: fewer than a service makes.
+/// The number of requests that a limited store takes at once: fewer than a service makes.
 const LIMIT: usize = 2;
 
-/// What is between a service and its store.
+/// The wrapper between a service and its store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Wrapper {
     None,
@@ -33,7 +33,7 @@ pub(crate) enum Wrapper {
     Failing,
 }
 
-/// As a part of a test's name.
+/// The text is a part of a test's name.
 impl fmt::Display for Wrapper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

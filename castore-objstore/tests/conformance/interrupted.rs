@@ -1,4 +1,4 @@
-//! MinIO is killed in the middle of a put: the put finishes or fails clearly, and can be repeated.
+//! MinIO is killed in the middle of a put. The put finishes or fails clearly, and can be repeated.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::Make;
 use crate::backend::Backend;
 use crate::minio::Bucket;
 
-/// Large enough to be in the middle of for a while.
+/// The size of the blob in bytes: its put takes long enough to interrupt.
 const SIZE: usize = 96 << 20;
 
 pub(crate) fn trials(make: impl Make<Bucket>) -> Vec<Trial> {
@@ -41,8 +41,8 @@ pub(crate) fn trials(make: impl Make<Bucket>) -> Vec<Trial> {
 }
 
 async fn killed_in_the_middle_of_a_put(bucket: &Bucket, stays_away: bool) {
-    // Few requests at once, so that it takes its time.
-    // A server that stays away is waited for, but here not for the minutes of a default.
+    // Few requests at once, so that the put takes its time. The service waits for a server that
+    // stays away, but here only for seconds instead of the default minutes.
     let patience = Duration::from_secs(if stays_away { 5 } else { 300 });
     let builder = bucket.builder().requests(2).retry_timeout(patience);
     let service = builder.build().expect("a service");

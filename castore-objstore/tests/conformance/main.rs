@@ -1,8 +1,8 @@
-//! The conformance suite on object stores: memory, local disk, S3 in this process, and MinIO; each
-//! also slowed down, limited to few requests, and failing.
+//! The conformance suite on object stores: memory, local disk, S3 in this process, and MinIO. Each
+//! of them also runs slowed down, limited to few requests, and failing.
 //!
-//! Tests are made when this runs, not when it is compiled: which MinIO there is, if any, is known
-//! only then. Arguments are those of other tests, such as a part of a test's name.
+//! The tests are made at run time, not at compile time, because only then it is known which MinIO
+//! is available, if any. The arguments are those of other tests, such as a part of a test's name.
 
 mod backend;
 #[path = "../damaged/mod.rs"]
@@ -35,12 +35,12 @@ use crate::memory::Memory;
 use crate::minio::Minio;
 use crate::s3::Server;
 
-/// How many tests run at once, unless told otherwise.
+/// The default number of tests that run at once.
 const THREADS: usize = 8;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Most of the time is spent waiting, for disks and for delays.
+    // Tests spend most of their time waiting, for disks and for delays.
     arguments.test_threads.get_or_insert(THREADS);
     let mut trials = wrappers::trials();
     let reports = ["memory", "local", "s3", "minio"].map(report);
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     trials.extend(maintenance::trials("s3", || Ok(Server::start())));
     trials.extend(doctor::trials("s3", || Ok(Server::start())));
 
-    // MinIO is started only for those that want it.
+    // MinIO is started only if a selected test needs it.
     let with_minio = minio_trials(minio_report, None);
     let wanted = with_minio.iter().any(|trial| !arguments.is_filtered_out(trial));
     let minio = (wanted && !arguments.list).then(|| Arc::new(Minio::find()));
@@ -71,14 +71,14 @@ fn main() -> ExitCode {
     if let Some(minio) = minio {
         minio.end();
     }
-    // Of a part of the tests, the list above says as much.
+    // For a part of the tests, the list above is enough.
     for report in reports.iter().filter(|report| report.is_complete()) {
         println!("{report}");
     }
     conclusion.exit_code()
 }
 
-/// The table of the cases that run on a store.
+/// The table of the cases on a store.
 fn report(name: &str) -> Arc<Report> {
     let report = Report::new(name)
         .claim("contract", WRAPPERS.len() * CONTRACT.len())
@@ -94,7 +94,7 @@ fn report(name: &str) -> Arc<Report> {
     })
 }
 
-/// The tests on MinIO. Without one that runs, they are ignored, or fail where CI has to have it.
+/// The tests on MinIO. Without a running MinIO they are ignored, or fail if CI requires it.
 fn minio_trials(report: &Arc<Report>, minio: Option<Arc<Minio>>) -> Vec<Trial> {
     let shared = move || match &minio {
         Some(minio) => minio.shared(),
@@ -112,16 +112,16 @@ fn minio_trials(report: &Arc<Report>, minio: Option<Arc<Minio>>) -> Vec<Trial> {
     trials
 }
 
-/// Makes what a test runs on, or says why it does not run.
+/// Makes the backend of a test, or says why it is missing.
 trait Make<B>: Fn() -> Result<B, Missing> + Clone + Send + 'static {}
 
 impl<B, F: Fn() -> Result<B, Missing> + Clone + Send + 'static> Make<B> for F {}
 
-/// Under each of these the whole contract has to hold.
+/// The wrappers under which the whole contract must hold.
 const WRAPPERS: [Wrapper; 3] = [Wrapper::None, Wrapper::Delayed, Wrapper::Limited];
 
-/// Every case that needs no restart: all on the store itself; the contract also where the store
-/// is slow, and where it takes few requests at once; failures where it fails.
+/// Every case without a restart: all cases on the store itself, the contract also on a slow store
+/// and on one that takes few requests at once, and failures on a failing store.
 fn suite<B: Backend>(report: &Arc<Report>, name: &str, make: impl Make<B>) -> Vec<Trial> {
     let mut trials = Vec::new();
     for wrapper in WRAPPERS {
@@ -141,7 +141,7 @@ fn suite<B: Backend>(report: &Arc<Report>, name: &str, make: impl Make<B>) -> Ve
     trials
 }
 
-/// The contract in a runtime of one thread.
+/// The contract in a runtime with one thread.
 fn on_one_thread<B: Backend>(report: &Arc<Report>, name: &str, make: impl Make<B>) -> Vec<Trial> {
     let trial = |case: &'static Case<dyn castore_testsuite::Harness>| {
         let name = format!("{name}_current_thread");
@@ -153,7 +153,7 @@ fn on_one_thread<B: Backend>(report: &Arc<Report>, name: &str, make: impl Make<B
     CONTRACT.iter().map(trial).collect()
 }
 
-/// The cases for which the store is ended and started again, each on a store of its own.
+/// The cases that kill and restart the store, each on a store of its own.
 fn restarts<B: Backend>(report: &Arc<Report>, name: &str, make: impl Make<B>) -> Vec<Trial> {
     let restarting = |case: &'static Case<dyn Restart>| {
         let test = Test::new(report, "restart", name, case.name());
@@ -167,7 +167,7 @@ fn restarts<B: Backend>(report: &Arc<Report>, name: &str, make: impl Make<B>) ->
     trials
 }
 
-/// One case on one store, which is noted in the store's table.
+/// One case on one store; the store's table records the result.
 struct Test {
     report: Arc<Report>,
     group: &'static str,

@@ -1,8 +1,8 @@
-//! Operating a store, on every kind of store: what `castore-testsuite` does not know, as it is no part
-//! of a `BlobService`.
+//! Maintenance of a store, on every kind of store: operations outside of `BlobService`, which
+//! `castore-testsuite` does not cover.
 //!
-//! A case is an async function that takes two empty stores and panics where something is wrong. To
-//! add one, write it in a module of `maintenance/`, and add a line to [`CASES`].
+//! A case is an async function that takes two empty stores and panics on a failure. To add one,
+//! write it in a module of `maintenance/`, and add a line to [`CASES`].
 
 mod copy;
 mod damage;
@@ -29,9 +29,7 @@ type Case = fn(Stores) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Every case, by its name.
 const CASES: &[(&str, Case)] = &[
-    ("copy_moves_what_the_target_lacks", |stores| {
-        Box::pin(copy::moves_what_the_target_lacks(stores))
-    }),
+    ("copy_moves_only_missing_chunks", |stores| Box::pin(copy::moves_only_missing_chunks(stores))),
     ("copy_with_a_listing_moves_the_same", |stores| {
         Box::pin(copy::with_a_listing_moves_the_same(stores))
     }),
@@ -50,8 +48,8 @@ const CASES: &[(&str, Case)] = &[
     }),
     ("remove_leaves_the_chunks", |stores| Box::pin(remove::leaves_the_chunks(stores))),
     ("remove_many_at_once", |stores| Box::pin(remove::many_at_once(stores))),
-    ("usage_is_what_was_stored", |stores| Box::pin(usage::is_what_was_stored(stores))),
-    ("usage_counts_what_is_damaged", |stores| Box::pin(usage::counts_what_is_damaged(stores))),
+    ("usage_matches_the_stored_blobs", |stores| Box::pin(usage::matches_the_stored_blobs(stores))),
+    ("usage_counts_damage", |stores| Box::pin(usage::counts_damage(stores))),
 ];
 
 /// Two stores of one kind, empty at first.
@@ -60,7 +58,7 @@ pub(crate) struct Stores {
     pub(crate) other: Store,
 }
 
-/// A store, to be used and to be damaged.
+/// A store for cases to use and to damage.
 pub(crate) struct Store(Box<dyn Backend>);
 
 /// All cases on one kind of store.
@@ -86,7 +84,7 @@ pub(crate) fn trials<B: Backend>(name: &str, make: impl Make<B>) -> Vec<Trial> {
 }
 
 impl Store {
-    /// A service that knows nothing yet of what the store holds.
+    /// A new service that knows nothing yet of the store's objects.
     pub(crate) fn service(&self) -> ObjectStoreBlobService {
         self.0.builder().build().expect("a service over the store")
     }
@@ -97,7 +95,7 @@ impl Store {
         writer.close().await.expect("close")
     }
 
-    /// The blob, as a fresh service reads it.
+    /// Reads the blob by a new service.
     pub(crate) async fn read(&self, digest: &Digest) -> Vec<u8> {
         let reader = self.service().open_read(digest).await.expect("open_read");
         let mut bytes = Vec::new();
@@ -105,12 +103,12 @@ impl Store {
         bytes
     }
 
-    /// What is stored beside our back.
+    /// The object store itself, without a service.
     pub(crate) fn objects(&self) -> Arc<dyn object_store::ObjectStore> {
         self.0.store()
     }
 
-    /// The base path of all keys in it.
+    /// The base path of all keys in the store.
     pub(crate) fn base_path(&self) -> &str {
         self.0.base_path()
     }
@@ -121,7 +119,7 @@ impl Store {
         Path::from(key.trim_start_matches('/'))
     }
 
-    /// The chunks of a blob, each once.
+    /// The distinct chunks of a blob.
     pub(crate) async fn chunks(&self, digest: &Digest) -> Vec<Digest> {
         let index = self.service().chunks(digest).await.expect("chunks").expect("it is there");
         let mut chunks: Vec<Digest> = index.iter().map(|chunk| chunk.digest).collect();

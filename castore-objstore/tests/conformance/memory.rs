@@ -32,7 +32,7 @@ impl Backend for Memory {
         ObjectStoreBlobService::builder(self.store())
     }
 
-    /// What there is now goes on in another store; whoever has the old one works in vain.
+    /// A copy of the store replaces it. Changes through the old one are lost.
     async fn crash(&self) {
         let mut store = self.lock();
         *store = Arc::new(store.fork());

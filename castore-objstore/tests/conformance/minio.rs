@@ -1,4 +1,4 @@
-//! MinIO, in one of three ways: a server that is there already, a program, or a container.
+//! MinIO, in one of three ways: a given server, a program, or a container.
 
 mod container;
 mod program;
@@ -26,7 +26,7 @@ const BUCKET: &str = "castore-test";
 const USER: &str = "minioadmin";
 const PASSWORD: &str = "minioadmin";
 
-/// How long a server may take to be ready.
+/// The time limit for a server to become ready.
 const READY: Duration = Duration::from_secs(60);
 
 const THREE_WAYS: &str = "\
@@ -36,10 +36,10 @@ const THREE_WAYS: &str = "\
     (2) the program `minio` on the PATH, or its path in CASTORE_TEST_MINIO; \
     (3) a container engine such as Docker (CASTORE_TEST_MINIO=container passes the PATH over)";
 
-/// The MinIO that the tests run on.
+/// The MinIO server of the tests.
 pub(crate) struct Minio {
     server: Result<Arc<Server>, Missing>,
-    /// What all keys of this run begin with, as the server may outlive it.
+    /// The prefix of all keys of this run, as the server may outlive it.
     run: String,
     buckets: AtomicUsize,
 }
@@ -48,13 +48,13 @@ enum Way {
     Given(Endpoint),
     Program(PathBuf),
     Container {
-        /// Somebody wants this one, and no other.
+        /// Whether the environment asks for a container, and for nothing else.
         asked_for: bool,
     },
 }
 
 impl Minio {
-    /// Finds one, starts it if need be, and says which it is.
+    /// Finds a server, starts it if needed, and reports which one it is.
     pub(crate) fn find() -> Minio {
         let server = match way() {
             Ok(way) => Server::start(way),
@@ -69,14 +69,14 @@ impl Minio {
         Minio { server: server.map(Arc::new), run, buckets: AtomicUsize::new(0) }
     }
 
-    /// A place of its own on the server of all tests.
+    /// A separate place on the server that all tests share.
     pub(crate) fn shared(&self) -> Result<Bucket, Missing> {
         let number = self.buckets.fetch_add(1, Ordering::Relaxed);
         let base_path = format!("{}/{number}", self.run);
         Ok(Bucket { server: Arc::clone(self.server.as_ref().map_err(Missing::clone)?), base_path })
     }
 
-    /// Removes what is left on a server that stays.
+    /// Removes the remaining objects from a server that stays.
     pub(crate) fn end(&self) {
         let Ok(server) = &self.server else { return };
         if let Way::Given(endpoint) = &server.way {
@@ -94,7 +94,7 @@ impl Minio {
     }
 }
 
-/// The first of the three ways that is there.
+/// The first available one of the three ways.
 fn way() -> Result<Way, Missing> {
     let asked = |reason: String| Missing { reason, is_failure: true };
     if let Some(url) = variable("CASTORE_TEST_S3_ENDPOINT") {
@@ -127,13 +127,13 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A runtime for what is done outside of tests.
+/// A runtime for work outside of tests.
 fn runtime() -> Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).enable_all().build().expect("a runtime")
 }
 
-/// A server that runs.
+/// A running server.
 struct Server {
     way: Way,
     running: Mutex<Running>,
@@ -212,7 +212,7 @@ impl Server {
         }
     }
 
-    /// Waits, and makes the bucket where the server is ours.
+    /// Waits until the server is ready, and creates the bucket if the server is ours.
     fn wait_until_ready(&self) -> io::Result<()> {
         let endpoint = self.endpoint();
         if let Way::Given(_) = self.way {
@@ -220,7 +220,7 @@ impl Server {
         }
         let health = format!("{}/minio/health/ready", endpoint.url);
         request_until("GET", &health, &[200])?;
-        // object_store makes no buckets; but it signs the request that does.
+        // object_store creates no buckets, but signs the request that does.
         let client = endpoint.client().build().map_err(io::Error::other)?;
         let signed = std::thread::spawn(move || {
             let minute = Duration::from_secs(60);
@@ -228,11 +228,11 @@ impl Server {
             runtime().block_on(client.signed_url(put, &Path::default(), minute))
         });
         let url = signed.join().expect("signing does not panic").map_err(io::Error::other)?;
-        // 409: it has it from before it was restarted.
+        // 409: the bucket exists since before the restart.
         request_until("PUT", url.as_str(), &[200, 409])
     }
 
-    /// Ends it without notice.
+    /// Kills the server.
     fn kill(&self) {
         match &mut *self.running() {
             Running::Program(program) => program.kill(),
@@ -241,7 +241,7 @@ impl Server {
         }
     }
 
-    /// Starts it again, with what it had stored.
+    /// Restarts the server, with its stored data.
     fn start_again(&self) {
         match &mut *self.running() {
             Running::Program(program) => program.start_again().expect("MinIO starts again"),
@@ -251,14 +251,14 @@ impl Server {
         self.wait_until_ready().expect("MinIO is ready again");
     }
 
-    /// Ends it for good, and removes its data.
+    /// Ends the server for good, and removes its data.
     fn stop(&self) {
         *self.running() = Running::Stopped;
     }
 }
 
-/// Makes a request until it is answered as it should be: a server that has just started may not
-/// listen yet, or be busy with itself.
+/// Repeats a request until the answer has one of the statuses: a server that has just started may
+/// not listen yet, or be busy with itself.
 fn request_until(method: &str, url: &str, statuses: &[u16]) -> io::Result<()> {
     let end = Instant::now() + READY;
     loop {
@@ -287,14 +287,14 @@ fn request(method: &str, url: &str) -> io::Result<u16> {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(malformed)
 }
 
-/// A place for one test's objects, on a server.
+/// A place for the objects of one test, on a server.
 pub(crate) struct Bucket {
     server: Arc<Server>,
     base_path: String,
 }
 
 impl Bucket {
-    /// The same, on another server that no other test uses.
+    /// The same place, on another server that no other test uses.
     pub(crate) fn another(self) -> Result<Bucket, Missing> {
         let way = match &self.server.way {
             Way::Given(_) => {
@@ -307,12 +307,12 @@ impl Bucket {
         Ok(Bucket { server: Arc::new(Server::start(way)?), base_path: self.base_path })
     }
 
-    /// Ends the server without notice.
+    /// Kills the server.
     pub(crate) async fn kill(&self) {
         self.blocking(Server::kill).await;
     }
 
-    /// Starts the server again.
+    /// Restarts the server.
     pub(crate) async fn start_again(&self) {
         self.blocking(Server::start_again).await;
     }

@@ -1,4 +1,4 @@
-//! S3 in this process: a server over a directory, reached by HTTP on the loopback.
+//! S3 in this process: a server over a directory, reached by HTTP on the loopback interface.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 
 use crate::backend::{Backend, Directory};
 
-/// How a bucket of an S3 server is reached.
+/// The address and the credentials of a bucket on an S3 server.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
     pub(crate) url: String,
@@ -43,7 +43,7 @@ impl Endpoint {
         Arc::new(self.client().build().expect("a client of S3"))
     }
 
-    /// A service, by a URL and options as users give them.
+    /// A service, from a URL and options as users give them.
     pub(crate) fn builder(&self, base_path: &str) -> Builder {
         let url = format!("s3://{}/{base_path}", self.bucket);
         let options = [
@@ -113,12 +113,12 @@ impl Running {
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a listener");
             while let Ok((connection, _)) = listener.accept().await {
-                // Small answers wait for nothing.
+                // Send small answers without delay.
                 connection.set_nodelay(true).expect("a socket without delay");
                 let service = service.clone();
                 tokio::spawn(async move {
                     let connections = Connections::new(TokioExecutor::new());
-                    // What fails here, fails there as well.
+                    // A failure of the connection also reaches the client, which reports it.
                     let _ = connections.serve_connection(TokioIo::new(connection), service).await;
                 });
             }
@@ -141,7 +141,7 @@ impl Backend for Server {
         self.endpoint().builder(self.base_path())
     }
 
-    /// Another server, at another address, goes on with a renamed directory.
+    /// Another server, at another address, continues with the renamed directory.
     async fn crash(&self) {
         let mut running = self.running();
         if let Some(running) = running.take() {
@@ -155,7 +155,7 @@ impl Backend for Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(running) = self.running().take() {
-            // It may be dropped where no thread may be blocked.
+            // The drop may happen on a thread that must not block.
             running.runtime.shutdown_background();
         }
     }

@@ -1,4 +1,4 @@
-//! An object store that is slow, or fails when it is told to.
+//! An object store that is slow, or fails when told to.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use object_store::{
     RenameOptions, Result,
 };
 
-/// Which requests fail, for all stores that share it.
+/// The fault of all stores that share it.
 #[derive(Debug, Default)]
 pub(crate) struct Faulty(Mutex<Option<Set>>);
 
@@ -37,7 +37,7 @@ impl Faulty {
         self.lock().take().is_some_and(|set| set.struck)
     }
 
-    /// The result of the next operation of this kind.
+    /// The fate of the next operation of this kind.
     fn next(&self, operation: Operation) -> Fate {
         let mut set = self.lock();
         let Some(set) = set.as_mut().filter(|set| set.fault.operation == operation) else {
@@ -57,13 +57,13 @@ impl Faulty {
     }
 }
 
-/// The result of an operation.
+/// The fate of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Succeeds,
-    /// Without effect.
+    /// The operation fails without effect.
     Fails,
-    /// The operation is done, and reported failed.
+    /// The operation takes effect, but is reported as failed.
     LosesItsAnswer,
 }
 
@@ -71,9 +71,9 @@ fn told_to() -> Error {
     Error::Generic { store: "Unreliable", source: "it was told to".into() }
 }
 
-/// A store of which every request waits, and some fail, before it reaches it.
+/// A wrapper in which every request waits, and some fail, before they reach the store.
 ///
-/// (`object_store`'s own `ThrottledStore` cannot be over the local filesystem.)
+/// (`object_store`'s own `ThrottledStore` cannot wrap the local filesystem.)
 #[derive(Debug, Clone)]
 pub(crate) struct Unreliable {
     inner: Arc<dyn ObjectStore>,
@@ -82,12 +82,12 @@ pub(crate) struct Unreliable {
 }
 
 impl Unreliable {
-    /// One that takes `delay` for each request.
+    /// A wrapper that takes `delay` for each request.
     pub(crate) fn slow(inner: Arc<dyn ObjectStore>, delay: Duration) -> Unreliable {
         Unreliable { inner, delay, faulty: Arc::default() }
     }
 
-    /// One that fails as `faulty` says.
+    /// A wrapper that fails as `faulty` says.
     pub(crate) fn failing(inner: Arc<dyn ObjectStore>, faulty: Arc<Faulty>) -> Unreliable {
         Unreliable { inner, delay: Duration::ZERO, faulty }
     }
@@ -102,7 +102,7 @@ impl Unreliable {
         }
     }
 
-    /// Makes a change, as far as the fault lets it.
+    /// Makes a change, as far as the fault allows.
     async fn change<T>(&self, change: impl Future<Output = Result<T>>) -> Result<T> {
         let fate = self.begin(Operation::Write).await?;
         let changed = change.await?;

@@ -1,4 +1,4 @@
-//! `object_store`'s own tests of a store, on the wrappers of ours.
+//! `object_store`'s own tests of a store, on our wrappers.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,7 +33,7 @@ const TESTS: [(&str, Test); 12] = [
     ("multipart_out_of_order", |store| Box::pin(integration::multipart_out_of_order(store))),
 ];
 
-/// Each on a store that could be unreliable, and is not told to.
+/// Each test runs on an unreliable store without a fault.
 pub(crate) fn trials() -> Vec<Trial> {
     TESTS
         .into_iter()

@@ -1,6 +1,6 @@
-//! A store with known damage: what a verification has to find in it, and a repair to make good.
+//! A store with known damage, for verifications to find and repairs to undo.
 //!
-//! It takes any store ([`Subject`]), and is included by the test programs that have one.
+//! The test programs that include this module bring the store ([`Subject`]).
 
 pub(crate) mod refusing;
 
@@ -22,7 +22,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use self::refusing::Refusing;
 
-/// A store to be damaged, empty at first.
+/// A store to damage, empty at first.
 pub(crate) struct Subject {
     store: Arc<dyn ObjectStore>,
     base: String,
@@ -30,25 +30,25 @@ pub(crate) struct Subject {
 }
 
 enum Kind {
-    /// Some objects of it can be refused.
+    /// Any object store, in a wrapper that can refuse some objects.
     Objects(Refusing),
-    /// Files can be left in it.
+    /// A directory, in which files can be left.
     Directory(PathBuf),
 }
 
 impl Subject {
-    /// Any store; what is stored lies under `base`.
+    /// Any store; all objects lie under `base`.
     pub(crate) fn of_store(store: Arc<dyn ObjectStore>, base: &str) -> Subject {
         let refusing = Refusing::over(Arc::clone(&store));
         Subject { store, base: base.to_owned(), kind: Kind::Objects(refusing) }
     }
 
-    /// A local store in this directory; `store` leads there, too.
+    /// A local store in this directory; `store` reaches the same directory.
     pub(crate) fn of_directory(path: PathBuf, store: Arc<dyn ObjectStore>, base: &str) -> Subject {
         Subject { store, base: base.to_owned(), kind: Kind::Directory(path) }
     }
 
-    /// A service that knows nothing of what is stored.
+    /// A new service that knows nothing yet of the store's objects.
     pub(crate) fn service(&self) -> ObjectStoreBlobService {
         self.builder().build().expect("a service")
     }
@@ -73,7 +73,7 @@ impl Subject {
         self.store.get(key).await.unwrap().bytes().await.unwrap()
     }
 
-    /// The wrapper of a store that is not a directory.
+    /// The wrapper of a store other than a directory.
     pub(crate) fn wrapper(&self) -> &Refusing {
         match &self.kind {
             Kind::Objects(store) => store,
@@ -90,12 +90,12 @@ impl Subject {
     }
 }
 
-/// The smallest chunks there are.
+/// Parameters for the smallest possible chunks.
 pub(crate) fn tiny() -> ChunkParams {
     ChunkParams::new(64, 256, 1024).expect("these are the limits")
 }
 
-/// Numbers that are the same each time.
+/// Pseudorandom numbers that are the same each time.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -116,19 +116,20 @@ impl Random {
     }
 }
 
-/// A store with blobs in it, another one with the same blobs, and the damage that was done.
+/// A store with blobs, a good copy of it, and the damage done.
 pub(crate) struct Damaged {
     pub(crate) subject: Subject,
     pub(crate) blobs: BTreeMap<Digest, Bytes>,
-    /// A good store with all of it.
+    /// A good store with the same blobs.
     pub(crate) twin: ObjectStoreBlobService,
-    /// What a verification of whole blobs has to find: keys and problems, and nothing else.
+    /// The keys and problems that a verification of whole blobs must find, and no others.
     pub(crate) expected: BTreeMap<String, Vec<Problem>>,
-    /// Those of them that only reading chunks or whole blobs can find.
+    /// The keys of problems that only reading chunks or whole blobs can find.
     pub(crate) deep: BTreeSet<String>,
 }
 
-/// How many blobs there are of each kind: some have their chunks damaged, and some their indexes.
+/// The number of blobs of each kind: the blobs of one kind get damaged chunks, those of the other
+/// damaged indexes.
 const BLOBS: usize = 30;
 
 impl Damaged {
@@ -142,7 +143,7 @@ impl Damaged {
             let shared = noise(&format!("{seed} {half} shared"), 10_000);
             for number in 0..BLOBS {
                 let own = noise(&format!("{seed} {half} {number}"), 3_000 + 250 * number);
-                // Some of a single chunk, and some that have most of their chunks in common.
+                // Some blobs have a single chunk, and some have most of their chunks in common.
                 let data = match number % 3 {
                     0 => [&own[..], &shared].concat().into(),
                     1 => own,
@@ -165,8 +166,8 @@ impl Damaged {
         for blob in self.blobs.keys() {
             indexes.push(service.chunks(blob).await.unwrap().unwrap());
         }
-        // A chunk that is bad would hide what is wrong with an index that lists it, and the other way
-        // round: so no blob has both.
+        // A bad chunk would hide the problem of an index that lists it, and the other way round: so
+        // no blob has both.
         let shares = |a: &BlobIndex, b: &BlobIndex| {
             a.iter().any(|chunk| b.iter().any(|other| other.digest == chunk.digest))
         };
@@ -195,7 +196,7 @@ impl Damaged {
             self.damage_index(&index, number % 5, &mut random).await;
         }
         for number in 0..10 {
-            self.leave_something(number, &mut chunks, &mut random).await;
+            self.leave_other_objects(number, &mut chunks, &mut random).await;
         }
         assert_eq!(self.expected.len(), 100);
     }
@@ -220,7 +221,7 @@ impl Damaged {
             }
             3 => {
                 let flipped = flipped(&object, digest, random);
-                // Where it is the length of a block that is wrong, it looks cut short.
+                // If the flipped bit is in the length of a block, the object looks cut short.
                 (Some(flipped), &[Problem::CorruptChunk, Problem::TruncatedChunk], true)
             }
             4 => {
@@ -252,7 +253,7 @@ impl Damaged {
         let (damaged, problem, deep): (Bytes, _, _) = match how {
             0 => (noise(&format!("{blob}"), 300), Problem::MalformedIndex, false),
             1 => {
-                // Within the first entry that is cut off.
+                // The cut lies within an entry: at an entry's end, the index would still decode.
                 let mut len = object.len() * at / chunks.len() + 1;
                 while castore_proto::decode(&blob, &object[..len]).is_ok() {
                     len += 1;
@@ -276,8 +277,8 @@ impl Damaged {
         self.expect(&key, &[problem], deep);
     }
 
-    /// Strays, and what only some stores can have.
-    async fn leave_something(
+    /// Leaves strays, and objects that only some stores can have.
+    async fn leave_other_objects(
         &mut self,
         number: usize,
         chunks: &mut Vec<Digest>,
@@ -295,7 +296,7 @@ impl Damaged {
         if !stray.is_empty() {
             let key = self.subject.path(&stray);
             self.subject.overwrite(&key, "something").await;
-            // A directory that holds no objects of ours is one stray, whatever is in it.
+            // A directory without objects of the format is one stray, whatever is in it.
             let shown = match (number, &self.subject.kind) {
                 (1, Kind::Directory(_)) => self.subject.path("chunks/b4"),
                 _ => key,
@@ -318,7 +319,7 @@ impl Damaged {
         }
     }
 
-    /// That a verification finds what it has to and nothing else, by one finding each.
+    /// Checks that a verification finds each expected problem once, and nothing else.
     pub(crate) async fn assert_found(&self, level: VerifyLevel) {
         let (report, findings) = verify(&self.subject.service(), level).await;
         let found = by_key(&findings);
@@ -330,7 +331,7 @@ impl Damaged {
         let everything = level == VerifyLevel::Blob;
         for (key, problems) in &self.expected {
             let found = found.contains_key(key);
-            // Where two indexes state different sizes, that shows before chunks are read.
+            // Indexes that state different sizes are noticed before chunks are read.
             let deep = !everything && self.deep.contains(key);
             assert!(found || deep, "{key}: {problems:?} was not found");
             assert!(!found || !deep || problems.contains(&Problem::WrongSize), "{key}");
@@ -347,8 +348,8 @@ impl Damaged {
         }
     }
 
-    /// Repairs the store, and returns what became of what was found, by keys.
-    pub(crate) async fn repair(&self, options: RepairOptions) -> BTreeMap<String, RepairOutcome> {
+    /// Repairs the store, and returns the outcomes by key.
+    pub(crate) async fn repair(&self, options: RepairOptions) -> BTreeMap<String, Outcome> {
         let mut outcomes = BTreeMap::new();
         let each = |finding: &Finding, outcome: &RepairOutcome| {
             outcomes.insert(finding.key.clone(), outcome.clone());
@@ -364,8 +365,8 @@ impl Damaged {
         outcomes
     }
 
-    /// That a repair from `options` makes everything that was damaged good again, and a further one
-    /// has nothing to do.
+    /// Checks that a repair with `options` repairs all damage, and that a further one has nothing
+    /// to do.
     pub(crate) async fn assert_repaired_from(&self, options: RepairOptions) {
         let outcomes = self.repair(options.clone()).await;
         assert_eq!(outcomes.len(), self.expected.len());
@@ -394,7 +395,7 @@ impl Damaged {
         objects
     }
 
-    /// That there is nothing wrong with the store, and that every blob comes back.
+    /// Checks that the store has no damage, and that every blob reads back.
     pub(crate) async fn assert_whole(&self) {
         let (report, findings) = verify(&self.subject.service(), VerifyLevel::Blob).await;
         assert!(report.is_good(), "{findings:?}");
@@ -444,8 +445,8 @@ async fn read(service: &ObjectStoreBlobService, digest: &Digest) -> Bytes {
     pieces.concat().into()
 }
 
-/// The object with one byte changed, so that it is not the chunk any more: zstd has bits without a
-/// meaning.
+/// The object with one bit flipped, such that it is no longer the chunk: some bits of a zstd frame
+/// have no meaning.
 fn flipped(object: &Bytes, digest: &Digest, random: &mut Random) -> Bytes {
     loop {
         let mut flipped = object.to_vec();

@@ -1,4 +1,4 @@
-//! A store that does not give certain objects, or does not list them, or loses them.
+//! A store that refuses to return certain objects, omits them from listings, or loses them.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -27,17 +27,17 @@ impl Refusing {
         Refusing { inner, refused, hidden, vanishing }
     }
 
-    /// From now on the object is not given, until it is written again.
+    /// Refuses reads of the object from now on, until it is written again.
     pub(crate) fn refuse(&self, key: &Path) {
         self.refused.lock().unwrap().insert(key.clone());
     }
 
-    /// The object is not listed, as if it were younger than the listing.
+    /// Omits the object from listings, as if it were younger than the listing.
     pub(crate) fn hide(&self, key: &Path) {
         self.hidden.lock().unwrap().insert(key.clone());
     }
 
-    /// Somebody removes the object as soon as it was read.
+    /// Removes the object as soon as it was read, as if by another process.
     pub(crate) fn vanish(&self, key: &Path) {
         self.vanishing.lock().unwrap().insert(key.clone());
     }

@@ -16,13 +16,13 @@ use crate::support::data::{MIB, random};
 use crate::support::probe::{Part, Probe};
 use crate::support::service::{put, read, service};
 
-/// Twice in each round trip, and never at the moment at which a request is answered: then it would
-/// be open whether the blob was given up or done.
+/// Two moments in each round trip, but never the moment at which a request is answered: then it
+/// would be undecided whether the put was cancelled or done.
 fn moment(number: u32) -> Duration {
     LATENCY / 2 * number + LATENCY / 4
 }
 
-/// Polls `future`, whenever it asks for it, until it is ready or was pending `polls` times.
+/// Polls `future`, whenever it asks for that, until it is ready or was pending `polls` times.
 async fn polled<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
     let mut future = pin!(future);
     let mut left = polls;
@@ -40,7 +40,7 @@ async fn polled<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
     .await
 }
 
-/// Puts the blob of a writer that was given up, and reads it back.
+/// Puts the blob of a cancelled writer again, and reads it back.
 async fn assert_usable(service: &ObjectStoreBlobService, data: &Bytes) {
     let digest = not_stuck(put(service, data)).await;
     assert_eq!(not_stuck(read(service, &digest)).await, *data);
@@ -69,7 +69,7 @@ async fn a_close_given_up_after_any_number_of_polls() {
     }
 }
 
-/// What is under way in the background is given up at any point.
+/// Work under way in the background is cancelled at any point.
 #[tokio::test(start_paused = true)]
 async fn a_writer_given_up_at_any_time() {
     for size in [100, 3 * MIB] {
@@ -80,7 +80,7 @@ async fn a_writer_given_up_at_any_time() {
             let service = service(&probe);
             let put_given_up = timeout(moment(moments), put(&service, &data)).await;
             if put_given_up.is_err() {
-                // Nothing goes on behind our back, and nothing was published.
+                // No work goes on in the background, and nothing was published.
                 settle().await;
                 assert!(probe.objects(Part::Blobs).await.is_empty());
             }
@@ -95,7 +95,8 @@ async fn a_writer_given_up_at_any_time() {
     }
 }
 
-/// The same, without waiting for what may still go on when the blob is put again.
+/// Like [`a_writer_given_up_at_any_time`], but the next put does not wait for work that may still
+/// go on.
 #[tokio::test(start_paused = true)]
 async fn a_writer_given_up_and_put_again_at_once() {
     let data = random("given up", 3 * MIB);
@@ -107,7 +108,7 @@ async fn a_writer_given_up_and_put_again_at_once() {
     assert_usable(&service, &data).await;
 }
 
-/// One writer uploads a chunk that another waits for, and is given up.
+/// One writer uploads a chunk that another one waits for, and is cancelled.
 #[tokio::test(start_paused = true)]
 async fn a_writer_given_up_while_another_waits_for_its_chunks() {
     let data = random("shared", 3 * MIB);
@@ -146,7 +147,7 @@ async fn reads_that_were_dropped_lose_no_byte() {
     let data = random("dropped", 3 * MIB);
     let service = service(&Probe::new().with_latency(LATENCY));
     let digest = put(&service, &data).await;
-    // Opening is given up at every point, then the reading.
+    // Opening is cancelled at every point, then the reading.
     let mut given_up = 0;
     let mut reader = loop {
         match timeout(LATENCY / 2 * given_up, service.open_read(&digest)).await {

@@ -1,4 +1,4 @@
-//! A service that checks what it reuses: what is bad in the store never keeps its own repair away.
+//! A service that checks the objects that it reuses: a bad object never prevents its own repair.
 
 use bytes::Bytes;
 use castore_core::Digest;
@@ -69,7 +69,7 @@ async fn an_index_that_is_not_the_right_one_is_written_again() {
     for shape in [Shape::Many, Shape::One] {
         let stored = Stored::new(shape).await;
         let good = stored.probe.object(&stored.index_key()).await;
-        // As long as the right one, so that its size does not tell.
+        // The other index has the length of the right one, so that its size does not give it away.
         let mut other = good.to_vec();
         other[10] ^= 1;
         stored.probe.overwrite(&stored.index_key(), other).await;
@@ -82,7 +82,7 @@ async fn an_index_that_is_not_the_right_one_is_written_again() {
 }
 
 #[tokio::test]
-async fn what_is_good_is_read_once_and_not_written() {
+async fn good_objects_are_read_once_and_not_written() {
     for shape in [Shape::Many, Shape::One] {
         let stored = Stored::new(shape).await;
         stored.probe.forget();
@@ -102,7 +102,7 @@ async fn what_is_good_is_read_once_and_not_written() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_stored() {
+async fn missing_chunks_are_stored() {
     let probe = Probe::new();
     let data = random("new", 20_000);
     let service = checking(&probe);

@@ -1,4 +1,4 @@
-//! Several at once, on the same blob.
+//! Several readers and writers at once, on the same blob.
 
 use std::sync::mpsc;
 use std::thread;
@@ -64,7 +64,7 @@ async fn the_same_blob_by_two_services_at_once() {
     assert_eq!(read(&service(&probe), &Digest::of(&data)).await, data);
 }
 
-/// The one that has the turn to upload a chunk fails; the other does it for itself.
+/// The writer that uploads a chunk for both fails; the other uploads the chunk itself.
 #[tokio::test(start_paused = true)]
 async fn a_writer_that_fails_does_not_fail_another_of_the_same_blob() {
     for nth in 0..5 {
@@ -84,7 +84,7 @@ async fn a_writer_that_fails_does_not_fail_another_of_the_same_blob() {
     }
 }
 
-/// A reader sees a blob that is being written by somebody else not at all, or whole.
+/// A reader sees a blob that another task is writing either not at all or whole.
 #[tokio::test(start_paused = true)]
 async fn a_blob_appears_whole() {
     let probe = Probe::new().with_latency(LATENCY);
@@ -109,7 +109,7 @@ async fn a_blob_appears_whole() {
     assert!(absent >= 2);
 }
 
-/// Runs `work` on a thread of its own; fails where it takes longer than anything takes that is not stuck.
+/// Runs `work` on a thread of its own. Fails if that takes longer than any work that is not stuck.
 fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (send, receive) = mpsc::channel();
     thread::spawn(move || send.send(work()));
@@ -130,7 +130,7 @@ fn services(directory: &tempfile::TempDir) -> [ObjectStoreBlobService; 2] {
     [local.chunk_params(tiny()).build().unwrap(), service(&Probe::new())]
 }
 
-/// Several blobs, the middle one of which all others write as well.
+/// Puts and reads several blobs. All callers write the middle one.
 async fn put_and_read(service: &ObjectStoreBlobService, number: usize) {
     for name in [format!("{number}"), "shared".to_owned(), format!("{number} again")] {
         for size in [50, 100_000] {
@@ -157,7 +157,7 @@ fn one_service_in_four_runtimes() {
     }
 }
 
-/// Each of these runtimes ends while the service is at its work, at another point.
+/// Each of these runtimes ends while the service works, at a different point.
 #[test]
 fn a_runtime_that_ends_leaves_the_service_to_the_others() {
     let directory = tempfile::tempdir().unwrap();
@@ -184,7 +184,7 @@ fn a_runtime_that_ends_leaves_the_service_to_the_others() {
     }
 }
 
-/// As many callers block in the runtime's blocking pool as it has threads.
+/// The callers block every thread of the runtime's blocking pool.
 #[test]
 fn callers_that_block_in_every_blocking_thread_of_a_runtime() {
     const CALLERS: usize = 512;
@@ -219,7 +219,7 @@ fn callers_that_block_in_every_blocking_thread_of_a_runtime() {
     }
 }
 
-/// How many threads the services of this process have.
+/// The number of threads that the services of this process have.
 #[cfg(target_os = "linux")]
 fn own_threads() -> usize {
     let threads = std::fs::read_dir("/proc/self/task").unwrap();

@@ -1,4 +1,5 @@
-//! Copying between stores: only what the target lacks, as it is stored, verified, the index last.
+//! Copies between stores: only the chunks that the target lacks, in their stored form, verified,
+//! with the index last.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -20,10 +21,10 @@ use crate::support::service::{
 };
 use crate::support::stored::{Shape, Stored};
 
-/// The shapes of a blob that is there.
+/// The shapes of a blob with an index.
 const INDEXED: [Shape; 3] = [Shape::Many, Shape::One, Shape::OneUnlisted];
 
-/// Copies these blobs, and returns what became of each, in their order.
+/// Copies these blobs, and returns their outcomes in the same order.
 async fn copy(
     source: &ObjectStoreBlobService,
     target: &ObjectStoreBlobService,
@@ -108,7 +109,7 @@ async fn the_empty_blob_is_listed_at_the_target() {
     assert!(matches!(again, CopyOutcome::AlreadyThere), "{again:?}");
 }
 
-/// Another encoder's frames, without sizes, are passed on as they are.
+/// Frames of another encoder, without sizes, are passed on unchanged.
 #[tokio::test]
 async fn stores_of_other_implementations_are_copied_without_recompression() {
     for name in ["original", "later"] {
@@ -129,7 +130,7 @@ async fn stores_of_other_implementations_are_copied_without_recompression() {
 }
 
 #[tokio::test]
-async fn only_what_the_target_lacks_is_moved() {
+async fn only_chunks_that_the_target_lacks_are_copied() {
     let shared = random("shared", 10_000);
     let old = Bytes::from([&random("old", 3000)[..], &shared].concat());
     let new = Bytes::from([&random("new", 3000)[..], &shared].concat());
@@ -147,8 +148,8 @@ async fn only_what_the_target_lacks_is_moved() {
         let copied = copied(outcome[0].clone());
         assert_eq!(copied.chunks_new as usize, lacking);
         assert_eq!(copied.chunks_reused as usize, new_chunks.len() - lacking);
-        // The whole blob is digested, unless its index is trusted.
-        let fetched = if options == trusting() { lacking } else { new_chunks.len() };
+        // The copy digests the whole blob, unless it trusts the index.
+        let fetched = if options.trust_indexes { lacking } else { new_chunks.len() };
         assert_eq!(from.count(Kind::Get, Part::Chunks), fetched);
         assert_eq!(from.count(Kind::Head, Part::Chunks), 0);
         assert_eq!(to.count(Kind::Put, Part::Chunks), lacking);
@@ -202,7 +203,7 @@ async fn copying_again_compares_the_indexes_looks_at_the_chunks_and_moves_nothin
     }
 }
 
-/// An index is no proof that its chunks are there.
+/// An index is no proof that its chunks are present.
 #[tokio::test]
 async fn a_chunk_that_the_target_lacks_is_copied_although_the_index_is_there() {
     for options in [both_ways().as_slice(), &[trusting(), verifying()]].concat() {
@@ -274,7 +275,7 @@ async fn a_blob_that_is_removed_at_the_source_meanwhile_is_absent() {
     }
 }
 
-/// Chunks of the blob in another order, one of them left out, and those of another blob.
+/// The index lists the chunks in another order, lacks one, or lists those of another blob.
 #[tokio::test]
 async fn an_index_that_lists_other_chunks_is_not_passed_on_unless_it_is_trusted() {
     for case in 0..3 {
@@ -303,7 +304,7 @@ async fn an_index_that_lists_other_chunks_is_not_passed_on_unless_it_is_trusted(
 }
 
 #[tokio::test]
-async fn what_is_at_neither_store_is_absent() {
+async fn a_blob_in_neither_store_is_absent() {
     let (from, to) = (Probe::new(), Probe::new());
     let absent = Digest::of(b"absent");
     let outcome = copy_one(&service(&from), &service(&to), absent).await;
@@ -311,10 +312,10 @@ async fn what_is_at_neither_store_is_absent() {
     assert_eq!(to.count(Kind::Put, Part::Blobs), 0);
 }
 
-/// The target's requests for chunks fail one after another; what was copied before each failure is
-/// there for the next attempt, and there is no index until all chunks are there.
+/// In each attempt, the target fails after ten chunks. The next attempt reuses the chunks that were
+/// copied before, and the index appears only when all chunks are stored.
 #[tokio::test]
-async fn a_copy_that_failed_is_taken_up_where_it_was() {
+async fn a_failed_copy_is_resumed() {
     let (from, to) = (Probe::new(), Probe::new());
     let data = random("resumed", 20_000);
     let digest = put(&service_with(&from, tiny()), &data).await;
@@ -378,7 +379,7 @@ async fn a_damaged_blob_fails_alone_and_leaves_nothing_damaged() {
                 }
                 3 => stored.probe.overwrite(&key, Bytes::new()).await,
                 _ => {
-                    // A chunk, but another one.
+                    // The object of another chunk.
                     let other = put(&stored.service(), &random("another", 60)).await;
                     let other = stored.probe.object(&chunk_key(&other)).await;
                     stored.probe.overwrite(&key, other).await;
@@ -419,14 +420,14 @@ fn verifying() -> CopyOptions {
 }
 
 #[tokio::test]
-async fn every_shape_is_verified_where_it_is_asked_for() {
+async fn every_shape_is_verified_on_request() {
     for shape in INDEXED {
         let stored = Stored::new(shape).await;
         let to = Probe::new();
         let target = service(&to);
         let done = copy(&stored.service(), &target, &[stored.digest], &verifying()).await;
         copied(done[0].clone());
-        // Each byte was read there once.
+        // The target was read once, whole.
         assert_eq!(target.stats().bytes_read, stored.data.len() as u64);
     }
     let (source, target) = (service(&Probe::new()), service(&Probe::new()));
@@ -434,9 +435,9 @@ async fn every_shape_is_verified_where_it_is_asked_for() {
     copied(done[0].clone());
 }
 
-/// Its chunks are fine, but they are those of another blob.
+/// The chunks are good, but they are those of another blob.
 #[tokio::test]
-async fn the_index_of_another_blob_is_noticed_where_blobs_are_verified() {
+async fn the_index_of_another_blob_is_noticed_by_verification() {
     let stored = Stored::new(Shape::Many).await;
     let other = random("another", 5000);
     put(&stored.service(), &other).await;
@@ -450,7 +451,7 @@ async fn the_index_of_another_blob_is_noticed_where_blobs_are_verified() {
 }
 
 #[tokio::test]
-async fn a_damaged_chunk_of_the_target_is_noticed_where_blobs_are_verified() {
+async fn a_damaged_chunk_of_the_target_is_noticed_by_verification() {
     for shape in INDEXED {
         let stored = Stored::new(shape).await;
         let to = Probe::new();
@@ -468,7 +469,7 @@ async fn a_damaged_index_at_the_target_is_replaced() {
     let canonical = castore_proto::encode(&stored.index);
     let mut flipped = canonical.to_vec();
     flipped[0] ^= 0xff;
-    // An index of no entries would be that of one chunk, which is not there.
+    // An index of no entries would stand for one chunk, which is absent.
     for damaged in [canonical.slice(..canonical.len() - 1), flipped.into(), Bytes::new()] {
         let to = Probe::new();
         to.overwrite(&stored.index_key(), damaged).await;
@@ -477,7 +478,7 @@ async fn a_damaged_index_at_the_target_is_replaced() {
     }
 }
 
-/// What a power cut leaves of a chunk is none.
+/// The empty object that a power cut can leave is no chunk.
 #[tokio::test]
 async fn a_chunk_of_no_bytes_at_the_target_is_replaced() {
     for options in both_ways() {
@@ -553,13 +554,14 @@ async fn requests_and_memory_of_both_stores_stay_within_their_limits() {
         assert!((4..=requests).contains(&in_flight), "{in_flight} requests at once");
     }
     let put_bytes = to.peak_put_bytes();
-    // What is for chunks of the half of the memory that is for writing.
+    // Half of the memory is for writing, and five eighths of that half are for chunks.
     assert!(put_bytes <= memory / 2 * 5 / 8, "{put_bytes} bytes of PUTs at once");
     assert!(put_bytes >= memory / 32, "{put_bytes} bytes of PUTs at once");
     assert_eq!(not_stuck(read(&service(&to), &digests[31])).await, blobs[31]);
 }
 
-/// Each chunk takes all the memory of both stores; and what is copied is being written as well.
+/// Each chunk takes all the memory of both stores. Meanwhile, writers put the blobs that are
+/// copied.
 #[tokio::test(start_paused = true)]
 async fn copies_in_opposite_directions_and_writers_do_not_wait_for_each_other() {
     let probes = [0, 1].map(|_| Probe::new().with_latency(LATENCY));
@@ -580,10 +582,10 @@ async fn copies_in_opposite_directions_and_writers_do_not_wait_for_each_other() 
     }
 }
 
-/// A chunk was at the target when it was looked for, and then nothing happened for half a day, in
-/// which somebody removed it: it is looked for again before the index is written.
+/// The copy finds a chunk at the target and then makes no progress for half a day, in which another
+/// process removes the chunk. The copy looks for the chunk again before it writes the index.
 #[tokio::test(start_paused = true)]
-async fn what_was_seen_long_ago_is_looked_for_again() {
+async fn chunks_seen_long_ago_are_looked_for_again() {
     let (from, to) = (Probe::new(), Probe::new());
     let data = random("long ago", 20_000);
     let source = service_with(&from, tiny());

@@ -1,5 +1,5 @@
-//! Chunk objects that are not what they should be: `Corrupt`, without a panic, without a wrong
-//! byte, and without more memory than a chunk may take.
+//! Bad chunk objects are `Corrupt`, without a panic, without a wrong byte, and without more memory
+//! than a chunk may take.
 
 use bytes::Bytes;
 use castore_core::{BlobService, ErrorKind, MAX_CHUNK_SIZE};
@@ -9,10 +9,11 @@ use crate::support::probe::{ALWAYS, Effect, Kind, Part};
 use crate::support::service::{chunk_key, collect_until_error, index_key};
 use crate::support::stored::{SHAPES, Shape, Stored};
 
-/// A zstd frame of `blocks` runs of 128 KiB of zeros: 4 bytes for each.
+/// A zstd frame of `blocks` runs of 128 KiB of zeros, in 4 bytes each.
 fn bomb(blocks: usize, content_size: Option<u64>) -> Bytes {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd];
-    // The descriptor: whether there is a content size, of 8 bytes. Then a window of 128 KiB.
+    // The descriptor says whether the frame has a content size, of 8 bytes. Then comes a window of
+    // 128 KiB.
     frame.push(if content_size.is_some() { 0xc0 } else { 0 });
     frame.push(7 << 3);
     frame.extend(content_size.iter().flat_map(|size| size.to_le_bytes()));
@@ -25,7 +26,7 @@ fn bomb(blocks: usize, content_size: Option<u64>) -> Bytes {
     frame.into()
 }
 
-/// The most memory that this process has ever used, in bytes.
+/// The peak memory of this process in bytes.
 #[cfg(target_os = "linux")]
 fn peak_memory() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -59,7 +60,7 @@ async fn a_flipped_bit() {
     .await;
 }
 
-/// zstd has bits that mean nothing; all others are noticed.
+/// Some bits of a zstd frame have no meaning. A flip of any other bit is noticed.
 #[tokio::test]
 async fn any_flipped_bit() {
     let stored = Stored::new(Shape::Many).await;
@@ -132,7 +133,7 @@ async fn a_missing_chunk() {
 async fn a_chunk_of_another_digest_in_its_place() {
     let other = zstd::bulk::compress(b"another chunk", 3).unwrap();
     each_shape_with(|_| other.clone().into()).await;
-    // Of the same size, so that only the digest tells.
+    // The other chunk has the same size, so that only its digest gives it away.
     each_shape_with(|object| {
         let mut chunk = zstd::bulk::decompress(object, MIB).unwrap();
         chunk.reverse();
@@ -141,7 +142,7 @@ async fn a_chunk_of_another_digest_in_its_place() {
     .await;
 }
 
-/// 1 GiB out of 32 KiB, as small as a chunk's object may be.
+/// The object expands from 32 KiB, small enough for a chunk's object, to 1 GiB.
 #[tokio::test]
 async fn a_zstd_bomb() {
     let gib = 1024 * MIB;
@@ -151,9 +152,9 @@ async fn a_zstd_bomb() {
     assert!(peak_memory().is_none_or(|peak| peak < gib), "{:?} bytes", peak_memory());
 }
 
-/// 256 GiB out of 8 MiB, where nothing but the format's maximum bounds the size.
+/// The object expands from 8 MiB to 256 GiB. Only the format's maximum bounds the size.
 #[tokio::test]
-async fn a_zstd_bomb_where_no_index_tells_the_size() {
+async fn a_zstd_bomb_without_a_size_in_an_index() {
     let object = bomb(256 * 1024 * MIB / (128 * KIB), None);
     assert!((object.len() as u64) < MAX_CHUNK_SIZE);
     let stored = Stored::new(Shape::OneUnlisted).await;
@@ -164,7 +165,7 @@ async fn a_zstd_bomb_where_no_index_tells_the_size() {
     assert!(peak_memory().is_none_or(|peak| peak < 1024 * MIB), "{:?} bytes", peak_memory());
 }
 
-/// More than the format allows, but otherwise a chunk with the right digest.
+/// The chunk is larger than the format allows, but has the right digest.
 #[tokio::test]
 async fn a_chunk_larger_than_the_largest() {
     for (size, corrupt) in [(MAX_CHUNK_SIZE, false), (MAX_CHUNK_SIZE + 1, true)] {

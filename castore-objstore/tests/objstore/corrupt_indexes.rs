@@ -1,5 +1,4 @@
-//! Index objects that are not what they should be: `Corrupt`, and never the end of a blob that is
-//! not the one that was asked for.
+//! Bad index objects are `Corrupt`, and a read of another blob's chunks never reaches the end.
 
 use bytes::Bytes;
 use castore_core::{BlobIndex, BlobService, ChunkMeta, Digest, ErrorKind};
@@ -9,7 +8,7 @@ use crate::support::probe::{ALWAYS, Effect, Kind, Part};
 use crate::support::service::{put, service_with};
 use crate::support::stored::{Shape, Stored};
 
-/// An entry as it is stored, with any digest and any size.
+/// An encoded entry, with any digest and any size.
 fn entry(digest: &[u8], mut size: u64) -> Vec<u8> {
     let mut fields = vec![1 << 3 | 2, digest.len() as u8];
     fields.extend_from_slice(digest);
@@ -27,7 +26,7 @@ fn encode(chunks: impl IntoIterator<Item = ChunkMeta>) -> Bytes {
     entries.collect::<Vec<_>>().concat().into()
 }
 
-/// The blob of many chunks, and its list of chunks to be changed.
+/// A blob of many chunks, and its list of chunks for tests to change.
 async fn many() -> (Stored, Vec<ChunkMeta>) {
     let stored = Stored::new(Shape::Many).await;
     let chunks: Vec<ChunkMeta> = stored.index.iter().collect();
@@ -35,14 +34,14 @@ async fn many() -> (Stored, Vec<ChunkMeta>) {
     (stored, chunks)
 }
 
-/// The same blob with another index object.
+/// The blob of many chunks with another index object.
 async fn with_index(object: impl Into<Bytes>) -> Stored {
     let (stored, _) = many().await;
     stored.probe.overwrite(&stored.index_key(), object.into()).await;
     stored
 }
 
-/// With a list of chunks that cannot be one of this blob.
+/// Checks that a changed list of chunks that cannot be that of the blob is corrupt.
 async fn refused(change: impl FnOnce(&mut Vec<ChunkMeta>)) {
     let (stored, mut chunks) = many().await;
     change(&mut chunks);
@@ -78,7 +77,7 @@ async fn an_index_that_lists_its_own_digest() {
     }
 }
 
-/// That is how a blob of one chunk is listed; but there is no such chunk.
+/// A blob of one chunk is listed like this, but no such chunk exists.
 #[tokio::test]
 async fn an_index_that_lists_only_its_own_digest() {
     let (stored, _) = many().await;
@@ -119,7 +118,7 @@ async fn digests_of_other_lengths() {
     }
 }
 
-/// With each of the sizes wrong, of which each chunk's own digest is right.
+/// Each stated size is wrong, while each chunk has its digest.
 #[tokio::test]
 async fn sizes_that_do_not_match() {
     let (stored, chunks) = many().await;
@@ -131,7 +130,7 @@ async fn sizes_that_do_not_match() {
             stored.assert_corrupt().await;
         }
     }
-    // Together they are the right size of the blob.
+    // The wrong sizes still add up to the size of the blob.
     let mut traded = chunks;
     traded[stored.bad].size += 1;
     traded[stored.bad + 1].size -= 1;
@@ -150,8 +149,8 @@ async fn a_size_that_does_not_match_the_only_chunk() {
     }
 }
 
-/// That a read of the whole fails and hands out less than all that the index lists, although
-/// every chunk is good. Which blob the chunks make is only known when all have been read.
+/// Checks that a read of the whole blob fails and returns less than the index lists, although every
+/// chunk is good: only after reading all chunks does a reader know which blob they form.
 async fn assert_no_end(stored: &Stored, listed: u64) {
     for (bytes, error) in stored.read_whole().await {
         let error = error.expect("there is an error");
@@ -200,11 +199,11 @@ async fn an_index_with_a_chunk_too_few_or_too_many() {
 }
 
 #[tokio::test]
-async fn an_index_without_entries_where_no_chunk_is() {
+async fn an_index_without_entries_and_without_a_chunk() {
     with_index(Bytes::new()).await.assert_index_is_corrupt().await;
 }
 
-/// The index of a blob of a few chunks, so that every change of it can be tried.
+/// A blob of a few chunks with its index object, so that every change of the index can be tried.
 async fn few() -> (Stored, Bytes) {
     let stored = Stored::of(random("few chunks", 1500), Shape::Many).await;
     assert!((3..10).contains(&stored.index.len()));
@@ -236,7 +235,7 @@ async fn any_flipped_bit() {
     }
 }
 
-/// Its memory would not be bounded by anything.
+/// Nothing would bound the memory for such an object.
 #[tokio::test]
 async fn an_object_too_large_to_be_an_index_is_not_fetched() {
     for size in [castore_proto::MAX_INDEX_SIZE + 1, u64::MAX] {
@@ -248,7 +247,7 @@ async fn an_object_too_large_to_be_an_index_is_not_fetched() {
     }
 }
 
-/// What is stored under the digest of the empty blob does not matter.
+/// Any object stored under the digest of the empty blob is ignored.
 #[tokio::test]
 async fn the_empty_blob_stays_empty() {
     let (stored, chunks) = many().await;

@@ -1,4 +1,4 @@
-//! What is there already is not uploaded again.
+//! Chunks that the store already has are not uploaded again.
 
 use std::collections::HashSet;
 
@@ -17,16 +17,16 @@ fn keys(chunks: impl IntoIterator<Item = Digest>) -> HashSet<Path> {
     chunks.into_iter().map(|chunk| chunk_key(&chunk)).collect()
 }
 
-/// That the chunks uploaded were `expected`, each once.
+/// Checks that the uploaded chunks were `expected`, each once.
 fn assert_uploaded(probe: &Probe, expected: &HashSet<Path>) {
     let uploaded = probe.keys(Kind::Put, Part::Chunks);
     assert_eq!(uploaded.len(), expected.len(), "no chunk is uploaded twice");
     assert_eq!(uploaded.into_iter().collect::<HashSet<_>>(), *expected);
 }
 
-/// Puts `original`, then `edited`, by the same service or by one that knows nothing: only the
-/// chunks that `original` does not have are uploaded.
-async fn only_what_changed(original: &Bytes, edited: &Bytes, at_most: usize) {
+/// Puts `original`, then `edited`, by the same service or by a new one. Checks that only the chunks
+/// that `original` lacks are uploaded the second time.
+async fn assert_only_changed_chunks_are_uploaded(original: &Bytes, edited: &Bytes, at_most: usize) {
     let params = ChunkParams::default();
     let old = distinct(original, params);
     let changed = keys(distinct(edited, params).difference(&old).copied());
@@ -49,22 +49,22 @@ async fn only_what_changed(original: &Bytes, edited: &Bytes, at_most: usize) {
 }
 
 #[tokio::test]
-async fn of_a_copy_with_one_percent_changed_only_the_changed_chunks() {
+async fn a_copy_with_one_percent_changed_uploads_only_the_changed_chunks() {
     let original = random("original", 16 * MIB);
     let mut edited = original.to_vec();
     let part = 5 * MIB..5 * MIB + 16 * MIB / 100;
     edited[part.clone()].copy_from_slice(&random("change", part.len()));
-    // The change itself may span three chunks, and each end of it move one cut more.
-    only_what_changed(&original, &edited.into(), 5).await;
+    // The change itself may span three chunks, and each end of it may move one more cut.
+    assert_only_changed_chunks_are_uploaded(&original, &edited.into(), 5).await;
 }
 
 #[tokio::test]
-async fn of_a_copy_with_bytes_inserted_in_the_middle_only_the_changed_chunks() {
+async fn a_copy_with_bytes_inserted_in_the_middle_uploads_only_the_changed_chunks() {
     let original = random("original", 16 * MIB);
     for inserted in [1, 1000] {
         let inserted = random("insertion", inserted);
         let edited = [&original[..8 * MIB], &inserted, &original[8 * MIB..]].concat();
-        only_what_changed(&original, &edited.into(), 3).await;
+        assert_only_changed_chunks_are_uploaded(&original, &edited.into(), 3).await;
     }
 }
 
@@ -83,7 +83,7 @@ async fn a_blob_of_zeros_uploads_one_chunk() {
     assert_eq!(read(&service, &digest).await, data);
 }
 
-/// Every chunk of the second half is still being uploaded when it comes up again.
+/// Every chunk of the second half repeats a chunk that is still being uploaded.
 #[tokio::test(start_paused = true)]
 async fn identical_chunks_in_flight_are_uploaded_once() {
     let half = random("half", 4 * MIB);
@@ -131,9 +131,9 @@ async fn eight_writers_of_the_same_blob_of_one_chunk_upload_it_once() {
     eight_writers_of_the_same(50_000).await;
 }
 
-/// A chunk that the store lost is uploaded again by a service that has not seen it lately.
+/// A service that has not seen a lost chunk lately uploads it again.
 #[tokio::test]
-async fn what_was_removed_is_uploaded_again() {
+async fn removed_chunks_are_uploaded_again() {
     let data = random("removed", 2 * MIB);
     let probe = Probe::new();
     let digest = put(&service(&probe), &data).await;

@@ -1,5 +1,5 @@
-//! Stores that fail: the store's own error comes back, again and again; nothing is published that
-//! is not whole; and when the store is well again, so is the service.
+//! Stores that fail. The store's own error comes back each time, no incomplete blob is published,
+//! and the service works again when the store does.
 
 use bytes::Bytes;
 use castore_core::{BlobService, Digest, Error, ErrorKind};
@@ -16,12 +16,12 @@ use crate::support::service::{
 
 const BREAK: Effect = Effect::Fail(broken);
 
-/// Puts `data` into a store that was given a fault: closing fails, and fails in the same way again;
-/// the blob is absent. Without the fault, the same service then puts it. Returns the error.
+/// Puts `data` into a faulty store: closing fails, and fails again with the same error, and the
+/// blob is absent. After the fault, the same service puts the blob. Returns the error.
 async fn assert_fails_then_works(probe: &Probe, data: &Bytes) -> Error {
     let service = service_with(probe, tiny());
     let mut writer = service.open_write().await.unwrap();
-    // An error may come as early as this; it comes again with the close.
+    // The write may already fail; then the close fails with the same error.
     let written = writer.write_all(data).await;
     let error = writer.close().await.unwrap_err();
     if let Err(early) = written {
@@ -43,7 +43,7 @@ async fn assert_fails_then_works(probe: &Probe, data: &Bytes) -> Error {
     probe.heal();
     assert!(probe.objects(Part::Blobs).await.is_empty(), "no index of it is there");
     if cut(data, tiny()).len() > 1 {
-        // The chunk of a blob of one chunk may be there, and is a blob of its own.
+        // A blob of one chunk is left out: its chunk may be stored.
         assert_absent(&service, &Digest::of(data)).await;
     }
     let digest = put(&service, data).await;
@@ -51,7 +51,7 @@ async fn assert_fails_then_works(probe: &Probe, data: &Bytes) -> Error {
     error
 }
 
-/// Few chunks (and the last may be short), so that each of them can fail.
+/// Few chunks (the last one may be short), so that each of them can fail.
 fn few_chunks() -> Bytes {
     random("failing", 3000)
 }
@@ -70,8 +70,8 @@ async fn a_failing_put_of_any_chunk() {
     }
 }
 
-/// Each request takes its time to fail, as one does that is tried again and again: the first failure
-/// ends the blob, although all memory is taken by chunks that have yet to fail.
+/// Each request fails only after a while, like one that is retried: the first failure ends the
+/// blob, although chunks that have yet to fail hold all memory.
 #[tokio::test(start_paused = true)]
 async fn the_first_failure_ends_a_put_that_waits_for_memory() {
     let probe = Probe::new().with_latency(LATENCY);
@@ -149,7 +149,7 @@ async fn a_failing_look_for_the_index() {
     probe.fault(Kind::Get, Part::Blobs, 0..1, BREAK);
     assert_unavailable(&assert_fails_then_works(&probe, &random("one chunk", 50)).await);
 
-    // For a blob of many chunks it is looked for where all of them were there.
+    // For a blob of many chunks the index is looked for only if all chunks were present.
     let data = few_chunks();
     let probe = Probe::new();
     let service = service_with(&probe, tiny());
@@ -169,7 +169,7 @@ async fn a_store_that_refuses() {
     }
 }
 
-/// A writer hears of a failure while it writes, and not only when it has written everything.
+/// A writer learns of a failure while it writes, and not only at the end.
 #[tokio::test]
 async fn an_endless_write_into_a_failing_store_ends() {
     let probe = Probe::new();
@@ -189,7 +189,7 @@ async fn an_endless_write_into_a_failing_store_ends() {
     assert_eq!(writer.close().await.unwrap_err().to_string(), error.to_string());
 }
 
-/// A stored blob, by its size: of many chunks, or of one.
+/// A stored blob of this size: of many chunks, or of one.
 async fn stored(size: usize) -> (Probe, Digest) {
     let probe = Probe::new();
     let digest = put(&service_with(&probe, tiny()), &random("stored", size)).await;
@@ -234,7 +234,7 @@ async fn a_failing_get_of_a_chunk_is_not_corrupt() {
     let index = service.chunks(&digest).await.unwrap().unwrap();
     for bad in 0..index.len() {
         let key = chunk_key(&index.get(bad).unwrap().digest);
-        // The order of requests is the reader's own business: fail the one for this chunk.
+        // The order of a reader's requests is not defined: fail the one for this chunk.
         let reader = service.open_read(&digest).await.unwrap().unwrap();
         probe.fault(Kind::Get, Part::Chunks, ALWAYS, BREAK);
         let range = index.chunk_range(bad).unwrap();
@@ -243,7 +243,7 @@ async fn a_failing_get_of_a_chunk_is_not_corrupt() {
         assert_unavailable(&error.unwrap());
         assert_eq!(probe.keys(Kind::Get, Part::Chunks).last(), Some(&key));
         probe.heal();
-        // The same reader goes on when the store is well again.
+        // The same reader continues when the store works again.
         let (bytes, error) = collect_until_error(reader.read_range(range.clone())).await;
         assert!(error.is_none(), "{error:?}");
         assert_eq!(bytes, data[range.start as usize..range.end as usize]);
@@ -251,7 +251,7 @@ async fn a_failing_get_of_a_chunk_is_not_corrupt() {
 }
 
 #[tokio::test]
-async fn a_failing_get_of_the_nth_chunk_hands_out_what_is_before_it() {
+async fn a_failing_get_of_the_nth_chunk_hands_out_the_bytes_before_it() {
     let data = random("stored", 3000);
     let (probe, digest) = stored(3000).await;
     let service = service(&probe);
@@ -266,7 +266,8 @@ async fn a_failing_get_of_the_nth_chunk_hands_out_what_is_before_it() {
                 assert_unavailable(&error.unwrap());
                 assert_eq!(bytes, data[..index.chunk_range(number).unwrap().start as usize]);
             }
-            // It asked for a chunk with the digest of the blob, and of several there is none.
+            // The failed request was for a chunk with the digest of the blob, which a blob of
+            // several chunks does not have.
             None => {
                 assert!(nth == 0 && error.is_none(), "{error:?}");
                 assert_eq!(bytes, data);
@@ -311,7 +312,7 @@ async fn a_missing_bucket_is_not_absence() {
     }
 }
 
-/// The connection broke; the stored data may be fine.
+/// The connection broke, but the stored data may be fine.
 #[tokio::test]
 async fn a_body_that_ends_early_is_unavailable_and_not_corrupt() {
     for (size, part) in

@@ -1,5 +1,5 @@
-//! Collecting garbage: what goes, what stays, what comes back. Whether that is safe while others
-//! write is shown by the model beside the code, request by request.
+//! Garbage collection: which objects go, stay and come back. The model beside the code shows,
+//! request by request, that this is safe while others write.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +19,18 @@ use crate::support::service::{
     assert_absent, chunk_key, index_key, put, read, read_until_error, service_with,
 };
 
-/// Nothing has to be old, and everything may go.
+/// Options without a grace period and without a limit of the share.
 fn at_once() -> GcOptions {
     GcOptions::default().grace(Duration::ZERO).max_fraction(1.0)
 }
 
-/// These blobs are to be kept.
+/// Roots that keep these blobs.
 fn keep(digests: &[Digest]) -> Roots {
     let digests: Vec<_> = digests.iter().copied().map(Ok).collect();
     Roots::keep(stream::iter(digests))
 }
 
-/// How many objects of each part there are.
+/// The number of objects of each part.
 async fn counts(probe: &Probe) -> [usize; 2] {
     [probe.objects(Part::Blobs).await.len(), probe.objects(Part::Chunks).await.len()]
 }
@@ -39,7 +39,7 @@ async fn gc(service: &ObjectStoreBlobService) -> GcReport {
     service.gc(Roots::Blobs, &at_once(), &()).await.unwrap()
 }
 
-/// A store with a blob, and the chunks of another one that was removed.
+/// A store with a blob, and the chunks of another blob that was removed.
 async fn with_garbage(probe: &Probe) -> (ObjectStoreBlobService, Bytes, Bytes, BlobIndex) {
     let service = service_with(probe, tiny());
     let (wanted, unwanted) = (random("wanted", 5000), random("unwanted", 6000));
@@ -51,7 +51,7 @@ async fn with_garbage(probe: &Probe) -> (ObjectStoreBlobService, Bytes, Bytes, B
 }
 
 #[tokio::test]
-async fn what_no_index_lists_is_set_aside_and_then_removed() {
+async fn chunks_that_no_index_lists_are_set_aside_and_then_removed() {
     let probe = Probe::new();
     let (service, wanted, _, garbage) = with_garbage(&probe).await;
     let all = probe.objects(Part::Chunks).await.len();
@@ -70,7 +70,7 @@ async fn what_no_index_lists_is_set_aside_and_then_removed() {
 }
 
 #[tokio::test]
-async fn what_is_young_stays() {
+async fn young_objects_stay() {
     let probe = Probe::new();
     let (service, _, _, garbage) = with_garbage(&probe).await;
     let hour = at_once().grace(Duration::from_secs(3600));
@@ -104,13 +104,13 @@ async fn a_dry_run_counts_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_listed_again_is_read_from_aside_and_put_back() {
+async fn chunks_that_are_listed_again_are_read_from_aside_and_put_back() {
     let probe = Probe::new();
     let (service, _, unwanted, index) = with_garbage(&probe).await;
     gc(&service).await;
     let digest = index.digest();
     assert_absent(&service, &digest).await;
-    // A writer that found all chunks there before they were set aside.
+    // A writer that found all chunks before they were set aside writes its index.
     probe.overwrite(&index_key(&digest), castore_proto::encode(&index)).await;
     assert_eq!(read(&service_with(&probe, tiny()), &digest).await, unwanted);
     let report = gc(&service).await;
@@ -123,11 +123,11 @@ async fn what_is_listed_again_is_read_from_aside_and_put_back() {
 }
 
 #[tokio::test]
-async fn what_is_put_again_is_simply_there() {
+async fn a_blob_that_is_put_again_is_whole() {
     let probe = Probe::new();
     let (service, _, unwanted, index) = with_garbage(&probe).await;
     gc(&service).await;
-    // The same service knew the chunks to be stored.
+    // The same service remembered that the chunks were stored.
     assert_eq!(put(&service, &unwanted).await, index.digest());
     for chunk in index.iter() {
         probe.object(&chunk_key(&chunk.digest)).await;
@@ -156,7 +156,7 @@ async fn a_blob_of_one_chunk_is_read_from_aside_however_it_is_listed() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_is_nowhere_is_missing() {
+async fn a_chunk_neither_in_place_nor_aside_is_missing() {
     let probe = Probe::new();
     let service = service_with(&probe, tiny());
     let data = random("lost", 5000);
@@ -169,7 +169,7 @@ async fn a_chunk_that_is_nowhere_is_missing() {
 }
 
 #[tokio::test]
-async fn only_what_is_kept_stays_and_its_chunks() {
+async fn only_kept_blobs_and_their_chunks_stay() {
     let probe = Probe::new();
     let service = service_with(&probe, tiny());
     let (a, b) = (random("a", 5000), random("b", 5000));
@@ -237,7 +237,7 @@ async fn a_run_that_would_take_more_than_its_share_changes_nothing() {
     let probe = Probe::new();
     let (service, _, _, garbage) = with_garbage(&probe).await;
     let before = counts(&probe).await;
-    // More than a half of the bytes is garbage.
+    // More than half of the bytes are garbage.
     let default = GcOptions::default().grace(Duration::ZERO);
     for options in [default.clone(), default.clone().dry_run(true)] {
         let error = service.gc(Roots::Blobs, &options, &()).await.unwrap_err();
@@ -258,7 +258,7 @@ async fn a_run_that_would_take_more_than_its_share_changes_nothing() {
 }
 
 #[tokio::test]
-async fn of_three_blobs_two_are_not_set_aside_unless_that_is_meant() {
+async fn two_of_three_blobs_are_set_aside_only_if_allowed() {
     let probe = Probe::new();
     let service = service_with(&probe, tiny());
     let mut digests = Vec::new();
@@ -300,7 +300,7 @@ async fn an_index_in_another_directory_keeps_nothing() {
     let key = index_key(&garbage.digest());
     let stray = key.as_ref().replacen("blobs/b3/", "blobs/b3/backup/", 1);
     probe.overwrite(&stray.as_str().into(), castore_proto::encode(&garbage)).await;
-    // A chunk there is no chunk of the store, either.
+    // A chunk in another directory is no chunk of the store, either.
     let chunk = chunk_key(&garbage.get(0).unwrap().digest);
     let stray_chunk = chunk.as_ref().replacen("chunks/b3/", "chunks/b3/backup/", 1);
     probe.overwrite(&stray_chunk.as_str().into(), "not ours").await;
@@ -310,12 +310,12 @@ async fn an_index_in_another_directory_keeps_nothing() {
     probe.object(&stray_chunk.as_str().into()).await;
 }
 
-/// The copy of a chunk that a batch `batch` has made.
+/// The key of the copy of a chunk that the batch `batch` has made.
 fn aside_key(chunk: &Digest, batch: &str) -> object_store::path::Path {
     format!("gc/chunks/b3/{chunk:.4}/{chunk}.{batch}").into()
 }
 
-/// Moves the first chunk of a blob aside: a good copy under one batch, and junk under the other.
+/// Moves a chunk aside: as good copies of some batches, and as junk of others.
 async fn with_copies(probe: &Probe, chunk: &Digest, good: &[&str], junk: &[&str]) {
     let stored = probe.object(&chunk_key(chunk)).await;
     for batch in good.iter().chain(junk) {
@@ -498,14 +498,14 @@ async fn on_local_disk_as_well() {
 }
 
 #[tokio::test]
-async fn what_is_only_aside_is_there_for_whoever_asks() {
+async fn chunks_that_are_only_aside_count_as_present() {
     let probe = Probe::new();
     let (service, _, unwanted, garbage) = with_garbage(&probe).await;
     gc(&service).await;
     let aside = service.usage(&()).await.unwrap();
     assert!(aside.beside as usize > garbage.len(), "the records of the batch, too");
     assert_eq!((aside.chunks_missing, aside.chunks_unreferenced), (0, 0));
-    // A writer that has seen the chunks before writes the index now.
+    // A writer that found the chunks earlier writes its index now.
     let key = index_key(&garbage.digest());
     probe.overwrite(&key, castore_proto::encode(&garbage)).await;
     let usage = service.usage(&()).await.unwrap();

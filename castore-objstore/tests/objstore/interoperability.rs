@@ -1,4 +1,4 @@
-//! Stores written by others are readable; what we write is what they write.
+//! Stores written by other implementations are readable, and our objects equal theirs.
 
 use bytes::Bytes;
 use castore_core::{BlobService, Digest, ErrorKind};
@@ -19,7 +19,7 @@ fn fixture(name: &str) -> ObjectStoreBlobService {
 }
 
 #[test]
-fn the_data_is_what_the_readme_of_the_fixtures_says() {
+fn the_data_matches_the_readme_of_the_fixtures() {
     for (data, digest) in blobs() {
         assert_eq!(Digest::of(&data), digest);
     }
@@ -58,7 +58,7 @@ async fn fixture_stores_have_the_cut_points_that_we_make() {
     }
 }
 
-/// Putting them again into a copy finds all of their chunks.
+/// Putting the blobs again into a copy of the store finds all of their chunks.
 #[tokio::test]
 async fn putting_into_a_fixture_store_reuses_its_chunks() {
     for name in STORES {
@@ -88,7 +88,7 @@ fn copy_all(from: &std::path::Path, to: &std::path::Path) {
 }
 
 #[tokio::test]
-async fn what_we_write_has_the_keys_and_indexes_of_the_original_writer() {
+async fn our_objects_have_the_keys_and_indexes_of_the_original_writer() {
     let probe = Probe::new();
     let ours = service(&probe);
     for (data, digest) in blobs() {
@@ -117,7 +117,7 @@ fn file_count(directory: &std::path::Path) -> usize {
         .sum()
 }
 
-/// Anybody's zstd reads our chunks.
+/// Every implementation of zstd reads our chunks.
 #[tokio::test]
 async fn our_chunks_are_one_plain_frame_each() {
     let probe = Probe::new();
@@ -131,7 +131,8 @@ async fn our_chunks_are_one_plain_frame_each() {
     }
 }
 
-/// From an encoder that streams: no content size, flushes in between, several frames.
+/// The frames are those of a streaming encoder: without a content size, with flushes in between, or
+/// several for a chunk.
 #[tokio::test]
 async fn chunks_of_other_encoders_are_read() {
     use std::io::Write;
@@ -164,7 +165,7 @@ async fn chunks_of_other_encoders_are_read() {
     }
 }
 
-/// Fields that this version does not know are none of our business.
+/// This version ignores unknown fields.
 #[tokio::test]
 async fn indexes_with_unknown_fields_are_read() {
     let data = random("unknown fields", 1000 * KIB);
@@ -211,7 +212,7 @@ async fn the_blobs_of_a_store_are_listed_but_not_its_chunks() {
     let probe = Probe::new();
     let nothing: Vec<Digest> = service(&probe).list().try_collect().await.unwrap();
     assert!(nothing.is_empty());
-    // Only the whole key makes an object the index of a blob.
+    // An object is the index of a blob only if its whole key is that of an index.
     let digest = "41f8394111eb713a22165c46c90ab8f0fd9399c92028fd6d288944b23ff5bf76";
     let nested = format!("blobs/b3/backup/41f8/{digest}");
     let deeper = format!("blobs/b3/41f8/41f8/{digest}");
@@ -248,8 +249,8 @@ async fn blobs_are_found_by_a_prefix_and_chunks_are_not() {
     }
 }
 
-/// Its chunk is still there and has the digest of the blob. A writer who is told that the blob is absent
-/// stores it again, before a collector of garbage removes the chunk.
+/// The chunk remains and has the digest of the blob. A writer that learns that the blob is absent
+/// stores it again, before a garbage collector removes the chunk.
 #[tokio::test]
 async fn a_removed_blob_of_one_chunk_is_absent_until_it_is_put_again() {
     let probe = Probe::new();
@@ -306,7 +307,7 @@ async fn a_removed_blob_is_absent_and_its_chunks_stay() {
     assert_eq!(probe.objects(Part::Chunks).await.len(), chunks);
     assert_eq!(read(&service, &kept).await, other);
     assert_eq!(service.list().try_collect::<Vec<_>>().await.unwrap(), [kept]);
-    // Put again, it is there again, out of the same chunks.
+    // Put again, the blob is present again, made of the same chunks.
     probe.forget();
     put(&service, &data).await;
     assert_eq!(read(&service, &digest).await, data);

@@ -1,4 +1,4 @@
-//! Indexes that are too large to be held: they are read in pages, with the same answers.
+//! Indexes too large to be held in memory are read in pages, with the same results.
 
 use bytes::Bytes;
 use castore_core::{BlobIndex, BlobService, ChunkMeta, Digest, Error, ErrorKind};
@@ -12,10 +12,10 @@ use crate::support::service::{
     assert_absent, builder, collect_until_error, index_key, put, read, service,
 };
 
-/// How many entries an index needs at least to be read in pages.
+/// The number of entries from which on an index is read in pages.
 const MANY: usize = 20_000;
 
-/// A blob of `chunks` chunks, which are a few different ones of `size` bytes and more.
+/// A blob of `chunks` chunks, made of a few distinct ones of `size` bytes and more.
 async fn blob(probe: &Probe, chunks: usize, size: usize) -> (Bytes, BlobIndex) {
     let service = service(probe);
     let mut some = Vec::new();
@@ -24,7 +24,7 @@ async fn blob(probe: &Probe, chunks: usize, size: usize) -> (Bytes, BlobIndex) {
         let digest = put(&service, &chunk).await;
         some.push((chunk, digest));
     }
-    // Without a period, so that no page looks like another.
+    // The order has no period, so that no page looks like another.
     let order: Vec<usize> =
         (0..chunks).map(|n| (n * n / 3 + n.count_ones() as usize) % 7).collect();
     let data: Vec<&[u8]> = order.iter().map(|number| &some[*number].0[..]).collect();
@@ -153,7 +153,7 @@ async fn a_large_index_that_is_malformed_is_corrupt() {
     }
 }
 
-/// A field that readers skip makes any index large.
+/// An unknown field, which readers skip, makes any index large.
 #[tokio::test]
 async fn an_index_of_few_entries_may_be_large() {
     let probe = Probe::new();
@@ -196,7 +196,8 @@ async fn many_readers_of_a_large_index_read_it_at_once() {
     }
 }
 
-/// However small its chunks are, a reader has as many on their way as there may be requests.
+/// A reader fetches no more chunks at once than there may be requests, however small the chunks
+/// are.
 #[tokio::test]
 async fn a_reader_of_tiny_chunks_has_few_of_them_on_their_way() {
     let probe = Probe::new();

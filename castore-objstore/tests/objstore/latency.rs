@@ -1,4 +1,4 @@
-//! Latency is hidden: counted in round trips, over a store that answers after 20 ms of virtual
+//! Latency is hidden. The tests count round trips, over a store that answers after 20 ms of virtual
 //! time.
 
 use tokio::time::Instant;

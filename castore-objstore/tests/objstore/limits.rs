@@ -1,5 +1,5 @@
 //! Memory and requests are bounded for the whole service, a slow store slows its writers down, and
-//! nothing waits for itself. The clock is virtual: what would wait for ever times out at once.
+//! no task deadlocks. The clock is virtual: a task that would wait for ever times out at once.
 
 use castore_core::{BlobService, Digest};
 use futures_util::future::join_all;
@@ -22,9 +22,10 @@ async fn requests_and_bytes_of_32_writers_stay_within_the_limits() {
     let (in_flight, put_bytes) = (probe.peak_in_flight(), probe.peak_put_bytes());
     println!("at most {in_flight} requests and {put_bytes} bytes of PUTs were in flight");
     assert!(in_flight <= requests, "{in_flight} requests at once");
-    // One half of the memory is for writing, and three eighths of that for what is compressed.
+    // One half of the memory is for writing, and three eighths of that half are for compressed
+    // chunks.
     assert!(put_bytes <= memory / 2 * 3 / 8, "{put_bytes} bytes of PUTs at once");
-    // Otherwise this would pass with one writer after another.
+    // Without this check, the test would pass with one writer after another.
     assert!(in_flight >= 4 && put_bytes >= memory / 16);
 
     probe.forget();
@@ -75,7 +76,7 @@ async fn a_slow_store_slows_the_writer_down() {
     assert_eq!(read(&service, &digest).await, data);
 }
 
-/// One task opens them all, feeds each a bit in turn, and only then finishes them.
+/// One task opens all writers, feeds each a bit in turn, and only then finishes them.
 async fn a_hundred_writers_in_turn(bytes_each: usize) {
     let probe = Probe::new().with_latency(LATENCY);
     let service = builder(&probe).memory(4 * MIB).requests(4).build().unwrap();
@@ -107,7 +108,7 @@ async fn a_hundred_writers_fed_more_than_the_memory_in_turn_do_not_wait_for_each
     a_hundred_writers_in_turn(700 * KIB).await;
 }
 
-/// A writer that stops halfway holds no memory that others wait for.
+/// A writer that stops halfway holds no memory that other writers wait for.
 #[tokio::test(start_paused = true)]
 async fn idle_writers_do_not_stop_others() {
     let probe = Probe::new().with_latency(LATENCY);
@@ -142,7 +143,7 @@ async fn copying_within_a_service_goes_on_with_many_idle_readers_open() {
     }
     let mut reader = service.open_read(&digest).await.unwrap().unwrap();
     let mut writer = service.open_write().await.unwrap();
-    // Shifted by a byte, and so with some chunks that are new.
+    // The copy is shifted by a byte, and so has some new chunks.
     not_stuck(writer.write_all(b"x")).await.unwrap();
     not_stuck(tokio::io::copy(&mut reader, &mut writer)).await.unwrap();
     let copy = not_stuck(writer.close()).await.unwrap();
@@ -155,7 +156,7 @@ async fn copying_within_a_service_goes_on_with_many_idle_readers_open() {
     }
 }
 
-/// The memory of readers that were dropped halfway is free again.
+/// The memory of readers that were dropped halfway becomes free again.
 #[tokio::test(start_paused = true)]
 async fn dropped_readers_and_writers_give_everything_back() {
     let probe = Probe::new().with_latency(LATENCY);
@@ -172,7 +173,7 @@ async fn dropped_readers_and_writers_give_everything_back() {
     not_stuck(put(&service, &random("afterwards", 4 * MIB))).await;
 }
 
-/// The default service takes all of it at once, and is not slower for a limit in bytes.
+/// The default service accepts all of the data at once; its limit in bytes does not slow it down.
 #[tokio::test(start_paused = true)]
 async fn one_writer_uses_many_requests() {
     let probe = Probe::new().with_latency(LATENCY);
@@ -182,10 +183,10 @@ async fn one_writer_uses_many_requests() {
     assert!(probe.count(Kind::Put, Part::Chunks) >= 32);
 }
 
-/// A reader that was read from for a long time, and then is not, has read ahead as far as it may. It
-/// holds nothing back from another one, and loses nothing by that.
+/// A reader that was used for a long time, and then is idle, has read ahead as far as allowed.
+/// Another reader can use that memory, and the idle reader loses no data.
 #[tokio::test(start_paused = true)]
-async fn an_idle_reader_gives_up_what_it_has_read_ahead() {
+async fn an_idle_reader_gives_up_its_read_ahead() {
     let probe = Probe::new().with_latency(LATENCY);
     let data = random("idle reader", 32 * MIB);
     let digest = put(&service(&probe), &data).await;

@@ -1,4 +1,4 @@
-//! The service as its users meet it, over stores that watch, wait, fail and lie.
+//! Tests of the service from its users' point of view, over stores that watch, wait, fail and lie.
 
 mod cancellation;
 mod check_reused;

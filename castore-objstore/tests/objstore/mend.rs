@@ -1,4 +1,5 @@
-//! A repair makes good what is bad, changes nothing else, and moves aside what it cannot repair.
+//! A repair restores bad objects, changes nothing else, and moves the objects that it cannot repair
+//! aside.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -67,7 +68,7 @@ async fn a_store_is_repaired_from_the_files() {
     stored.assert_repaired_from(options).await;
 }
 
-/// A file that was edited since still has most of the chunks.
+/// An edited file still has most of the chunks.
 #[tokio::test]
 async fn chunks_are_found_in_a_file_that_was_edited() {
     let stored = in_memory(11).await;
@@ -113,7 +114,7 @@ async fn a_dry_run_tells_the_same_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_repaired_is_moved_aside_and_the_next_put_stores_it_again() {
+async fn irreparable_objects_are_moved_aside_and_the_next_put_stores_them_again() {
     for stored in [on_disk(14).await, (in_memory(14).await, tempfile::tempdir().unwrap())] {
         let (mut stored, _directory) = stored;
         stored.damage(14).await;
@@ -129,17 +130,17 @@ async fn what_cannot_be_repaired_is_moved_aside_and_the_next_put_stores_it_again
                     assert_eq!(after[&aside], before[&path], "nothing is destroyed");
                     assert!(!after.contains_key(&path));
                 }
-                // The chunks of an index with wrong sizes are there.
-                RepairOutcome::Repaired => assert_eq!(problem, Problem::WrongSize),
-                RepairOutcome::Lost => assert_eq!(problem, Problem::MissingChunk),
-                RepairOutcome::NotKnown(_) => assert_eq!(problem, Problem::UnreadableChunk),
-                RepairOutcome::Left => assert_eq!(problem, Problem::Stray),
-                RepairOutcome::Removed => assert_eq!(problem, Problem::Leftover),
+                // The chunks of an index with wrong sizes are present.
+                Outcome::Repaired => assert_eq!(problem, Problem::WrongSize),
+                Outcome::Lost => assert_eq!(problem, Problem::MissingChunk),
+                Outcome::NotKnown(_) => assert_eq!(problem, Problem::UnreadableChunk),
+                Outcome::Left => assert_eq!(problem, Problem::Stray),
+                Outcome::Removed => assert_eq!(problem, Problem::Leftover),
                 other => panic!("{key}: {other:?}"),
             }
         }
-        // What is bad still is a chunk that is missing, or not given by the store. Blobs whose indexes were
-        // moved are told of, until they are put again.
+        // The remaining problems are chunks that are missing or that the store refuses to return.
+        // Blobs whose indexes were moved are reported until they are put again.
         let (_, findings) = verify(&stored.subject.service(), VerifyLevel::Blob).await;
         for (key, problem) in by_key(&findings) {
             let expected = [
@@ -186,7 +187,7 @@ async fn a_repair_may_end_at_any_instant_and_the_next_one_finishes() {
             }
         }
         stored.repair(from(&stored.twin)).await;
-        // The blobs whose indexes were moved aside are absent, and are put again.
+        // Blobs whose indexes were moved aside are absent, and are put again.
         let service = stored.subject.service();
         for (digest, data) in &stored.blobs {
             if !service.has(digest).await.unwrap() {
@@ -198,7 +199,8 @@ async fn a_repair_may_end_at_any_instant_and_the_next_one_finishes() {
     assert!(seen.contains("quarantined") && seen.contains("repaired"), "{seen:?}");
 }
 
-/// Whoever quarantined an object and was killed before it was deleted.
+/// An earlier repair copied an object to the quarantine and was killed before it deleted the
+/// original.
 #[tokio::test]
 async fn a_quarantine_that_was_interrupted_goes_on_and_leaves_no_files() {
     let (stored, directory) = on_disk(16).await;
@@ -237,7 +239,7 @@ async fn an_empty_index_of_a_long_blob_is_written_again() {
     assert!(index.len() > 1 && index.size() == data.len() as u64);
 }
 
-/// The twin claims the right digest for other bytes.
+/// The source claims the right digest for other bytes.
 #[tokio::test]
 async fn a_source_is_not_trusted() {
     let mut stored = in_memory(18).await;
@@ -264,7 +266,7 @@ async fn a_source_is_not_trusted() {
     assert_good_chunks_only(&stored).await;
 }
 
-/// A blob of several chunks that no other one shares, and the key of its second chunk.
+/// A blob of several chunks that no other blob shares, and the key of its second chunk.
 async fn long_blob(stored: &Damaged) -> (castore_core::Digest, Path) {
     let (blob, _) = stored.blobs.iter().find(|(_, data)| data.len() > 12_000).unwrap();
     let index = stored.subject.service().chunks(blob).await.unwrap().unwrap();
@@ -275,7 +277,7 @@ fn short_blob(stored: &Damaged) -> castore_core::Digest {
     *stored.blobs.iter().find(|(_, data)| data.len() == 60).unwrap().0
 }
 
-/// A mirror of which every request fails.
+/// A mirror that fails every request.
 fn unreachable_mirror() -> ObjectStoreBlobService {
     let probe = Probe::new();
     for (kind, part) in [Kind::Get, Kind::Head, Kind::List]
@@ -288,7 +290,7 @@ fn unreachable_mirror() -> ObjectStoreBlobService {
 }
 
 #[tokio::test]
-async fn a_source_that_fails_moves_nothing_that_it_may_have() {
+async fn repair_moves_nothing_that_a_failing_source_may_have() {
     let mut stored = in_memory(20).await;
     stored.damage(20).await;
     let before = stored.objects().await;
@@ -302,16 +304,16 @@ async fn a_source_that_fails_moves_nothing_that_it_may_have() {
     assert_eq!((report.quarantined, report.lost, report.unrepaired), (0, 0, 0));
     for (finding, outcome) in &outcomes {
         match outcome {
-            RepairOutcome::NotKnown(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
-            // The chunks of an index with wrong sizes are there.
-            RepairOutcome::Repaired => assert_eq!(finding.problem, Problem::WrongSize),
-            RepairOutcome::Left => assert_eq!(finding.problem, Problem::Stray),
+            Outcome::NotKnown(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
+            // The chunks of an index with wrong sizes are present.
+            Outcome::Repaired => assert_eq!(finding.problem, Problem::WrongSize),
+            Outcome::Left => assert_eq!(finding.problem, Problem::Stray),
             other => panic!("{finding}: {other:?}"),
         }
     }
     let after = stored.objects().await;
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
-    // The mirror is back.
+    // The mirror is available again.
     let outcomes = stored.repair(from(&stored.twin).level(VerifyLevel::Blob)).await;
     let is_lost = |outcome: &RepairOutcome| {
         matches!(outcome, RepairOutcome::Lost | RepairOutcome::Quarantined(_))
@@ -321,7 +323,7 @@ async fn a_source_that_fails_moves_nothing_that_it_may_have() {
 }
 
 #[tokio::test]
-async fn a_further_source_heals_what_one_that_fails_may_have() {
+async fn a_further_source_repairs_objects_that_a_failing_source_may_have() {
     let mut stored = in_memory(21).await;
     stored.damage(21).await;
     let options = from(&unreachable_mirror()).from_service(Arc::new(stored.twin.clone()));
@@ -329,7 +331,7 @@ async fn a_further_source_heals_what_one_that_fails_may_have() {
 }
 
 #[tokio::test]
-async fn a_mirror_that_has_no_blob_any_more_gives_the_chunk_by_itself() {
+async fn a_mirror_that_lost_its_indexes_still_returns_single_chunks() {
     let stored = in_memory(23).await;
     let (_, chunk) = long_blob(&stored).await;
     stored.subject.overwrite(&chunk, "garbage").await;
@@ -343,7 +345,7 @@ async fn a_mirror_that_has_no_blob_any_more_gives_the_chunk_by_itself() {
 }
 
 #[tokio::test]
-async fn a_blob_of_which_all_lies_in_the_quarantine_is_put_together_again() {
+async fn a_blob_that_lies_entirely_in_the_quarantine_is_reassembled() {
     let stored = in_memory(24).await;
     let (long, chunk) = long_blob(&stored).await;
     let short = short_blob(&stored);
@@ -364,9 +366,9 @@ async fn a_blob_of_which_all_lies_in_the_quarantine_is_put_together_again() {
     stored.assert_whole().await;
 }
 
-/// The index of a blob lies in the quarantine, whose chunks may be there or not.
+/// The index of a blob lies in the quarantine. The chunks of the blob may be present or not.
 #[tokio::test]
-async fn a_mirror_brings_back_what_an_earlier_repair_has_moved_to_the_quarantine() {
+async fn a_mirror_restores_blobs_that_an_earlier_repair_has_quarantined() {
     for wrong_chunk in [false, true] {
         let stored = in_memory(22).await;
         let (long, chunk) = long_blob(&stored).await;
@@ -384,7 +386,7 @@ async fn a_mirror_brings_back_what_an_earlier_repair_has_moved_to_the_quarantine
         let (_, findings) = verify(&service, VerifyLevel::Index).await;
         let quarantined = |finding: &&Finding| finding.problem == Problem::QuarantinedBlob;
         assert_eq!(findings.iter().filter(quarantined).count(), 2, "{findings:?}");
-        // Without a source, and with one that fails, the blobs stay lost.
+        // Without a source, and with a failing one, the blobs stay lost.
         let outcomes = stored.repair(RepairOptions::default()).await;
         assert!(outcomes.values().any(|outcome| outcome.name() == "left"), "{outcomes:?}");
         let outcomes = stored.repair(from(&unreachable_mirror())).await;
@@ -408,15 +410,15 @@ async fn a_chunk_that_comes_back_after_the_verification_is_left_alone() {
         }
         let before = stored.objects().await.len();
         let observer = |progress: &Progress| {
-            // A repair that was told to put the chunk back, before this one acts on its finding.
+            // Another writer puts the chunk back before this repair acts on its finding.
             if progress.phase == "look for the blobs of bad chunks" {
                 let put = stored.subject.overwrite(&key, good.clone());
                 futures_util::FutureExt::now_or_never(put).expect("a store in memory is quick");
             }
         };
         let mut outcomes = Vec::new();
-        let each = |_: &Finding, outcome: &RepairOutcome| outcomes.push(outcome.name());
-        // A source that has nothing makes the repair look for the places of chunks.
+        let each = |_: &Finding, outcome: &Outcome| outcomes.push(outcome.name());
+        // An empty source makes the repair look for the places of chunks.
         let empty = ObjectStoreBlobService::builder(Arc::new(InMemory::new())).build().unwrap();
         let service = stored.subject.service();
         service.repair(&from(&empty), &observer, each).await.unwrap();
@@ -438,7 +440,7 @@ async fn an_index_that_is_right_by_now_is_left_alone() {
     let wrong = castore_proto::encode(&BlobIndex::new(long, swapped).unwrap());
     for bad in [Bytes::from_static(b"garbage"), wrong] {
         stored.subject.overwrite(&key, bad).await;
-        // The last phase before indexes are repaired.
+        // These are the last phases before indexes are repaired.
         let observer = |progress: &Progress| {
             if progress.phase == "read the blobs" || progress.phase == "read the chunks" {
                 let put = stored.subject.overwrite(&key, good.clone());
@@ -509,7 +511,7 @@ async fn a_collector_stops_at_a_blob_in_the_quarantine_unless_told_otherwise() {
     let error = service.gc(Roots::Blobs, &options, &()).await.unwrap_err();
     assert_eq!((error.kind(), error.digest()), (ErrorKind::Corrupt, Some(long)));
     assert!(error.to_string().contains("quarantine"), "{error}");
-    // The object of the store's clock is the only one that is new.
+    // Only the object of the store's clock is new.
     assert_eq!(stored.objects().await.len(), before + 1);
     let told = options.clone().ignore_quarantine(true).dry_run(true);
     assert!(service.gc(Roots::Blobs, &told, &()).await.unwrap().set_aside.objects > 0);
@@ -518,8 +520,8 @@ async fn a_collector_stops_at_a_blob_in_the_quarantine_unless_told_otherwise() {
     stored.assert_whole().await;
 }
 
-/// An object that is larger than sensible: readers and verifications refuse it alike, and a repair makes
-/// a proper one of it.
+/// The object of a chunk is larger than allowed: readers and verifications refuse it alike, and a
+/// repair writes a proper one.
 #[tokio::test]
 async fn a_chunk_in_an_object_that_is_too_large_is_stored_again_and_not_moved() {
     let stored = in_memory(26).await;
@@ -549,7 +551,7 @@ async fn a_chunk_in_an_object_that_is_too_large_is_stored_again_and_not_moved() 
     stored.assert_whole().await;
 }
 
-/// One chunk of the digest of the blob is the blob: its index can be made anew without a source.
+/// A chunk with the blob's digest is the whole blob: its index can be rebuilt without a source.
 #[tokio::test]
 async fn the_malformed_index_of_a_blob_of_one_chunk_is_made_from_the_chunk() {
     let stored = in_memory(27).await;

@@ -1,5 +1,5 @@
-//! Presence is not proof: an object that is there is reused only with a reason to trust it, and otherwise
-//! stored again from the bytes in hand.
+//! Presence is not proof: a stored object is reused only with a reason to trust it, and is
+//! otherwise stored again from the bytes in hand.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::support::probe::{Kind, Part, Probe};
 use crate::support::service::{put, read, service_with, try_put};
 use crate::support::stored::{Shape, Stored};
 
-/// The shapes of a blob that is there.
+/// The shapes of a blob with an index.
 const INDEXED: [Shape; 3] = [Shape::Many, Shape::One, Shape::OneUnlisted];
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_chunk_that_is_missing_or_certainly_damaged_is_stored_again() {
     }
 }
 
-/// Each states another size, as long as the right one, so that only its bytes tell.
+/// The bad index states another size in the same number of bytes, so that only its contents differ.
 #[tokio::test]
 async fn an_index_that_states_another_size_is_written_again() {
     for shape in [Shape::Many, Shape::One] {
@@ -69,7 +69,8 @@ async fn an_index_that_states_another_size_is_written_again() {
     }
 }
 
-/// What is in the index's place is no index: its chunks are read before the right one is written.
+/// The object in the index's place is no index: the chunks are read before the right index is
+/// written.
 #[tokio::test]
 async fn an_object_that_is_no_index_casts_doubt_on_the_chunks() {
     let stored = Stored::new(Shape::Many).await;
@@ -83,7 +84,7 @@ async fn an_object_that_is_no_index_casts_doubt_on_the_chunks() {
     let error = try_put(&stored.service(), &stored.data).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
 
-    // Of one chunk the bytes are in hand.
+    // For a blob of one chunk, the writer has the bytes in hand.
     let stored = Stored::new(Shape::One).await;
     stored.probe.overwrite(&stored.index_key(), "no index").await;
     stored.probe.overwrite(&stored.bad_key(), "garbage").await;
@@ -115,14 +116,14 @@ async fn a_file_that_was_cut_short_is_stored_again() {
             assert_eq!((stats.chunks_new, stats.chunks_replaced), (1, 1));
             assert_eq!(read(&service, &digest).await, data);
         }
-        // One that is whole is reused.
+        // A whole file is reused.
         let last = service();
         put(&last, &data).await;
         assert_eq!(last.stats().chunks_new, 0);
     }
 }
 
-/// After an hour the store is asked again.
+/// After an hour the service asks the store again.
 #[tokio::test(start_paused = true)]
 async fn a_chunk_that_has_another_size_than_this_service_stored_is_stored_again() {
     for size in [50, 20_000] {

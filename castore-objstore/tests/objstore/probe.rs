@@ -1,4 +1,4 @@
-//! `object_store`'s own tests of a store, on the one that these tests stand on.
+//! `object_store`'s own tests of a store, run on the probe, on which the other tests rely.
 
 use object_store::integration;
 

@@ -1,4 +1,4 @@
-//! Any order of reads, seeks and ranges gives the bytes that a slice gives.
+//! Reads, seeks and ranges in any order give the same bytes as slices of the data.
 
 use std::io::SeekFrom;
 use std::ops::Range;
@@ -25,7 +25,7 @@ enum Step {
     Range(Range<u64>),
 }
 
-/// Steps in a blob of `size` bytes; some seeks lead outside.
+/// Steps in a blob of `size` bytes. Some seeks lead outside of the blob.
 fn steps(size: u64) -> impl Strategy<Value = Vec<Step>> {
     let offset = size as i64;
     let seek = prop_oneof![
@@ -181,12 +181,12 @@ async fn reading_on_after_a_seek_goes_ahead_more_and_more() {
     let mut rest = Vec::new();
     reader.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest, data[1..]);
-    // One chunk, three times as many, and so on.
+    // The reads ahead cover one chunk, then three times as many, and so on.
     assert!(round_trips(start) <= 6, "{} round trips", round_trips(start));
     assert_eq!(probe.count(Kind::Get, Part::Chunks), chunks);
 }
 
-/// Bytes that a caller wants at once are fetched at once.
+/// Bytes that a caller requests at once are fetched at once.
 #[tokio::test(start_paused = true)]
 async fn a_large_read_after_a_seek_is_one_round_trip() {
     let probe = Probe::new().with_latency(LATENCY);

@@ -1,5 +1,5 @@
-//! Putting a blob again repairs what the format lets a writer notice: objects that are missing,
-//! empty, or of the wrong size.
+//! Putting a blob again repairs the damage that the format lets a writer notice: objects that are
+//! missing, empty, or of the wrong size.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::support::probe::{Kind, Part};
 use crate::support::service::put;
 use crate::support::stored::{SHAPES, Shape, Stored};
 
-/// Puts the blob again, by a service that knows nothing, and reads it by another.
+/// Puts the blob again, by a new service, and reads it by another.
 async fn assert_repaired(stored: &Stored) {
     assert_eq!(put(&stored.service(), &stored.data).await, stored.digest);
     stored.assert_good().await;
@@ -18,7 +18,8 @@ async fn assert_repaired(stored: &Stored) {
 
 #[tokio::test]
 async fn an_empty_chunk_object_is_stored_again() {
-    // The index of one entry vouches for its chunk, which costs a known blob one request only.
+    // `Shape::One` is left out: its index vouches for the chunk, so a known blob costs one request
+    // only.
     for shape in [Shape::Many, Shape::OneUnlisted] {
         let stored = Stored::new(shape).await;
         stored.probe.overwrite(&stored.bad_key(), Bytes::new()).await;

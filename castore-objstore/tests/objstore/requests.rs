@@ -1,4 +1,4 @@
-//! How many requests things cost.
+//! The number of requests that operations cost.
 
 use std::io::SeekFrom;
 
@@ -16,7 +16,7 @@ async fn open(service: &ObjectStoreBlobService, digest: &Digest) -> BlobReader {
     service.open_read(digest).await.unwrap().unwrap()
 }
 
-/// One for the index, and one for the chunk where that is not known to be there.
+/// One request is for the index, and one for the chunk if the service does not know it yet.
 #[tokio::test(start_paused = true)]
 async fn putting_a_known_blob_of_one_chunk_is_two_requests_in_one_round_trip() {
     let probe = Probe::new().with_latency(LATENCY);
@@ -164,7 +164,7 @@ async fn a_range_fetches_only_the_chunks_that_it_covers() {
 }
 
 #[tokio::test]
-async fn a_seek_inside_of_what_is_buffered_fetches_nothing() {
+async fn a_seek_within_the_buffer_fetches_nothing() {
     let probe = Probe::new();
     let service = service(&probe);
     let data = random("seek", 4 * MIB);
@@ -174,7 +174,7 @@ async fn a_seek_inside_of_what_is_buffered_fetches_nothing() {
     let chunk = index.chunk_range(4).unwrap();
     reader.seek(SeekFrom::Start(chunk.start)).await.unwrap();
     assert_eq!(reader.read_u8().await.unwrap(), data[chunk.start as usize]);
-    // What was asked for ahead may still be on its way; none of it is counted below.
+    // Reads ahead may still be under way; none of them is counted below.
     tokio::task::yield_now().await;
     probe.forget();
     for target in [chunk.end - 1, chunk.start, chunk.start + 1000] {
@@ -197,7 +197,7 @@ async fn opening_and_dropping_costs_nothing_more() {
 }
 
 #[tokio::test]
-async fn who_reads_a_few_bytes_does_not_fetch_the_blob() {
+async fn reading_a_few_bytes_does_not_fetch_the_blob() {
     let probe = Probe::new();
     let service = service(&probe);
     let digest = put(&service, &random("few bytes", 16 * MIB)).await;
@@ -205,7 +205,8 @@ async fn who_reads_a_few_bytes_does_not_fetch_the_blob() {
     let mut reader = open(&service, &digest).await;
     reader.read_u8().await.unwrap();
     drop(reader);
-    // The first window is 1 MiB; it is filled up once when the first chunk is taken out of it.
+    // The first read-ahead window is 1 MiB. The reader refills the window once, when the first
+    // chunk is taken out.
     let fetched = probe.count(Kind::Get, Part::Chunks);
     assert!(fetched <= 16, "{fetched} chunks of about 60");
 }

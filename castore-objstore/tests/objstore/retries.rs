@@ -1,4 +1,4 @@
-//! Outages, stores that refuse too many requests, and slow lines, in the time of a paused clock.
+//! Outages, stores that refuse too many requests, and slow lines, on a paused clock.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn patient(probe: &Probe) -> Builder {
     builder(probe).retry_timeout(DEFAULT_RETRY_TIMEOUT)
 }
 
-/// Ends all faults of the probe, and lets go what it holds, after `time`.
+/// Ends all faults of the probe, and releases held requests, after `time`.
 fn heal_after(probe: &Probe, time: Duration) {
     let probe = probe.clone();
     tokio::spawn(async move {
@@ -111,7 +111,7 @@ async fn a_put_that_stalls_is_sent_again() {
     assert!(probe.count(Kind::Put, Part::Chunks) > before + 1);
 }
 
-/// The times of gc count on that: see "The shortest grace period" in docs/gc.md.
+/// Garbage collection relies on this bound: see "The shortest grace period" in docs/gc.md.
 #[tokio::test(start_paused = true)]
 async fn no_upload_is_under_way_for_longer_than_the_longest_request() {
     let probe = Probe::new();
@@ -129,7 +129,7 @@ async fn no_upload_is_under_way_for_longer_than_the_longest_request() {
     assert_eq!(probe.count(Kind::Put, Part::Blobs), indexes + 1);
 }
 
-/// All requests of such a store take 0.4 s, and it serves four at once.
+/// Each request of this store takes 0.4 s, and the store serves four at once.
 #[tokio::test(start_paused = true)]
 async fn fewer_requests_are_sent_to_a_store_that_refuses_so_many() {
     let probe = Probe::new().with_latency(Duration::from_millis(400)).with_at_most(4);
@@ -138,7 +138,7 @@ async fn fewer_requests_are_sent_to_a_store_that_refuses_so_many() {
     let start = Instant::now();
     let digest = put(&service, &data).await;
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
-    // All those of the first moments, and one for each attempt to send more.
+    // The store refuses the requests of the first moments, and one for each attempt to send more.
     let requests = probe.total();
     assert!(
         probe.refused() > 0 && probe.refused() * 4 < requests * 3,
@@ -167,7 +167,7 @@ async fn an_upload_over_a_slow_line_is_never_taken_for_a_stalled_one() {
         let least = data.len() as u64 / u64::from(rate);
         let took = start.elapsed().as_secs();
         assert!(took >= least && took < least * 5 / 4 + 2, "{rate}: {took} s, {least} at best");
-        // None was sent twice.
+        // No chunk was sent twice.
         assert_eq!(probe.count(Kind::Put, Part::Chunks), chunks, "{rate}");
     }
 }

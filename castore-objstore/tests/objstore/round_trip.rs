@@ -1,4 +1,4 @@
-//! What was put comes back, however it was cut, written and read.
+//! Blobs read back as they were put, however they were cut, written and read.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::support::data::{self, KIB, MIB, cut, random, tiny};
 use crate::support::probe::Probe;
 use crate::support::service::{builder, put, read, service, service_with};
 
-/// The sizes around which something changes, and one of many chunks.
+/// The sizes around the limits of chunks, and one of many chunks.
 fn sizes(params: ChunkParams) -> Vec<usize> {
     let (min, avg, max) = (params.min_size(), params.avg_size(), params.max_size());
     vec![0, 1, min - 1, min, min + 1, avg, max - 1, max, max + 1, 6 * max + 1]
@@ -26,7 +26,7 @@ enum Calls {
 
 const CALLS: [Calls; 3] = [Calls::WriteAll, Calls::WriteBytes, Calls::InTurn];
 
-/// Writes `data` in pieces of `sizes`, over and over.
+/// Writes `data` in pieces of `sizes`, repeated as often as needed.
 async fn write(
     service: &ObjectStoreBlobService,
     data: &Bytes,
@@ -48,7 +48,7 @@ async fn write(
     writer.close().await.unwrap()
 }
 
-/// That a blob is there, whole, and made of the right chunks.
+/// Checks that a blob is stored, whole, and made of the right chunks.
 async fn assert_stored(
     service: &ObjectStoreBlobService,
     digest: &Digest,
@@ -66,7 +66,7 @@ async fn assert_stored(
     assert_eq!(chunks, expected, "{} bytes", data.len());
 }
 
-/// Every size, written in every way in pieces of `pieces`, each into a store of its own.
+/// Writes every size in every way in pieces of `pieces`, each into a store of its own.
 async fn all_sizes(params: ChunkParams, pieces: &[usize]) {
     for size in sizes(params) {
         let data = random("round trip", size);
@@ -106,7 +106,7 @@ async fn tiny_chunks_written_in_odd_pieces() {
 #[tokio::test]
 async fn the_largest_chunks_that_the_format_allows() {
     let params = ChunkParams::new(MIB, 4 * MIB, 16 * MIB).unwrap();
-    // Nothing but the maximum cuts zeros; the random bytes end with a short chunk.
+    // Zeros are cut only at the maximum size; the random bytes end with a short chunk.
     let data = Bytes::from([data::zeros(17 * MIB), random("large chunks", 5 * MIB)].concat());
     let service = service_with(&Probe::new(), params);
     let digest = put(&service, &data).await;
@@ -135,7 +135,7 @@ async fn all_sizes_on_disk(durable: bool) {
             let service = builder.clone().chunk_params(params).build().unwrap();
             let digest = write(&service, &data, &[70_001, 1], Calls::InTurn).await;
             assert_stored(&service, &digest, &data, params).await;
-            // Another service, with other settings, reads it as well.
+            // Another service, with other chunk parameters, reads the blob as well.
             assert_stored(&builder.build().unwrap(), &digest, &data, params).await;
         }
     }
@@ -219,7 +219,7 @@ async fn ranges_of_every_kind() {
             0..size,
             1..size,
             0..size - 1,
-            // Chunks: one, its inside, its edges, across one edge, across two.
+            // Ranges of chunks: one chunk, its inside, its edges, across one edge, across two.
             second.clone(),
             second.start + 1..second.end - 1,
             second.start..second.start + 1,
@@ -251,7 +251,7 @@ async fn ranges_outside_of_the_blob_are_invalid_input() {
     }
 }
 
-/// Cutting on several threads makes the same chunks, whatever the writes.
+/// Cutting on several threads makes the same chunks, however the data is written.
 #[tokio::test]
 async fn several_threads_cut_as_one_does() {
     let params = ChunkParams::with_average(16 * KIB).unwrap();

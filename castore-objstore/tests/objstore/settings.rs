@@ -1,4 +1,4 @@
-//! Settings that make no sense are told, before anything is done with them; and none shows a secret.
+//! Nonsensical settings are rejected before they have any effect, and no error shows a secret.
 
 use castore_core::{Error, ErrorKind};
 use castore_objstore::parse_url_opts;
@@ -10,7 +10,7 @@ fn error(url: &str, options: &[(&str, &str)]) -> Error {
     }
 }
 
-/// The texts of an error and its sources, as they are shown to users and in logs.
+/// The texts of an error and its sources, as users and logs see them.
 fn texts(error: &Error) -> String {
     let mut texts = format!("{error:?} {error}");
     let mut next = std::error::Error::source(error);

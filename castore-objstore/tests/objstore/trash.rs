@@ -1,4 +1,4 @@
-//! Readers find the chunks that a collector of garbage has set aside, and only the good copies of them.
+//! Readers find the chunks that a garbage collector has set aside, and use only good copies.
 
 use bytes::Bytes;
 use castore_core::{BlobService, ErrorKind};
@@ -8,7 +8,7 @@ use crate::support::probe::{Kind, Part, broken};
 use crate::support::service::read_until_error;
 use crate::support::stored::{Shape, Stored};
 
-/// The shapes of a blob that has an index.
+/// The shapes of a blob with an index.
 const LISTED: [Shape; 3] = [Shape::Many, Shape::One, Shape::OneUnlisted];
 
 impl Stored {
@@ -16,8 +16,8 @@ impl Stored {
         Path::parse(format!("gc/{}.{batch}", self.bad_key())).unwrap()
     }
 
-    /// A blob of which the object of one chunk is `in_place`, and `copies` are aside; those that are
-    /// `None` have the bytes of the chunk.
+    /// A blob with `in_place` as the object of one chunk, and with these `copies` of the chunk
+    /// aside. `None` stands for the real bytes of the chunk.
     async fn with_copies(shape: Shape, in_place: Option<&str>, copies: &[Option<&str>]) -> Stored {
         let stored = Stored::new(shape).await;
         let good = stored.probe.object(&stored.bad_key()).await;
@@ -54,14 +54,14 @@ async fn a_damaged_chunk_in_its_place_sends_readers_to_the_copies() {
             let stored = Stored::with_copies(shape, Some(junk), &[Some("junk"), None]).await;
             stored.assert_good().await;
         }
-        // So does an object that is too large to be fetched at all.
+        // An object too large to be fetched sends readers to the copies, too.
         let stored = Stored::with_copies(shape, Some(&"junk".repeat(9 << 20)), &[None]).await;
         stored.assert_good().await;
     }
 }
 
 #[tokio::test]
-async fn a_blob_is_corrupt_where_all_copies_are_junk() {
+async fn a_blob_is_corrupt_if_all_copies_are_junk() {
     for shape in LISTED {
         for in_place in [None, Some("junk")] {
             let copies = [Some("junk"), Some("")];

@@ -1,5 +1,5 @@
-//! Stores that list an object and do not give it, or give something else: nothing is damaged, and nothing
-//! may be removed.
+//! Stores that list an object, and then refuse to return it or return something else: no object is
+//! damaged, and none may be removed.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ async fn stored() -> (Probe, ObjectStoreBlobService, Digest) {
     (probe.clone(), service_with(&probe, tiny()), digest)
 }
 
-/// The store says "not found" of this object, which it goes on to list.
+/// Makes the store answer "not found" for this object, while it still lists the object.
 fn withhold(probe: &Probe, key: &Path) {
     for kind in [Kind::Get, Kind::Head] {
         probe.fail_keys(kind, key.to_string(), not_found);
@@ -106,7 +106,7 @@ async fn a_chunk_that_is_listed_and_not_given_is_not_missing() {
     assert_whole(&probe, &digest).await;
 }
 
-/// A proxy that wants its user to log in.
+/// A proxy answers with a login page.
 #[tokio::test]
 async fn a_store_that_gives_a_page_instead_of_its_objects_is_not_damaged() {
     let (probe, service, digest) = stored().await;

@@ -1,4 +1,4 @@
-//! What is in a store, counted.
+//! The contents of a store are counted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -19,7 +19,8 @@ async fn usage(probe: &Probe) -> Usage {
     service(probe).usage(&()).await.unwrap()
 }
 
-/// Blobs that share chunks, that repeat one, of one chunk, and of none.
+/// Puts blobs that share chunks, one that repeats a chunk, one of a single chunk, and the empty
+/// one.
 async fn filled(probe: &Probe) -> Vec<Bytes> {
     let shared = random("shared", 8000);
     let blobs = vec![
@@ -36,7 +37,7 @@ async fn filled(probe: &Probe) -> Vec<Bytes> {
     blobs
 }
 
-/// The sizes of the chunks of `blobs`, by their digests.
+/// The sizes of the chunks of `blobs`, by digest.
 fn sizes(blobs: &[Bytes]) -> HashMap<Digest, u64> {
     let chunks = blobs.iter().flat_map(|blob| cut(blob, tiny()));
     chunks.map(|chunk| (Digest::of(&chunk), chunk.len() as u64)).collect()
@@ -77,8 +78,8 @@ async fn everything_is_counted_as_it_is() {
     assert_eq!(usage.deduplication_ratio(), Some(ratio));
     let ratio = usage.chunk_bytes as f64 / usage.chunk_bytes_stored as f64;
     assert_eq!(usage.compression_ratio(), Some(ratio));
-    // Index and a look for a chunk of each but the empty one; and the chunks, but for the blob of
-    // one, which is that chunk.
+    // Each blob but the empty one takes its index and a look for a chunk; and its chunks, except
+    // for the blob of one chunk, whose chunk that look finds.
     assert_eq!(usage.objects_to_read, 4 * 2 + listed as u64 - 1);
     assert!(usage.bytes_to_read > usage.bytes_stored());
 
@@ -100,21 +101,21 @@ async fn an_empty_store_has_nothing() {
 }
 
 #[tokio::test]
-async fn it_takes_four_listings_and_a_request_for_each_index() {
+async fn usage_takes_four_listings_and_a_request_for_each_index() {
     let probe = Probe::new();
     filled(&probe).await;
     probe.forget();
     usage(&probe).await;
     assert_eq!(probe.count(Kind::List, Part::Chunks), 1);
     assert_eq!(probe.count(Kind::List, Part::Blobs), 1);
-    // The empty one needs none.
+    // The empty blob needs no request.
     assert_eq!(probe.count(Kind::Get, Part::Blobs), 4);
-    // What was moved out of the way is listed, too.
+    // The other two listings are of the objects that were moved out of the way.
     assert_eq!(probe.total(), 8);
 }
 
 #[tokio::test]
-async fn what_no_index_lists_is_unreferenced() {
+async fn chunks_that_no_index_lists_are_unreferenced() {
     let probe = Probe::new();
     let blobs = filled(&probe).await;
     service(&probe).remove(&Digest::of(&blobs[0])).await.unwrap();
@@ -131,12 +132,12 @@ async fn what_no_index_lists_is_unreferenced() {
 }
 
 #[tokio::test]
-async fn what_is_damaged_is_counted_and_hides_nothing() {
+async fn damaged_objects_are_counted_and_hide_nothing() {
     let probe = Probe::new();
     let blobs = filled(&probe).await;
     let whole = usage(&probe).await;
     probe.overwrite(&index_key(&Digest::of(&blobs[2])), Bytes::from_static(b"garbage")).await;
-    // One chunk of each of these is gone, or as good as gone.
+    // One chunk of each of these blobs is missing or empty.
     let [a, b] = [0, 1].map(|n| Digest::of(&cut(&blobs[n], tiny())[0]));
     probe.remove(&chunk_key(&a)).await;
     probe.overwrite(&chunk_key(&b), Bytes::new()).await;
@@ -149,14 +150,14 @@ async fn what_is_damaged_is_counted_and_hides_nothing() {
     let zeros = cut(&blobs[2], tiny()).iter().map(|c| Digest::of(c)).collect::<HashSet<_>>().len();
     assert_eq!(usage.chunks_unreferenced as usize, zeros);
     assert_eq!(usage.chunks, whole.chunks - 2 - zeros as u64);
-    // And the chunk without bytes.
+    // The fourth stray is the chunk without bytes.
     assert_eq!((usage.strays, usage.stray_bytes_stored), (4, 15));
     assert_eq!(usage.objects(), whole.objects() + 3 - 1);
 }
 
-/// A chunk is stored, and listed by an index, after the listing has passed it.
+/// A chunk is stored, and listed by an index, after the listing has passed its place.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_stored_meanwhile_is_not_missing() {
+async fn chunks_stored_meanwhile_are_not_missing() {
     let probe = Probe::new();
     filled(&probe).await;
     let listed = service(&probe);
@@ -167,8 +168,8 @@ async fn what_is_stored_meanwhile_is_not_missing() {
         if progress.phase == "list the blobs"
             && let Some((writer, data)) = put_once.lock().unwrap().take()
         {
-            // The memory store lists what it has when it is asked; an index of its own is there
-            // before the indexes are read only where it takes the place of one that is listed.
+            // The memory store lists all objects of the moment of the call. A new index is read
+            // only if it replaces one that was listed.
             tokio::task::block_in_place(|| {
                 tokio::runtime::Handle::current().block_on(async {
                     put(&writer, &data).await;
@@ -177,7 +178,7 @@ async fn what_is_stored_meanwhile_is_not_missing() {
         }
     };
     let before = probe.objects(Part::Blobs).await.len();
-    // The index is listed, its chunks are not there yet.
+    // The index is listed while its chunks are still missing.
     probe.overwrite(&index_key(&Digest::of(&data)), index_of(&data)).await;
     let usage = listed.usage(&observer).await.unwrap();
     assert_eq!(usage.blobs as usize, before + 1);

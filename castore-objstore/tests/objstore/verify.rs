@@ -1,4 +1,4 @@
-//! A verification finds what is wrong, and nothing else.
+//! A verification finds all damage, and nothing else.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ pub(crate) async fn in_memory(seed: u64) -> Damaged {
     Damaged::new(Subject::of_store(Arc::new(InMemory::new()), ""), seed).await
 }
 
-/// On a local disk, under a base path; the directory goes when it is dropped.
+/// A store on a local disk, under a base path. The directory is removed when its handle is dropped.
 pub(crate) async fn on_disk(seed: u64) -> (Damaged, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
@@ -80,7 +80,7 @@ async fn parts_of_a_sample_find_everything_between_them_and_only_once() {
 }
 
 #[tokio::test]
-async fn what_is_older_is_not_read() {
+async fn older_objects_are_not_read() {
     let stored = in_memory(3).await;
     let service = stored.subject.service();
     let read_since = async |time| {
@@ -95,7 +95,7 @@ async fn what_is_older_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_verification_goes_on_where_it_was_ended() {
+async fn a_verification_resumes_at_its_checkpoint() {
     let mut stored = in_memory(4).await;
     stored.damage(4).await;
     let service = stored.subject.service();
@@ -105,7 +105,7 @@ async fn a_verification_goes_on_where_it_was_ended() {
     let mut stages = BTreeSet::new();
     for runs in 1.. {
         assert!(runs < 100, "it gets on");
-        // Ended after so many steps, with whatever is under way.
+        // End the verification after this many steps, with requests still under way.
         let last: Mutex<Option<Checkpoint>> = Mutex::default();
         let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
         let mut steps = 0;
@@ -161,7 +161,7 @@ async fn each_chunk_is_read_once_and_indexes_take_one_listing() {
         assert_eq!(probe.count(Kind::Get, Part::Blobs), 10);
         assert_eq!(probe.count(Kind::List, Part::Chunks), 1);
         assert_eq!(probe.count(Kind::List, Part::Blobs), 1);
-        // The two listings, the indexes, and a listing of the quarantine.
+        // Two listings, the indexes, and a listing of the quarantine.
         assert_eq!(probe.total(), chunk_reads + 13);
     }
 }
@@ -198,7 +198,7 @@ async fn chunks_that_were_removed_before_they_were_read_are_not_missing_unless_l
     let data = random("one", 20_000);
     let digest = put(&service_with(&probe, tiny()), &data).await;
     let subject = Subject::of_store(Arc::new(probe.clone()), "");
-    // Listed in the end, but not there: removed in between.
+    // The listing still shows the chunk, but it is removed before it is read.
     let chunk = probe.objects(Part::Chunks).await.remove(3);
     for listed in [true, false] {
         let removed = Mutex::new(false);
@@ -215,7 +215,7 @@ async fn chunks_that_were_removed_before_they_were_read_are_not_missing_unless_l
             probe.remove(&index_key(&digest)).await;
             put(&service_with(&probe, tiny()), &random("two", 100)).await;
         }
-        // The one that was removed must be read after that: let it wait for the removal.
+        // The removed chunk must be read after its removal: wait for the removal.
         let mut findings = Vec::new();
         let each = |event| {
             if let Verified::Finding(finding) = event {
@@ -253,7 +253,8 @@ async fn one_failing_request_is_made_again_and_a_failing_store_is_an_error() {
     service.verify(&options, &(), |_| {}).await.unwrap_err();
 }
 
-/// An outage of a part of the store, or a refused permission: nothing is known of these objects.
+/// After an outage of a part of the store or a refused permission, the state of these objects is
+/// unknown.
 #[tokio::test]
 async fn objects_that_cannot_be_read_are_not_known_and_not_damaged() {
     for (level, part) in [
@@ -278,7 +279,8 @@ async fn objects_that_cannot_be_read_are_not_known_and_not_damaged() {
     }
 }
 
-/// A chunk of a blob, the key of a copy aside, and the object.
+/// Writes a copy of a chunk aside, a good one or junk. Returns the keys of the chunk and of the
+/// copy.
 async fn set_aside(probe: &Probe, copy: Option<&'static str>) -> (Path, Path) {
     let chunk = probe.objects(Part::Chunks).await.remove(3);
     let aside = Path::parse(format!("gc/{chunk}.batch")).unwrap();
@@ -291,7 +293,7 @@ async fn set_aside(probe: &Probe, copy: Option<&'static str>) -> (Path, Path) {
 }
 
 #[tokio::test]
-async fn a_chunk_is_missing_where_its_only_copy_aside_is_junk() {
+async fn a_chunk_is_missing_if_its_only_copy_aside_is_junk() {
     for (copy, damaged) in [(None, 0), (Some("junk"), 1)] {
         for level in [VerifyLevel::Index, VerifyLevel::Data, VerifyLevel::Blob] {
             let probe = Probe::new();
@@ -303,7 +305,7 @@ async fn a_chunk_is_missing_where_its_only_copy_aside_is_junk() {
             if damaged > 0 {
                 assert_eq!(findings[0].problem, Problem::MissingChunk);
                 assert!(findings[0].detail.contains("set aside"), "{findings:?}");
-                // A copy that cannot be read may be good.
+                // An unreadable copy may be good.
                 probe.fail_keys(Kind::Get, aside.to_string(), broken);
                 let (report, findings) = verify(&service_with(&probe, tiny()), level).await;
                 assert_eq!((report.damaged, report.unknown), (0, 1), "{findings:?}");
@@ -312,7 +314,8 @@ async fn a_chunk_is_missing_where_its_only_copy_aside_is_junk() {
     }
 }
 
-/// A collector works beside the verification: it moves a chunk after that was listed, or puts it back.
+/// A collector works during the verification: it moves a chunk after the chunk was listed, or puts
+/// it back.
 #[tokio::test]
 async fn chunks_that_a_collector_moves_meanwhile_are_not_missing() {
     for phase in ["list the chunks", "read the indexes", "look for missing chunks"] {
@@ -366,14 +369,14 @@ async fn objects_in_the_quarantine_are_counted_and_their_blobs_are_named() {
 }
 
 #[tokio::test]
-async fn an_empty_chunk_object_that_nobody_lists_is_no_damage() {
+async fn an_empty_chunk_object_that_no_index_lists_is_no_damage() {
     let probe = Probe::new();
     let digest = castore_core::Digest::of(b"nobody's");
     probe.overwrite(&chunk_key(&digest), "").await;
     let (report, findings) = verify(&service_with(&probe, tiny()), VerifyLevel::Index).await;
     assert_eq!(findings[0].problem, Problem::EmptyChunk);
     assert!(report.is_good() && report.harmless == 1 && report.unlisted_chunks == 1);
-    // Garbage is, as a writer would reuse it.
+    // A chunk object with garbage is damage, since a writer would reuse it.
     probe.overwrite(&chunk_key(&digest), "garbage").await;
     let (report, _) = verify(&service_with(&probe, tiny()), VerifyLevel::Data).await;
     assert!(!report.is_good());

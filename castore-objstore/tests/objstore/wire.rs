@@ -1,4 +1,4 @@
-//! Stores that a URL names, over HTTP: answers that only their own clients see.
+//! Stores named by URLs, over HTTP: answers that only their own clients see.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -63,7 +63,7 @@ async fn the_bucket_is_looked_for_once() {
     assert_eq!(lists.load(Relaxed), 1);
 }
 
-/// Each status once, then what is right.
+/// The server gives each status once, then the right answer.
 #[tokio::test]
 async fn statuses_of_a_busy_or_failing_store_are_tried_again() {
     let failures = [
@@ -104,9 +104,9 @@ async fn a_full_store_and_one_that_cannot_do_it_are_not_waited_for() {
     }
 }
 
-/// The second page fails at first. Nothing is listed twice, and nothing is left out.
+/// The second page fails at first. No object is listed twice, and none is left out.
 #[tokio::test]
-async fn a_listing_goes_on_where_a_page_failed() {
+async fn a_listing_resumes_at_the_failed_page() {
     let digests: Vec<Digest> = (0..4_u8).map(|n| Digest::of(&[n])).collect();
     let mut keys: Vec<String> = digests
         .iter()
@@ -151,18 +151,19 @@ async fn a_listing_goes_on_where_a_page_failed() {
     assert_eq!(failed.load(Relaxed), 1);
 }
 
-/// A WebDAV server: a file's directory must be there, and the making of one takes a while.
+/// A WebDAV server: a file can only be put into an existing directory, and creating one takes a
+/// while.
 #[derive(Default)]
 struct Dav {
     directories: HashSet<String>,
     files: HashMap<String, Vec<u8>>,
     conflicts: usize,
-    /// A directory that is there, and answered to be none.
+    /// A directory that exists but that the server denies to have.
     hidden: Option<String>,
 }
 
 impl Dav {
-    /// The answer to a PROPFIND: a directory and its members, whatever depth was asked for.
+    /// The answer to a PROPFIND: a directory and its members, whatever depth the client asked for.
     fn members(&self, path: &str) -> Option<String> {
         if !self.directories.contains(path) || self.hidden.as_deref() == Some(path) {
             return None;
@@ -252,7 +253,7 @@ async fn parallel_puts_make_the_directories_of_a_webdav_base_and_a_walk_lists_th
     assert_eq!(listed, [digest], "the server lists one level at a time");
     let (report, findings) = crate::damaged::verify(&service, VerifyLevel::Blob).await;
     assert!(report.chunks > 20 && report.damaged + report.unknown == 0, "{report:?} {findings:?}");
-    // A directory that its parent lists, and that the server then says not to have.
+    // The server lists this directory in its parent, and then denies to have it.
     dav.lock().unwrap().hidden = Some(format!("/fresh/base/blobs/b3/{digest:.4}"));
     let error = service.list().try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");

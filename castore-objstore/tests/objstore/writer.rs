@@ -1,4 +1,4 @@
-//! A writer that is not closed publishes nothing; one that is, takes nothing more.
+//! A writer that is not closed publishes nothing. A closed writer accepts nothing more.
 
 use bytes::Bytes;
 use castore_core::{BlobService, BlobWriter, Digest, ErrorKind};
@@ -46,7 +46,7 @@ async fn dropping_a_writer_before_its_index_is_stored_publishes_nothing() {
         let probe = Probe::new();
         let service = service(&probe);
         let mut writer = half_written(&service, &data).await;
-        // All chunks get through, and then the index does not.
+        // All chunks are stored, and then the index is held.
         let chunks = tokio::time::timeout(LATENCY, async {
             probe.hold(Kind::Put);
             writer.close().await
@@ -119,7 +119,7 @@ async fn closing_again_gives_the_same_digest_and_asks_nothing() {
     assert_eq!(probe.total(), 0);
 }
 
-/// The index is the commit record: it is asked for last, when everything else is there.
+/// The index is the commit record: the writer sends it last, when everything else is stored.
 #[tokio::test(start_paused = true)]
 async fn the_index_is_written_after_every_chunk() {
     for size in [100, 6 * MIB] {

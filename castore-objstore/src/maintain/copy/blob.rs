@@ -1,8 +1,9 @@
-//! Copying one blob.
+//! Copies one blob.
 //!
-//! Its chunks are fetched, stored and digested as in a pipeline: several are under way, and the whole blob is
-//! digested in their order. A blob that has memory for a chunk never waits for memory for a further one;
-//! so blobs that are copied at once do not wait for each other's.
+//! The chunks of the blob are fetched, stored and digested in a pipeline: several chunks are under
+//! way, and the digest of the whole blob is computed in their order. A blob that holds memory for a
+//! chunk never waits for memory for a further chunk: so blobs that are copied at once never wait
+//! for each other's memory.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,10 +28,11 @@ use crate::store::layout::Kind;
 
 const OPERATION: &str = "copy blob";
 
-/// How many chunks of one blob are under way at once; memory and requests are limited besides.
+/// How many chunks of one blob are under way at once. The limits of memory and requests apply in
+/// addition.
 pub(super) const CHUNKS_AT_ONCE: usize = 128;
 
-/// How often a blob is gone through once more because that took too long (docs/gc.md).
+/// How often the chunks of a blob are looked at again because copying took too long (docs/gc.md).
 const ROUNDS: usize = 2;
 
 /// The two stores of a copy.
@@ -39,16 +41,16 @@ pub(super) struct Copying {
     pub(super) target: Arc<Target>,
     /// Whether blobs are read from the target before their indexes are written there.
     pub(super) verify: bool,
-    /// Whether an index of the source is passed on without the digest of its blob being computed.
+    /// Whether an index of the source is passed on without computing the digest of its blob.
     pub(super) trust_indexes: bool,
 }
 
 type Steps = mpsc::UnboundedSender<()>;
 
-/// Memory of both stores.
+/// Shares of both stores' memory.
 type Memory = [Permit; 2];
 
-/// A chunk that was read at the source.
+/// A chunk that was read from the source.
 struct Read {
     object: Bytes,
     chunk: Bytes,
@@ -62,15 +64,15 @@ struct Entry {
 }
 
 enum Work {
-    /// It is being copied, or only read.
+    /// The chunk is being copied, or only read.
     Copy(Task<(Stored, Option<Bytes>)>, Memory),
-    /// The target has it, and nothing else is to be done with it.
+    /// The target has the chunk, and no more work is needed.
     There(Moment),
-    /// It is the same as the one before.
+    /// The chunk is the same as the one before.
     Repeated,
 }
 
-/// What has come of the chunks of a blob.
+/// The totals for the chunks of a blob.
 struct Sums {
     copied: CopiedBlob,
     /// When the first of the chunks was seen at the target.
@@ -78,10 +80,10 @@ struct Sums {
 }
 
 impl Copying {
-    /// Copies one blob; `step` is called for each chunk that is done with.
+    /// Copies one blob; calls `step` for each chunk that is done.
     ///
-    /// All of the work is a task of its own, which holds and waits for shares of limits; `step` is called
-    /// here, as it may be called only while this future is polled.
+    /// All of the work is a task of its own, which holds and waits for shares of limits. `step` is
+    /// called from this future, because it may be called only while this future is polled.
     pub(super) async fn blob(
         self: &Arc<Self>,
         digest: Digest,
@@ -108,7 +110,7 @@ impl Copying {
         for round in 0.. {
             let of_source = async {
                 match digest {
-                    // It is always present.
+                    // The empty blob is always present.
                     Digest::EMPTY => Ok(Listed::Chunks(BlobIndex::empty())),
                     _ => self.source.fetch_index(&digest).await,
                 }
@@ -129,7 +131,7 @@ impl Copying {
             let index = Arc::new(index);
             let listed_there = at_target.is_some_and(|at_target| at_target == *index);
             if round == 0 && listed_there && self.target.has_chunks_of(&index).await? {
-                // Another process may have written it, and not flushed it yet.
+                // Another process may have written the blob without flushing it yet.
                 self.target.shared.flush().await?;
                 if self.verify {
                     self.verify(&index).await?;
@@ -150,7 +152,7 @@ impl Copying {
             if self.verify {
                 self.verify(&index).await?;
             }
-            // A chunk that was found hours ago may not be there any more, and can be copied again.
+            // A chunk that was found hours ago may be gone by now, and can be copied again.
             let target = &self.target.shared;
             if seen.elapsed() <= target.recheck_after || round == ROUNDS {
                 target.write_index(&index, Some(seen)).await?;
@@ -160,7 +162,7 @@ impl Copying {
         Ok(CopyOutcome::Copied(total))
     }
 
-    /// `error`, unless it is that of a blob that was removed from the source meanwhile.
+    /// Returns `error`, unless the blob was removed from the source meanwhile.
     async fn absent_or(&self, digest: Digest, error: Error) -> Result<CopyOutcome> {
         if error.kind() == ErrorKind::Corrupt
             && let Ok(Listed::Absent) = self.source.fetch_index(&digest).await
@@ -186,7 +188,7 @@ impl Copying {
         Ok(())
     }
 
-    /// Reads the chunk of a blob whose index does not tell its size.
+    /// Reads the only chunk of a blob whose index does not state its size.
     async fn read_sole_chunk(&self, digest: Digest) -> Result<(BlobIndex, Read)> {
         let mut memory = self.memory(self.source.params.max_size()).await;
         let fetched = self.source.fetch_stored(digest, None).await?;
@@ -202,8 +204,8 @@ impl Copying {
         Limits::writing_of_both(&self.source.limits, &self.target.shared.limits, bytes).await
     }
 
-    /// Brings every chunk of `index` to the target; the first may have been `read` before. With `check`
-    /// all of them are read, and the digest of the whole is verified.
+    /// Copies every chunk of `index` to the target; the first chunk may have been `read` before.
+    /// With `check`, reads all chunks and verifies the digest of the whole blob.
     async fn chunks(
         &self,
         index: &BlobIndex,
@@ -211,7 +213,7 @@ impl Copying {
         check: bool,
         steps: &Steps,
     ) -> Result<Sums> {
-        // An empty blob needs no chunk, whenever it was looked for.
+        // Without chunks nothing can be outdated: an empty blob starts with the present time.
         let mut sums = Sums { copied: CopiedBlob::default(), seen: Moment::now() };
         let mut whole = RunningDigest::default();
         let mut pipeline: VecDeque<Entry> = VecDeque::new();
@@ -262,7 +264,7 @@ impl Copying {
             }
             drop(memory);
             sums.count(stored);
-            // The receiver ends before this task does only where the copy was given up.
+            // The receiver ends before this task only if the copy was abandoned.
             let _ = steps.send(());
         }
         if check {
@@ -275,8 +277,8 @@ impl Copying {
         Ok(sums)
     }
 
-    /// Starts to copy a chunk. `None` where there is no memory for it now, and the blob `holds_memory`:
-    /// then it must not wait for more.
+    /// Starts to copy a chunk. Returns `None` if no memory is free now and the blob already
+    /// `holds_memory`: then the blob must not wait for more.
     async fn copy(
         &self,
         ChunkMeta { digest, size }: ChunkMeta,

@@ -1,4 +1,4 @@
-//! What is at the target of a copy already.
+//! The chunks and indexes that the target of a copy already has.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -19,13 +19,13 @@ use crate::store::presence::TRUSTED;
 const CHUNK: &str = "look for chunk at the target";
 const LIST: &str = "list the chunks of the target";
 
-/// The store that is copied to.
+/// The store that receives the copy.
 pub(super) struct Target {
     pub(super) shared: Arc<Store>,
     listing: Option<Listing>,
 }
 
-/// The chunks that were there at some time, sorted.
+/// The chunks of the target at the time of the listing, sorted.
 struct Listing {
     chunks: Vec<Digest>,
     begun: Moment,
@@ -36,8 +36,8 @@ impl Target {
         Target { shared, listing: None }
     }
 
-    /// With a listing of its chunks. A directory is asked chunk by chunk even so: that is as cheap, and
-    /// tells files that were cut short.
+    /// Lists the chunks of the target first. A directory is asked chunk by chunk even so: that is
+    /// as cheap, and detects files that were cut short.
     pub(super) async fn listed(shared: Arc<Store>, observer: &dyn Observer) -> Result<Target> {
         if shared.directory.is_some() {
             return Ok(Target::new(shared));
@@ -47,7 +47,7 @@ impl Target {
         let mut objects = shared.objects(LIST, shared.layout.all(Kind::Chunk));
         let mut chunks = Vec::new();
         while let Some(object) = objects.try_next().await? {
-            // Of a power cut an object of no bytes is left.
+            // A power cut can leave an empty object, which holds no chunk.
             if object.size > 0 {
                 chunks.extend(object.digest);
             }
@@ -62,18 +62,18 @@ impl Target {
         Ok(Target { shared, listing: Some(Listing { chunks, begun }) })
     }
 
-    /// The index that is there, where it is one.
+    /// The index at the target, if it is a good one with entries.
     pub(super) async fn index(&self, digest: &Digest) -> Result<Option<BlobIndex>> {
         match self.shared.fetch_index(digest).await {
             Ok(Listed::Chunks(index)) => Ok(Some(index)),
             Ok(Listed::OneChunk | Listed::Absent) => Ok(None),
-            // It is overwritten.
+            // The copy overwrites the corrupt index.
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether every chunk of a blob is there, as far as a look tells.
+    /// Whether the target has every chunk of a blob, as far as a look without reading tells.
     pub(super) async fn has_chunks_of(&self, index: &BlobIndex) -> Result<bool> {
         let mut distinct = HashSet::new();
         let chunks = index.iter().filter(|chunk| distinct.insert(chunk.digest));
@@ -97,7 +97,7 @@ impl Target {
         Ok(true)
     }
 
-    /// What is known of a chunk without asking for it.
+    /// Looks a chunk up in the recent sightings and in the listing, without a request.
     pub(super) fn probe(&self, digest: &Digest) -> Probe {
         if let Some(seen) = self.shared.known.seen(digest) {
             return Probe::Seen(seen);
@@ -106,7 +106,8 @@ impl Target {
             Some(listing) if listing.begun.elapsed() < TRUSTED => {
                 match listing.chunks.binary_search(digest) {
                     Ok(_) => Probe::Seen(listing.begun),
-                    // One that came later is stored once more, which does no harm.
+                    // A chunk that was written after the listing is stored once more, which does no
+                    // harm.
                     Err(_) => Probe::Absent,
                 }
             }
@@ -115,7 +116,7 @@ impl Target {
     }
 }
 
-/// The error of a chunk that an index at the source lists, and that is not there.
+/// The error for a chunk that an index at the source lists, but the source lacks.
 pub(super) fn missing(digest: Digest) -> Error {
     crate::error::corrupt(crate::store::chunk::READ_CHUNK, digest, "it is missing")
 }

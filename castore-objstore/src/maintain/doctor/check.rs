@@ -1,11 +1,11 @@
-//! The checks by name, the operations that need them, and the order in which they are made.
+//! The table of checks, in the order in which they run, with the operations that need them.
 
 use futures_util::future::BoxFuture;
 
 use super::fault::Finding;
 use super::{Examination, copies, deletes, directory, listing, load, objects, times};
 
-/// An operation of castore that a store may be fit for.
+/// An operation of castore. A store may be fit for some operations and not for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -28,10 +28,11 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// All of them.
+    /// All operations.
     pub const ALL: [Operation; 8] = [PUT, GET, LIST, REMOVE, VERIFY, GC, REPAIR, COPY];
 
-    /// The name, which is that of the command: `put`, `get`, `ls`, `rm`, `verify`, `gc`, `repair`, `copy`.
+    /// The name of the operation's command: `put`, `get`, `ls`, `rm`, `verify`, `gc`, `repair`,
+    /// `copy`.
     pub fn name(self) -> &'static str {
         match self {
             PUT => "put",
@@ -61,13 +62,13 @@ const READ: &[Operation] = &[PUT, GET, LIST, VERIFY, GC, REPAIR, COPY];
 const LISTS: &[Operation] = &[LIST, VERIFY, GC, REPAIR, COPY];
 const NONE: &[Operation] = &[];
 
-/// The kinds of store that a check is for.
+/// The kinds of store that a check applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
     Any,
-    /// A directory, with castore's own client.
+    /// A directory, through castore's own client.
     Directory,
-    /// Anything else.
+    /// Any store except a directory.
     ObjectStore,
 }
 
@@ -75,20 +76,20 @@ pub(super) enum For {
 pub(super) struct Definition {
     pub(super) name: &'static str,
     pub(super) group: &'static str,
-    /// The store's ability that a passed check shows.
+    /// The ability that a passed check proves.
     pub(super) promise: &'static str,
     pub(super) stores: For,
-    /// The operations that do not work, or lose data, where the check fails.
+    /// The operations that fail, or lose data, if the check fails.
     pub(super) needed_by: &'static [Operation],
-    /// The operations that work where the check fails, but not as well.
+    /// The operations that still work if the check fails, but not as well.
     pub(super) helps: &'static [Operation],
-    /// The checks without which this one makes no sense.
+    /// The checks that must pass before this one makes sense.
     pub(super) after: &'static [&'static str],
     pub(super) run: for<'a> fn(&'a Examination<'a>) -> BoxFuture<'a, Finding>,
 }
 
-/// A table of checks, in the order in which they are made. A failure of an early one is told as the
-/// reason why later ones are not tried.
+/// Defines the table of checks, in the order in which they run. If an early check fails, later ones
+/// are skipped and give that failure as the reason.
 macro_rules! checks {
     ($(group $group:literal: $($name:literal, $promise:literal, $stores:expr,
         needed by $needed_by:expr, helps $helps:expr, after [$($after:literal),*], $run:expr;)+)+) => {

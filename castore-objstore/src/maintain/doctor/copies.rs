@@ -1,9 +1,10 @@
-//! Checks of copies that the store makes: a collector of garbage deletes an original on their strength.
+//! Checks of copies that the store makes: a garbage collector deletes an original because the store
+//! said that its copy exists.
 
 use super::fault::{Finding, Flaw, unfit};
 use super::{Examination, bytes};
 
-/// The sizes of the objects that are copied.
+/// The sizes of the copied objects in bytes.
 const SIZES: [usize; 4] = [1, 1000, 150_000, 1 << 20];
 
 pub(super) async fn copy(x: &Examination<'_>) -> Finding {
@@ -11,7 +12,7 @@ pub(super) async fn copy(x: &Examination<'_>) -> Finding {
         let (from, to) = (x.chunk(number), x.set_aside(number));
         let object = bytes(number, size);
         x.place.put(&from, object.clone()).await?;
-        // Once to a new key, and once over another object.
+        // The first copy goes to a new key, the second one over another object.
         for round in ["", " over another object"] {
             x.place.copy(&from, &to).await?;
             same(x.place.head(&to).await.map(|meta| meta.size), size, round)?;

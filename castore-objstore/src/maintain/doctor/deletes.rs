@@ -8,7 +8,7 @@ pub(super) async fn delete(x: &Examination<'_>) -> Finding {
     for number in 50..54 {
         let key = x.chunk(number);
         x.place.put(&key, bytes(number, 500)).await?;
-        // A store may remember the object for its readers.
+        // Read the object before the delete: a store may cache the object for its readers.
         expect(x, &key, &bytes(number, 500)).await?;
         x.place.delete(&key).await?;
         for (request, answer) in [

@@ -1,4 +1,4 @@
-//! Checks of a directory, which castore's own client writes to: flushes and links.
+//! Checks of a directory, through castore's own client: flushes and links.
 
 use super::fault::{Finding, Flaw, unfit};
 use super::objects::expect;
@@ -6,7 +6,7 @@ use super::{Examination, bytes};
 use crate::exec::limits::off_thread;
 use crate::objects::local::Local;
 
-/// The directory; the checks in here are made for no other store.
+/// The examined directory. The checks in this module apply to no other store.
 fn local<'a>(x: &'a Examination<'_>) -> Result<&'a Local, Flaw> {
     x.place.directory().ok_or_else(|| Flaw::Unknown("this is no directory".to_owned()))
 }

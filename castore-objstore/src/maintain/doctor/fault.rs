@@ -1,4 +1,4 @@
-//! The reason why a request, or a check, did not end well.
+//! Faults: the reasons why a request or a check did not end well.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::error::{Trouble, absent, answered_status, chain, store_error, trouble
 use crate::objects::local::LocalError;
 use crate::redact::redact_text;
 
-/// The longest detail of a store's own words that a line shows, in characters.
+/// The longest quotation of a store's own words on a line, in characters.
 const MAX_DETAIL: usize = 160;
 
 /// A request without a useful answer.
@@ -19,28 +19,28 @@ pub(super) struct Fault {
     pub(super) request: &'static str,
     pub(super) kind: Kind,
     text: String,
-    /// Why another attempt may succeed.
+    /// The trouble because of which another attempt may succeed, if any.
     pub(super) trouble: Option<Trouble>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The object is not there.
+    /// The object is absent.
     Absent,
-    /// The bucket or directory of the whole store is not there.
+    /// The bucket or directory of the whole store is absent.
     NoStore,
     /// The credentials do not allow the request.
     Denied,
-    /// The store never does this.
+    /// The store does not support the request.
     Unsupported,
     /// No answer came in time.
     Silent,
-    /// The request failed for another reason, which says nothing about the store's abilities.
+    /// The request failed for another reason, which reveals nothing about the store's abilities.
     Failed,
 }
 
 impl Fault {
-    /// The store's own error. `status` is the one that the HTTP client noted.
+    /// Makes a fault of the store's own error. `status` is the HTTP status that the client noted.
     pub(super) fn of_store(
         request: &'static str,
         error: object_store::Error,
@@ -49,7 +49,8 @@ impl Fault {
         let absent = absent(&error);
         let code = chain(&error).find_map(|error| code_in(&error.to_string()));
         let no_bucket = matches!(code.as_deref(), Some("NoSuchBucket" | "ContainerNotFound"));
-        // Only a request that may make directories meets another one that makes the same.
+        // A conflict arises only when two requests create the same directory, so only for puts and
+        // copies.
         let conflicts = matches!(request, "put" | "copy") && !absent && !no_bucket;
         let trouble = trouble(&error, status);
         let trouble = trouble.filter(|trouble| *trouble != Trouble::Conflict || conflicts);
@@ -59,7 +60,8 @@ impl Fault {
         let kind = match error.kind() {
             _ if absent => Kind::Absent,
             _ if no_bucket => Kind::NoStore,
-            // Conflicts are tried again, and some of them are none.
+            // A status of 405 may be a conflict, and so was retried. After the last attempt, the
+            // request counts as unsupported.
             _ if matches!(status, Some(405 | 501)) => Kind::Unsupported,
             _ if trouble.is_some() => Kind::Failed,
             ErrorKind::StoreNotFound => Kind::NoStore,
@@ -83,7 +85,7 @@ impl Fault {
         Fault { request, kind, text: one_line(&text), trouble }
     }
 
-    /// An error of a request to a directory.
+    /// Makes a fault of the error of a request to a directory.
     pub(super) fn of_directory(request: &'static str, error: &LocalError) -> Fault {
         use std::io::ErrorKind as Io;
 
@@ -115,7 +117,7 @@ impl Fault {
         Fault { request, kind: Kind::Silent, text, trouble: None }
     }
 
-    /// The request was not made, because too many before it were not answered.
+    /// The fault of a request that was not made because too many before it were not answered.
     pub(super) fn given_up() -> Fault {
         let text = "not asked, because the store left several requests in a row without an answer";
         Fault { request: "request", kind: Kind::Silent, text: text.to_owned(), trouble: None }
@@ -135,17 +137,17 @@ impl std::fmt::Display for Fault {
 /// The reason why a check did not pass.
 #[derive(Debug, Clone)]
 pub(super) enum Flaw {
-    /// The store does not do what it should.
+    /// The store does not behave as it should.
     Unfit(String),
-    /// The store did not say.
+    /// The result is unknown.
     Unknown(String),
 }
 
-/// The end of a check: with a remark for the reader, which may be empty.
+/// The result of a check: a remark for the reader, which may be empty, or a flaw.
 pub(super) type Finding = Result<String, Flaw>;
 
 impl From<Fault> for Flaw {
-    /// A check handles an absence itself where that may be right.
+    /// Absences are flaws here: a check that allows an absence handles it first.
     fn from(fault: Fault) -> Flaw {
         match fault.kind {
             Kind::Absent | Kind::NoStore | Kind::Denied | Kind::Unsupported => {
@@ -156,12 +158,12 @@ impl From<Fault> for Flaw {
     }
 }
 
-/// A check's failure.
+/// Fails a check.
 pub(super) fn unfit<T>(reason: impl Into<String>) -> Result<T, Flaw> {
     Err(Flaw::Unfit(reason.into()))
 }
 
-/// The code in an answer in XML, such as `AccessDenied`.
+/// The error code in an XML answer, such as `AccessDenied`.
 fn code_in(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
@@ -169,17 +171,17 @@ fn code_in(text: &str) -> Option<String> {
     is_code.then(|| code.to_owned())
 }
 
-/// The last message of a chain of errors, which says most and repeats least.
+/// The last message of a chain of errors: the most specific and least repetitive one.
 fn innermost(error: &(dyn StdError + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// `text` without the number of a system's error at its end.
+/// `text` without the number of a system error at its end.
 fn without_number(text: &str) -> &str {
     text.split_once(" (os error ").map_or(text, |(text, _)| text)
 }
 
-/// `text` on one line, without secrets, and not too long.
+/// `text` on one line, without secrets, and cut to [`MAX_DETAIL`] characters.
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
     let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_say_in_one_short_line_what_the_store_answered() {
+    fn faults_give_the_answer_of_the_store_on_one_short_line() {
         let xml = "Server returned non-2xx status code: 403 Forbidden: <Error>\n\
                    <Code>AccessDenied</Code><Message>no</Message></Error>";
         for (fault, kind, text) in [

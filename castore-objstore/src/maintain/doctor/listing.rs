@@ -1,4 +1,5 @@
-//! Checks of listings: an object that a listing omits is garbage to a collector.
+//! Checks of listings: a collector takes an index that a listing omits for absent, and its chunks
+//! for garbage.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,17 +10,17 @@ use super::{Examination, bytes};
 use crate::objects::meta::Meta;
 use crate::store::layout::Kind;
 
-/// The first number of the objects of a long listing.
+/// The number of the first object of the long listing.
 const FIRST: u64 = 10_000;
 
-/// The number of shards that they lie in.
+/// The number of shards of the long listing.
 const SHARDS: u64 = 4;
 
 pub(super) async fn list(x: &Examination<'_>) -> Finding {
     let prefix = x.layout.part("blobs").join("b3").join("0aa0");
     let mut expected = BTreeMap::new();
     listed(x, &prefix, &expected).await?;
-    // A key that merely begins like the prefix does not lie below it.
+    // A key that merely starts with the prefix's characters does not lie below the prefix.
     let sibling = x.layout.part("blobs").join("b3").join("0aa0b").join("x");
     x.place.put(&sibling, bytes(0, 3)).await?;
     for number in 80..86 {
@@ -28,7 +29,7 @@ pub(super) async fn list(x: &Examination<'_>) -> Finding {
         expected.insert(key, size as u64);
         listed(x, &prefix, &expected).await?;
     }
-    // The size of an object that was put again is the new one.
+    // After another put of an object, the listing must show the new size.
     if let Some((key, size)) = expected.iter_mut().next() {
         *size = 333;
         x.place.put(key, bytes(0, 333)).await?;
@@ -58,7 +59,7 @@ async fn listed(
     compare(&listed, expected)
 }
 
-/// Each object has to be listed once, with its size.
+/// Checks that each object is listed once, with its size.
 fn compare(listed: &[Meta], expected: &BTreeMap<Path, u64>) -> Result<(), Flaw> {
     let mut seen = BTreeSet::new();
     let (mut twice, mut others) = (0, 0);
@@ -95,7 +96,7 @@ pub(super) async fn complete(x: &Examination<'_>) -> Finding {
     x.place.put_all(objects.collect::<Vec<_>>(), x.at_once(), || phase.step()).await?;
     let prefix = x.layout.all(Kind::Chunk);
     let listed = x.place.list(prefix, None).await?;
-    // Other checks have chunks, too.
+    // Other checks write chunks, too.
     let ours: Vec<Meta> =
         listed.into_iter().filter(|meta| is_of_many(prefix, &meta.path)).collect();
     compare(&ours, &expected)?;
@@ -104,7 +105,7 @@ pub(super) async fn complete(x: &Examination<'_>) -> Finding {
     Ok(format!("{} objects", expected.len()))
 }
 
-/// The objects of a long listing, with their sizes.
+/// The objects of the long listing, with their sizes.
 fn many(x: &Examination<'_>) -> BTreeMap<Path, u64> {
     let prefix = x.layout.all(Kind::Chunk);
     (0..x.options.objects as u64)

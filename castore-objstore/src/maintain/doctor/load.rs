@@ -5,7 +5,7 @@ use futures_util::{StreamExt, stream};
 use super::fault::{Finding, unfit};
 use super::{Examination, bytes};
 
-/// Rounds of puts and gets.
+/// The number of rounds of puts and gets.
 const ROUNDS: u64 = 2;
 
 pub(super) async fn parallel(x: &Examination<'_>) -> Finding {

@@ -1,11 +1,12 @@
-//! Is a store fit for castore? Checks of a bucket or a directory by requests, under a prefix of their own.
+//! Checks whether a store is fit for castore, by requests to a bucket or a directory, under a
+//! prefix of their own.
 //!
 //! A [`Doctor`] makes the requests that castore would make, on objects of its own, and compares the
-//! answers with what castore relies on. Its [`DoctorReport`] says of each check how it ended, and of each
-//! [`Operation`] whether the store is fit for it.
+//! answers with castore's assumptions. The [`Report`] gives the verdict of each check, and says for
+//! each [`Operation`] whether the store is fit for it.
 //!
 //! A doctor examines the store of a service ([`ObjectStoreBlobService::doctor`]) or any
-//! [`ObjectStore`]: an author of one can make it a test.
+//! [`ObjectStore`]: the author of a store can use it as a test.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -61,16 +62,16 @@ use times::{LocalClock, Sample};
 
 const OPERATION: &str = "examine the store";
 
-/// All examinations write below this, beside what the format knows: no other operation looks there.
+/// The directory of all examinations, beside those of the format: no other operation looks there.
 const DIRECTORY: &str = "castore-doctor";
 
-/// The shard of the chunks of single checks.
+/// The shard of the chunks that single checks write.
 const SHARD: &str = "f00d";
 
-/// Requests at once to a store that has refused some.
+/// The number of requests at once to a store that has refused some.
 const FEW: usize = 4;
 
-/// How a store is examined.
+/// Options of an examination.
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing by themselves"]
 pub struct DoctorOptions {
@@ -91,9 +92,9 @@ impl Default for DoctorOptions {
     }
 }
 
-impl DoctorOptions {
-    /// The number of objects of the longest listing; by default 1100, more than a page of S3 holds.
-    pub fn objects(mut self, objects: usize) -> DoctorOptions {
+impl Options {
+    /// The number of objects in the longest listing; by default 1100, more than a page of S3 holds.
+    pub fn objects(mut self, objects: usize) -> Options {
         self.objects = objects.max(1);
         self
     }
@@ -110,9 +111,9 @@ impl DoctorOptions {
         self
     }
 
-    /// The time that a request may take before it counts as not answered; by default 30 seconds. After
-    /// three such requests in a row the store is asked no more.
-    pub fn timeout(mut self, timeout: Duration) -> DoctorOptions {
+    /// The time limit of a request; by default 30 seconds. After three requests in a row without an
+    /// answer the store is asked no more.
+    pub fn timeout(mut self, timeout: Duration) -> Options {
         self.timeout = timeout;
         self
     }
@@ -133,8 +134,8 @@ impl std::fmt::Debug for Doctor {
 }
 
 impl ObjectStoreBlobService {
-    /// Examines the store of this service, by the client that the service has. The store need not hold
-    /// anything, and nothing that it holds is read or changed.
+    /// Examines the store of this service, through the client of the service. The store may be
+    /// empty. The examination neither reads nor changes objects that the store already holds.
     pub fn doctor(&self) -> Doctor {
         let target = match self.shared.requests.place() {
             Objects::Store(store) => Target::Store(store),
@@ -159,32 +160,28 @@ impl Doctor {
 
     fn new(target: Target, parent: &Path) -> Doctor {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        // Each `RandomState` has keys of its own.
+        // Each `RandomState` has its own random keys.
         let random = RandomState::new().build_hasher().finish();
         let scratch = parent.clone().join(format!("{now:x}-{random:016x}"));
         Doctor { place: Place::new(target, parent.clone(), scratch) }
     }
 
-    /// The prefix that the examination has to itself, below which it writes.
+    /// The prefix reserved for this examination, below which it writes.
     pub fn prefix(&self) -> String {
         self.place.scratch().to_string()
     }
 
-    /// Makes all checks, removes what they have written, and reports.
+    /// Runs all checks, removes the objects that they have written, and reports.
     ///
-    /// Takes some 5000 requests. Needs a tokio runtime. A check that fails, or a store that refuses
-    /// or does not answer, is a part of the report and no error.
+    /// Takes about 5000 requests. Needs a tokio runtime. A failed check, or a store that refuses
+    /// requests or leaves them unanswered, is a part of the report and no error.
     ///
     /// Dropping the future leaves objects behind: call [`clean_up`](Self::clean_up) then.
     ///
     /// # Errors
-    /// `StoreNotFound` where the bucket does not exist; `Unavailable` where the store does not answer
-    /// the first request.
-    pub async fn examine(
-        &self,
-        options: &DoctorOptions,
-        observer: &dyn Observer,
-    ) -> Result<DoctorReport> {
+    /// `StoreNotFound` if the bucket does not exist; `Unavailable` if the store does not answer the
+    /// first request.
+    pub async fn examine(&self, options: &Options, observer: &dyn Observer) -> Result<Report> {
         let begun = Instant::now();
         let place = self.place.with_timeout(options.timeout);
         reach(&place).await?;
@@ -224,7 +221,7 @@ impl Doctor {
                 needed_by: definition.needed_by,
                 helps: definition.helps,
             });
-            // The more looks at the store's clock, and the more time between them, the better.
+            // More samples of the store's clock, over a longer time, make its checks more precise.
             if passed
                 && checks.iter().any(|check| check.name == "put")
                 && let Ok(sample) = times::sample(&x).await
@@ -241,15 +238,16 @@ impl Doctor {
         Ok(report)
     }
 
-    /// Removes all objects of an examination that was not finished, and waits for requests that are
-    /// under way. Returns the keys of those that are still there, or may be.
+    /// Removes all objects of an unfinished examination, after waiting for requests that are under
+    /// way. Returns the keys of the objects that still exist, or may exist.
     pub async fn clean_up(&self) -> Vec<String> {
         let remains = self.place.clean().await;
         remains.own.iter().map(Path::to_string).collect()
     }
 }
 
-/// Asks the store for something. Any answer is one, also a refusal.
+/// Asks the store for an absent object. Any answer shows that the store can be reached, even a
+/// refusal.
 async fn reach(place: &Place) -> Result<()> {
     let Err(fault) = place.get(&place.scratch().clone().join("absent")).await else {
         return Ok(());
@@ -263,7 +261,7 @@ async fn reach(place: &Place) -> Result<()> {
     Err(Error::new(kind, OPERATION, fault.to_string()))
 }
 
-/// The reason why a check makes no sense, after those that were made.
+/// The reason to skip a check, if any, given the checks made before.
 fn obstacle(check: &Definition, made: &[Check]) -> Option<String> {
     let needed =
         check.after.iter().filter_map(|name| made.iter().find(|check| check.name == *name));
@@ -289,11 +287,11 @@ struct Examination<'a> {
     memory: Mutex<Memory>,
 }
 
-/// The notes of one check for another.
+/// Notes that one check leaves for another.
 #[derive(Debug, Default)]
 struct Memory {
     samples: Vec<Sample>,
-    /// The keys of the long listing, as they were listed.
+    /// The keys of the long listing, in the order of the listing.
     listed: Vec<Path>,
     refuses: bool,
 }
@@ -324,7 +322,7 @@ impl Examination<'_> {
         self.memory().refuses = true;
     }
 
-    /// The requests at once that the store takes.
+    /// The number of requests at once that the store takes.
     fn at_once(&self) -> usize {
         match self.memory().refuses {
             true => FEW.min(self.options.at_once),
@@ -332,7 +330,7 @@ impl Examination<'_> {
         }
     }
 
-    /// Seconds since the beginning.
+    /// Seconds since the start of the examination.
     fn elapsed(&self) -> f64 {
         self.begun.elapsed().as_secs_f64()
     }
@@ -348,7 +346,7 @@ impl Examination<'_> {
     }
 
     fn digest(&self, number: u64) -> Digest {
-        // A name is a digest always.
+        // The name is always a valid digest.
         self.name(number, SHARD).parse().unwrap_or(Digest::EMPTY)
     }
 
@@ -357,12 +355,12 @@ impl Examination<'_> {
         self.layout.chunk(&self.digest(number))
     }
 
-    /// The key of a copy of that chunk, as a collector of garbage has it.
+    /// The key of a copy of the chunk `number`, set aside by a garbage collector.
     fn set_aside(&self, number: u64) -> Path {
         self.layout.aside(Kind::Chunk, &self.digest(number), "6566a0b1-07ab")
     }
 
-    /// Keys of castore that are not made of digests alone.
+    /// Keys of castore that consist of more than digests.
     fn odd_keys(&self) -> Vec<Path> {
         let batches = self.layout.batches();
         let record = |name: &str| batches.clone().join(name);
@@ -379,7 +377,7 @@ impl Examination<'_> {
     }
 }
 
-/// `size` bytes that are those of object `number` and no other (xorshift, so always the same).
+/// `size` bytes that are unique to object `number`, and the same in each run (xorshift).
 fn bytes(number: u64, size: usize) -> Bytes {
     let mut state = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(size + 8);

@@ -9,14 +9,14 @@ use object_store::path::Path;
 use super::fault::{Finding, Flaw, unfit};
 use super::{Examination, bytes};
 
-/// Overwrites of one key in a row. A store that shows an old object at times is unlikely to hide it
-/// from all of them.
+/// The number of overwrites of one key in a row. A store that shows an old object at times is
+/// unlikely to show the new one after all of them.
 const OVERWRITES: u64 = 12;
 
-/// The size of the object that is overwritten while others read it: more than one packet.
+/// The size of the object that is overwritten during reads, in bytes: more than one packet.
 const WHOLE_SIZE: usize = 192 * 1024;
 
-/// Reads that follow each other at once, while an object is overwritten.
+/// The number of reads without a pause while an object is overwritten.
 const MANY_READS: u32 = 200;
 
 pub(super) async fn absent(x: &Examination<'_>) -> Finding {
@@ -33,7 +33,7 @@ pub(super) async fn absent(x: &Examination<'_>) -> Finding {
     Ok(String::new())
 }
 
-/// The key that `absent` has asked for: a store may remember that there was nothing.
+/// Puts the key that `absent` has asked for: a store may cache the absence.
 pub(super) async fn put(x: &Examination<'_>) -> Finding {
     x.place.put(&x.chunk(1), bytes(1, 1000)).await?;
     Ok(String::new())
@@ -43,7 +43,7 @@ pub(super) async fn get(x: &Examination<'_>) -> Finding {
     expect(x, &x.chunk(1), &bytes(1, 1000)).await?;
     for number in 2..6 {
         let (key, object) = (x.chunk(number), bytes(number, 4096));
-        // The store answers that the object is absent, and may remember that.
+        // The store answers that the object is absent, and may cache that.
         match x.place.get(&key).await {
             Err(fault) if fault.is_absence() => {}
             Err(fault) => return Err(fault.into()),
@@ -94,7 +94,8 @@ pub(super) async fn range(x: &Examination<'_>) -> Finding {
             ));
         }
     }
-    // A range that goes past the end may be cut, or be an error. One that begins there holds nothing.
+    // A store may cut a range that extends past the end, or fail. A range that begins past the end
+    // is empty.
     if let Ok(got) = x.place.get_range(&key, SIZE - 10..SIZE + 10).await
         && got != object[SIZE as usize - 10..]
     {
@@ -112,7 +113,7 @@ pub(super) async fn large(x: &Examination<'_>) -> Finding {
     let (key, object) = (x.chunk(22), bytes(22, x.options.large));
     match x.place.put(&key, object.clone()).await {
         Ok(()) => {}
-        // Smaller objects were taken, so this is no refusal of all.
+        // The store took smaller objects, so this does not refuse all objects.
         Err(fault) if fault.to_string().contains("413") => return unfit(fault.to_string()),
         Err(fault) => return Err(fault.into()),
     }
@@ -127,7 +128,7 @@ pub(super) async fn keys(x: &Examination<'_>) -> Finding {
         x.place.put(&key, object.clone()).await?;
         expect(x, &key, &object).await?;
     }
-    // Each key is another one: a store that cuts or folds them has put one object over the other.
+    // All keys differ: a store that truncates or folds keys has overwritten one object by another.
     for (number, key) in (30..).zip(x.odd_keys()) {
         expect(x, &key, &bytes(number, 50)).await?;
     }
@@ -173,7 +174,7 @@ pub(super) async fn whole(x: &Examination<'_>) -> Finding {
                 ));
             }
             reads += 1;
-            // A disk answers faster than it is worth.
+            // A disk answers so fast that more reads are of no use.
             if reads > MANY_READS {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -192,7 +193,7 @@ pub(super) async fn whole(x: &Examination<'_>) -> Finding {
     Ok(format!("{} reads", first?))
 }
 
-/// The object must be these bytes.
+/// Checks that a read of the object returns these bytes.
 pub(super) async fn expect(x: &Examination<'_>, key: &Path, object: &[u8]) -> Result<(), Flaw> {
     match x.place.get(key).await {
         Ok(got) if got == object => Ok(()),
@@ -209,7 +210,7 @@ pub(super) async fn expect(x: &Examination<'_>, key: &Path, object: &[u8]) -> Re
     }
 }
 
-/// HEAD must tell this size.
+/// Checks that HEAD returns this size.
 pub(super) async fn sized(x: &Examination<'_>, key: &Path, size: u64) -> Result<(), Flaw> {
     match x.place.head(key).await {
         Ok(meta) if meta.size == size => Ok(()),

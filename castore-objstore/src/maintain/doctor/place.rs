@@ -1,4 +1,5 @@
-//! The requests of the checks: each with a time limit, a few attempts, and a record of the keys that it wrote.
+//! The requests of the checks. Each has a time limit and a few attempts, and the keys that it
+//! writes are recorded.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -19,39 +20,39 @@ use crate::objects::answer::noting;
 use crate::objects::local::{Local, LocalError, Put};
 use crate::objects::meta::{Entry, Meta};
 
-/// The attempts that a request gets, where the store is away or takes no more requests.
+/// The number of attempts for a request, if the store is unreachable or takes no more requests.
 const ATTEMPTS: u32 = 6;
 
 /// The wait before the second attempt; it doubles before each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// A store that leaves so many requests in a row without an answer is asked no more.
+/// After this many unanswered requests in a row, the store is asked no more.
 const SILENCE: u32 = 3;
 
-/// The time of a whole listing, in times of a page.
+/// The time limit of a whole listing, in multiples of that of a page.
 const PAGES: u32 = 20;
 
-/// More requests than this are never under way at once.
+/// The largest number of requests under way at once.
 const UNDER_WAY: usize = 1024;
 
-/// Requests at once while the remains of the checks are removed.
+/// The number of requests at once while the remains of the checks are removed.
 const CLEANING: usize = 32;
 
-/// The time that requests under way get to end before the remains of the checks are removed.
+/// How long requests under way may take to end before the remains of the checks are removed.
 const ENDING: Duration = Duration::from_secs(10);
 
 pub(super) type Answer<T> = Result<T, Fault>;
 
-/// The store, and the part of it that the checks have to themselves.
+/// The store, and the part of it reserved for the checks.
 #[derive(Clone)]
 pub(super) struct Place {
     target: Target,
-    /// All runs of the checks write below this.
+    /// The prefix for all runs of the checks.
     parent: Path,
-    /// This run writes below this.
+    /// The prefix for this run.
     scratch: Path,
     timeout: Duration,
-    /// The keys that this run may have made objects of.
+    /// The keys of the objects that this run may have written.
     written: Arc<Mutex<BTreeSet<Path>>>,
     tally: Arc<Mutex<Tally>>,
     under_way: Arc<Semaphore>,
@@ -67,21 +68,21 @@ pub(super) enum Target {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     pub(super) requests: u64,
-    /// Requests that were answered with "too many requests".
+    /// Requests that the store answered with "too many requests".
     pub(super) refused: u64,
-    /// Requests that failed in another way, and were made again.
+    /// Requests that failed in another way and were tried again.
     pub(super) repeated: u64,
     /// The times of all answers.
     pub(super) times: Vec<Duration>,
     silent_in_a_row: u32,
 }
 
-/// The objects that are left of the checks, by key.
+/// The objects that the checks leave behind, by key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Remains {
-    /// Objects of this run that are still there, or may be.
+    /// Objects of this run that still exist, or may exist.
     pub(super) own: BTreeSet<Path>,
-    /// How many objects other runs have left, or still use.
+    /// How many objects other runs have left or still use.
     pub(super) of_others: usize,
 }
 
@@ -101,7 +102,7 @@ impl Place {
         &self.scratch
     }
 
-    /// The directory that is examined; `None` for any other store.
+    /// The examined directory; `None` for any other store.
     pub(super) fn directory(&self) -> Option<&Local> {
         match &self.target {
             Target::Directory(local) => Some(local),
@@ -113,13 +114,14 @@ impl Place {
         lock(&self.tally).clone()
     }
 
-    /// Puts an object as castore puts a chunk: durably.
+    /// Puts an object durably, as castore puts a chunk.
     pub(super) async fn put(&self, path: &Path, bytes: Bytes) -> Answer<()> {
         self.put_one(path, bytes, Put::Durable).await?;
         self.flush().await
     }
 
-    /// Puts many objects, so many at once, and flushes them together. Ends at the first failure.
+    /// Puts many objects, `at_once` at a time, and flushes them together. Ends at the first
+    /// failure.
     pub(super) async fn put_all(
         &self,
         objects: impl IntoIterator<Item = (Path, Bytes)>,
@@ -137,7 +139,7 @@ impl Place {
         self.flush().await
     }
 
-    /// Puts an object as a collector of garbage puts a record, whose time matters.
+    /// Puts an object as the garbage collector puts a record, whose time matters.
     pub(super) async fn put_record(&self, path: &Path) -> Answer<()> {
         self.put_one(path, Bytes::new(), Put::AtOnce).await
     }
@@ -160,7 +162,7 @@ impl Place {
         .await
     }
 
-    /// Makes everything durable that was put; only a directory has anything to do here.
+    /// Makes all puts durable. Does nothing except for a directory.
     pub(super) async fn flush(&self) -> Answer<()> {
         let Some(local) = self.directory() else { return Ok(()) };
         self.ask("flush", || {
@@ -175,7 +177,7 @@ impl Place {
         .await
     }
 
-    /// The whole object.
+    /// Gets the whole object.
     pub(super) async fn get(&self, path: &Path) -> Answer<Bytes> {
         self.ask("get", || {
             let (target, path) = (self.target.clone(), path.clone());
@@ -198,7 +200,7 @@ impl Place {
         .await
     }
 
-    /// The bytes `range` of an object, by a request for just these.
+    /// Gets the bytes `range` of an object, by a request for just these.
     pub(super) async fn get_range(
         &self,
         path: &Path,
@@ -241,7 +243,7 @@ impl Place {
         .await
     }
 
-    /// Deletes an object; an absent one is an absence.
+    /// Deletes an object. The fault for an absent object is an absence.
     pub(super) async fn delete(&self, path: &Path) -> Answer<()> {
         self.ask("delete", || {
             let (target, path) = (self.target.clone(), path.clone());
@@ -276,10 +278,11 @@ impl Place {
         .await
     }
 
-    /// All objects below `prefix`, in the order of the store; those after `offset`, where that is given.
+    /// Lists all objects below `prefix` in the order of the store, or those after `offset` if
+    /// given.
     pub(super) async fn list(&self, prefix: &Path, offset: Option<&Path>) -> Answer<Vec<Meta>> {
         let limit = self.timeout;
-        // A page has to come in time, and the whole listing within that of many pages.
+        // Each page has its time limit, and the whole listing has that of many pages.
         let longer = self.with_timeout(self.timeout.saturating_mul(PAGES));
         let listed = longer.ask("list", || {
             let (target, prefix, offset) = (self.target.clone(), prefix.clone(), offset.cloned());
@@ -295,7 +298,7 @@ impl Place {
         listed.await
     }
 
-    /// Asks for a request that may make an object of `path`, and notes that before.
+    /// Makes a request that may create an object at `path`, and records the key first.
     async fn writing<F: Future<Output = Answer<()>> + Send + 'static>(
         &self,
         path: &Path,
@@ -304,15 +307,15 @@ impl Place {
     ) -> Answer<()> {
         let is_new = lock(&self.written).insert(path.clone());
         let answer = self.ask(request, attempt).await;
-        // A request that was refused has made nothing.
+        // A refused request has created nothing.
         if is_new && answer.as_ref().is_err_and(|fault| fault.kind == super::fault::Kind::Denied) {
             lock(&self.written).remove(path);
         }
         answer
     }
 
-    /// Makes attempts until one is answered. Each is a task of its own, which goes on to its end also
-    /// where the caller has gone: the remains are removed only after that.
+    /// Makes attempts until one is answered. Each attempt is a task of its own, which runs to its
+    /// end even if the caller is dropped: the remains are removed only after that.
     async fn ask<T, F>(&self, request: &'static str, attempt: impl Fn() -> F) -> Answer<T>
     where
         T: Send + 'static,
@@ -323,7 +326,7 @@ impl Place {
             if lock(&self.tally).silent_in_a_row >= SILENCE {
                 return Err(Fault::given_up());
             }
-            // An error would mean that the semaphore is closed, which nothing does.
+            // An error would mean that the semaphore is closed; no code closes it.
             let permit = Arc::clone(&self.under_way).acquire_owned().await.ok();
             let (work, limit) = (attempt(), self.timeout);
             let begun = Instant::now();
@@ -365,16 +368,16 @@ impl Place {
         }
     }
 
-    /// Removes all that the checks have written, and tells of what may be left.
+    /// Removes everything that the checks have written, and returns the objects that may be left.
     pub(super) async fn clean(&self) -> Remains {
         let all = self.under_way.acquire_many(UNDER_WAY as u32);
         let _ = tokio::time::timeout(ENDING, all).await;
         lock(&self.tally).silent_in_a_row = 0;
         if self.directory().is_some() {
-            // Files that wait for a flush would get their keys later.
+            // Files that wait for a flush would be renamed to their keys later.
             let _ = self.flush().await;
         }
-        // Each key is forgotten once its object is gone: this may be interrupted, and made again.
+        // Each key is forgotten once its object is gone: so this may be interrupted and repeated.
         let written = lock(&self.written).clone();
         let mut own = self.delete_all(written).await;
         let mut of_others = 0;
@@ -382,7 +385,7 @@ impl Place {
             let (mine, others): (Vec<_>, Vec<_>) =
                 listed.into_iter().partition(|meta| meta.path.prefix_matches(&self.scratch));
             of_others = others.len();
-            // A listing may be late; an object that is listed and not there is gone.
+            // A listing may be out of date; a listed object that is absent is gone.
             let listed = mine.into_iter().map(|meta| meta.path).collect();
             own.extend(self.delete_all(listed).await);
         }
@@ -400,11 +403,11 @@ impl Place {
         Remains { own, of_others }
     }
 
-    /// Deletes objects; returns those that are still there, or may be.
+    /// Deletes objects. Returns those that still exist, or may exist.
     async fn delete_all(&self, paths: BTreeSet<Path>) -> BTreeSet<Path> {
         let deletes = paths.into_iter().map(|path| async move {
             let gone = match self.delete(&path).await {
-                // A delete that is confirmed may do nothing.
+                // A store may confirm a delete without doing it.
                 Ok(()) => self.head(&path).await.is_err_and(|fault| fault.is_absence()),
                 Err(fault) => {
                     fault.is_absence()
@@ -468,7 +471,7 @@ async fn list_store(
     }
 }
 
-/// A listing by the walk that a service makes. The walk goes into every directory below the checks' own.
+/// Lists by the walk that a service uses. The walk visits every directory below that of the checks.
 fn list_directory(local: &Local, prefix: &Path) -> Result<Vec<Meta>, LocalError> {
     let mut walk = local.walk(prefix, Arc::new(|_| true));
     let mut listed = Vec::new();

@@ -6,35 +6,35 @@ use std::time::Duration;
 use super::check::Operation;
 use super::place::Tally;
 
-/// A check, and how it ended.
+/// A check and its verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Check {
     /// The name, such as `overwrite`.
     pub name: &'static str,
-    /// The subject that it shares with others, such as `objects`.
+    /// The group of checks on the same subject, such as `objects`.
     pub group: &'static str,
-    /// The store's ability that a passed check shows, as a sentence.
+    /// The ability that a passed check proves, as a sentence.
     pub promise: &'static str,
-    /// The end of the check.
+    /// The verdict of the check.
     pub verdict: Verdict,
-    /// The operations that do not work, or may lose data, where it fails.
+    /// The operations that fail, or may lose data, if the check fails.
     pub needed_by: &'static [Operation],
-    /// The operations that work where it fails, but not as well.
+    /// The operations that still work if the check fails, but not as well.
     pub helps: &'static [Operation],
 }
 
-/// The end of a check.
+/// The verdict of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The store does what it should. With a remark, which may be empty.
+    /// The store behaves as it should. The remark may be empty.
     Passed(String),
-    /// The store does not, for this reason.
+    /// The store does not behave as it should, for this reason.
     Failed(String),
-    /// The store did not tell, for this reason: a request was not answered, say.
+    /// The result is unknown, for this reason: for instance, a request was not answered.
     Unknown(String),
-    /// The check was not made, for this reason: an earlier one did not pass.
+    /// The check was skipped, for this reason: an earlier check did not pass.
     Skipped(String),
 }
 
@@ -46,7 +46,7 @@ pub enum Fitness {
     Fit,
     /// The store is fit, with these limits.
     Limited(Vec<String>),
-    /// The store did not tell, for these reasons.
+    /// The fitness is unknown, for these reasons.
     Unknown(Vec<String>),
     /// The store is not fit, for these reasons.
     Unfit(Vec<String>),
@@ -55,26 +55,26 @@ pub enum Fitness {
 /// The results of all checks of a store. `Display` is a table of several lines.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct DoctorReport {
-    /// In the order in which they were made.
+pub struct Report {
+    /// The checks, in the order in which they ran.
     pub checks: Vec<Check>,
-    /// The attempts of all requests.
+    /// The number of attempts, over all requests.
     pub requests: u64,
-    /// The attempts that the store refused because there were too many.
+    /// The number of attempts that the store refused because there were too many requests.
     pub refused: u64,
-    /// The attempts that failed in another way and were made again.
+    /// The number of attempts that failed in another way and were repeated.
     pub repeated: u64,
-    /// The time of half of all requests is shorter.
+    /// The median time of a request.
     pub median: Duration,
     /// The longest time of a request.
     pub slowest: Duration,
     /// The time of all checks.
     pub took: Duration,
-    /// The prefix that the checks had to themselves.
+    /// The prefix reserved for the checks.
     pub prefix: String,
-    /// The keys of objects that could not be removed, or may not have been.
+    /// The keys of objects that could not be removed, or may remain.
     pub left: Vec<String>,
-    /// The objects that other examinations have left, or still use.
+    /// The number of objects that other examinations have left or still use.
     pub left_by_others: usize,
 }
 
@@ -104,12 +104,12 @@ impl DoctorReport {
         }
     }
 
-    /// The check of this name; `None` also for one that is not made for this kind of store.
+    /// The check of this name; `None` also for a check that does not apply to this kind of store.
     pub fn check(&self, name: &str) -> Option<&Check> {
         self.checks.iter().find(|check| check.name == name)
     }
 
-    /// Whether the store is fit for `operation`, and the reasons if it is not.
+    /// The fitness of the store for `operation`, with the reasons.
     pub fn fitness(&self, operation: Operation) -> Fitness {
         let (mut unfit, mut unknown, mut limits) = <(Vec<_>, Vec<_>, Vec<_>)>::default();
         let mut skipped = Vec::new();
@@ -131,7 +131,7 @@ impl DoctorReport {
                 _ => {}
             }
         }
-        // A check that was skipped has its reason in an earlier one.
+        // The reason for a skipped check lies in an earlier one.
         if unknown.is_empty() && !skipped.is_empty() {
             unknown.push(format!("not tried: {}", skipped.join(", ")));
         }
@@ -143,7 +143,7 @@ impl DoctorReport {
         }
     }
 
-    /// Whether the store is fit for `operation`, be it with limits.
+    /// Whether the store is fit for `operation`, even if with limits.
     pub fn is_fit(&self, operation: Operation) -> bool {
         matches!(self.fitness(operation), Fitness::Fit | Fitness::Limited(_))
     }
@@ -205,7 +205,7 @@ impl fmt::Display for Check {
     }
 }
 
-/// The reasons that the line of an operation shows; the checks above it show all.
+/// The number of reasons on the line of an operation; the checks above the line show all reasons.
 const SHOWN: usize = 2;
 
 impl fmt::Display for Fitness {

@@ -1,4 +1,4 @@
-//! Checks of times: the grace period of a collector of garbage is measured by the store's clock.
+//! Checks of times: the garbage collector measures the grace period by the store's clock.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,23 +8,24 @@ use super::fault::{Fault, Finding, unfit};
 use super::{Examination, bytes};
 use crate::maintain::CLOCK_ERROR;
 
-/// A clock of whole seconds, as HTTP has them, has gone on after this time.
+/// After this time, a clock of whole seconds, as in HTTP, has advanced.
 const TICK: Duration = Duration::from_millis(2100);
 
-/// A store's clock may differ by this much from that of this machine: S3 refuses requests beyond it.
+/// The allowed difference between the store's clock and that of this machine, in seconds: S3
+/// refuses requests beyond it.
 const SKEW: f64 = 15.0 * 60.0;
 
-/// One look at the store's clock.
+/// One reading of the store's clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
-    /// When the write was sent and when it was answered, by this machine.
+    /// When the write was sent and when the store answered it, by this machine.
     sent: Instant,
     answered: Instant,
-    /// The time of the object that was written.
+    /// The time of the written object.
     modified: SystemTime,
 }
 
-/// A clock of this machine that nothing sets while the checks are made.
+/// A clock of this machine that cannot be set while the checks run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LocalClock {
     start: Instant,
@@ -49,15 +50,15 @@ impl LocalClock {
         }
     }
 
-    /// The seconds by which the store's clock is ahead, at least and at most.
+    /// The least and the most seconds by which the store's clock is ahead.
     fn ahead(&self, sample: &Sample) -> (f64, f64) {
         let modified = self.seconds_to(sample.modified);
-        // A time in whole seconds is up to a second late.
+        // A time in whole seconds may be up to a second too early.
         (modified - self.seconds(sample.answered), modified + 1.0 - self.seconds(sample.sent))
     }
 }
 
-/// Writes the object by which a collector asks for the time, and looks at it.
+/// Writes the object that gives a collector the time, and looks at it.
 pub(super) async fn sample(x: &Examination<'_>) -> Result<Sample, Fault> {
     let key = x.layout.clock();
     let sent = Instant::now();
@@ -104,8 +105,8 @@ pub(super) async fn forward(x: &Examination<'_>) -> Finding {
     let ahead = samples.iter().map(|sample| x.clock.ahead(sample));
     let (least, most) = ahead
         .fold((f64::NEG_INFINITY, f64::INFINITY), |all, one| (all.0.max(one.0), all.1.min(one.1)));
-    // Each sample says that the clock is ahead by so much at least and at most; a good clock agrees
-    // with all of them.
+    // Each sample gives bounds for how far the clock is ahead; a good clock lies within all of
+    // them.
     match least - most {
         apart if apart > allowed => {
             unfit(format!("it gained or lost {apart:.0} s within {:.0} s", x.elapsed()))
@@ -123,7 +124,8 @@ pub(super) async fn same(x: &Examination<'_>) -> Finding {
     }
     for listed in x.place.list(&prefix, None).await? {
         let head = x.place.head(&listed.path).await?.modified;
-        // A collector takes a chunk whose time by HEAD is later for one that was written again.
+        // If HEAD gives a later time than the listing, a collector believes that the chunk was
+        // written again.
         if let Ok(later) = head.duration_since(listed.modified)
             && !later.is_zero()
         {

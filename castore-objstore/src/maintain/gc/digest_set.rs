@@ -2,14 +2,14 @@
 
 use castore_core::Digest;
 
-/// Digests are spread over so many buckets by their first byte, so that the memory grows in small
-/// steps.
+/// The number of buckets. The first byte of a digest selects its bucket, so that the memory grows
+/// in small steps.
 const BUCKETS: usize = 256;
 
-/// A set that is filled first, and asked then.
+/// A set that is filled first and queried afterwards.
 ///
-/// It takes 32 bytes for each digest, and while it is filled up to as much again for those that were
-/// added twice and for room to grow: less than 64 MB for a million digests.
+/// The set takes 32 bytes for each digest, and while it is filled up to as much again for
+/// duplicates and spare capacity: less than 64 MB for a million digests.
 #[derive(Debug)]
 pub(super) struct DigestSet {
     buckets: Vec<Bucket>,
@@ -18,7 +18,7 @@ pub(super) struct DigestSet {
 #[derive(Debug, Default)]
 struct Bucket {
     digests: Vec<Digest>,
-    /// So many of them, from the start, are sorted and distinct.
+    /// The number of digests, from the start, that are sorted and distinct.
     sorted: usize,
 }
 
@@ -31,21 +31,21 @@ impl DigestSet {
         self.buckets[bucket(&digest)].insert(digest);
     }
 
-    /// Ends the filling, for the time being.
+    /// Sorts the set, for fast queries. More digests can be inserted afterwards.
     pub(super) fn sort(&mut self) {
         for bucket in &mut self.buckets {
             bucket.sort();
         }
     }
 
-    /// Whether the digest was inserted. Fast once it is [sorted](DigestSet::sort).
+    /// Whether the set contains the digest. Fast once the set is [sorted](DigestSet::sort).
     pub(super) fn contains(&self, digest: &Digest) -> bool {
         let Bucket { digests, sorted } = &self.buckets[bucket(digest)];
         let (sorted, added) = digests.split_at(*sorted);
         sorted.binary_search(digest).is_ok() || added.contains(digest)
     }
 
-    /// How many there are. Exact once it is sorted.
+    /// The number of digests. Exact once the set is sorted.
     pub(super) fn len(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.digests.len() as u64).sum()
     }
@@ -62,7 +62,7 @@ fn bucket(digest: &Digest) -> usize {
 impl Bucket {
     fn insert(&mut self, digest: Digest) {
         if self.digests.len() == self.digests.capacity() {
-            // Digests that came twice may make room enough.
+            // Removing duplicates may free enough room.
             self.sort();
             if self.digests.len() > self.digests.capacity() / 4 * 3 {
                 self.digests.reserve_exact(self.digests.len() / 2 + 16);
@@ -89,12 +89,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_a_set_whenever_it_is_asked() {
+    fn lookups_are_right_before_and_after_sorting() {
         let digest = |number: u32| Digest::of(&number.to_le_bytes());
         let mut set = DigestSet::new();
         let mut model = BTreeSet::new();
         for number in 0..20_000_u32 {
-            // Most of them come several times.
+            // Most digests come several times.
             let added = digest(number.wrapping_mul(number) % 3000);
             set.insert(added);
             model.insert(added);
@@ -115,7 +115,7 @@ mod tests {
     fn a_million_digests_that_come_thrice_take_less_than_64_mb() {
         let mut set = DigestSet::new();
         for number in (0..1_000_000_u64).cycle().take(3_000_000) {
-            // Well spread, as digests are, and much faster to make.
+            // Spread as evenly as digests, and much faster to make.
             let mut bytes = [0; 32];
             bytes[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
             set.insert(Digest::from_bytes(bytes));

@@ -1,4 +1,4 @@
-//! The first thing a run does: it looks at all indexes, to know which chunks are listed.
+//! A run begins by looking at all indexes, to learn which chunks are listed.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,29 +15,30 @@ use crate::maintain::observer::Phase;
 use crate::store::Store;
 use crate::store::layout::Kind;
 
-/// What is kept, and what is not.
+/// The blobs and chunks that are kept, and the blobs that are not.
 pub(super) struct Found {
-    /// The chunks that are listed by a blob that is kept.
+    /// The chunks that a kept blob lists.
     pub(super) listed: DigestSet,
-    /// The blobs that were named, where some were.
+    /// The blobs that the caller named, if any.
     pub(super) kept: Option<DigestSet>,
     /// The indexes of the blobs that are not kept.
     pub(super) unwanted: Vec<Unwanted>,
-    /// How many indexes there are.
+    /// The number of indexes in the store.
     pub(super) indexes: u64,
 }
 
-/// An object that is to be set aside.
+/// An object to set aside.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unwanted {
     pub(super) digest: Digest,
-    /// Its stored size in bytes.
+    /// The stored size of the object in bytes.
     pub(super) size: u64,
     pub(super) modified: SystemTime,
 }
 
 impl Run<'_> {
-    /// Looks at all indexes. One that cannot be read or decoded is an error: nobody knows what it lists.
+    /// Looks at all indexes. An index that cannot be read or decoded is an error, since its chunks
+    /// are unknown.
     pub(super) async fn look(&mut self, roots: Roots) -> Result<Found> {
         let kept = match roots {
             Roots::Blobs => None,
@@ -58,7 +59,7 @@ impl Run<'_> {
         let (shared, at_once, age) = (self.shared, self.at_once(), self.age());
         let (kept, unwanted, count) = (&found.kept, &mut found.unwanted, &mut found.indexes);
         let wanted = shared.objects(OPERATION, shared.layout.blobs()).try_filter_map(|object| {
-            // A stray, such as a copy of a shard in another directory, is no blob.
+            // A stray object, such as a copy of a shard in another directory, is no blob.
             let digest = object.digest;
             *count += u64::from(digest.is_some());
             let wanted = digest.filter(|digest| {
@@ -79,7 +80,7 @@ impl Run<'_> {
                 async move {
                     let listed = chunks.await?;
                     if listed.is_none() {
-                        // A blob that was removed since it was listed is no root. Any other is one.
+                        // A blob removed since it was listed is no root. Any other blob is one.
                         shared.confirm_absent(OPERATION, Kind::Blob, &digest).await?;
                     }
                     Ok((digest, listed))
@@ -110,7 +111,7 @@ impl Run<'_> {
         Ok(found)
     }
 
-    /// Blobs that were named and have no index in its place: it may be set aside.
+    /// Looks for the indexes of named blobs that have none in its place: it may be set aside.
     async fn look_aside(&mut self, digests: Vec<Digest>, listed: &mut DigestSet) -> Result<()> {
         let (shared, at_once) = (self.shared, self.at_once());
         let mut others = stream::iter(digests)
@@ -136,10 +137,10 @@ impl Run<'_> {
 }
 
 impl Store {
-    /// The chunks of a blob that is to be kept, and whose index is only set aside. All copies are tried.
+    /// The chunks of a kept blob whose index is only set aside. All copies are tried.
     ///
     /// # Errors
-    /// `Corrupt` where there are copies, and none of them can be decoded.
+    /// `Corrupt` if copies exist, but none of them can be decoded.
     async fn chunks_aside(self: &Arc<Store>, digest: Digest) -> Result<Option<Vec<Digest>>> {
         let mut malformed = None;
         for copy in self.copies_aside(OPERATION, Kind::Blob, &digest).await? {
@@ -153,8 +154,8 @@ impl Store {
         malformed.map_or(Ok(None), Err)
     }
 
-    /// The chunks that the index at `path` lists, or `None` where there is none. `size` is its size in
-    /// bytes.
+    /// The chunks that the index at `path` lists, or `None` if the index is absent. `size` is the
+    /// size of the index in bytes.
     pub(super) async fn listed_chunks(
         self: &Arc<Store>,
         digest: Digest,
@@ -163,7 +164,7 @@ impl Store {
     ) -> Result<Option<Vec<Digest>>> {
         let shared = Arc::clone(self);
         driven(OPERATION, async move {
-            // What is left of it then are its digests.
+            // The permit covers the decoding only: afterwards only the digests remain in memory.
             let _permit = shared.limits.for_index(size).await;
             let max_size = castore_proto::MAX_INDEX_SIZE;
             let object = shared.requests.get(OPERATION, digest, path, max_size).await?;

@@ -1,10 +1,10 @@
 //! Collecting garbage: chunks that no index lists are set aside, and removed a grace period later.
 //!
-//! docs/gc.md has the protocol and the argument for it. In short: a run copies unlisted chunks aside and
-//! deletes them from their place (`set_aside.rs`). A run that comes at least a grace period later reads
-//! all indexes again (`mark.rs`), puts back the chunks that an index lists by then, and removes the rest
-//! (`sweep.rs`). A writer that relied on a chunk before it was deleted has written its index by then.
-//! A run that looks like a mistake is refused (`refusal.rs`).
+//! docs/gc.md has the protocol and the argument for it. In short: a run copies unlisted chunks
+//! aside and deletes the originals (`set_aside.rs`). A run at least a grace period later reads all
+//! indexes again (`mark.rs`), puts back the chunks that an index lists by then, and removes the
+//! rest (`sweep.rs`). By then, every writer that relied on a chunk before its delete has written
+//! its index. Runs that look like a mistake are refused (`refusal.rs`).
 
 mod digest_set;
 mod mark;
@@ -36,24 +36,25 @@ use crate::store::recheck::DEFAULT_GRACE;
 
 const OPERATION: &str = "collect garbage";
 
-/// How long before a delete a collector may have begun to look whether its batch is still its own, by
-/// its own clocks: five minutes. Part of `F` in docs/gc.md.
+/// The longest time between a collector's last look at the record of its batch and the delete that
+/// follows, by the collector's own clocks: five minutes. Part of `F` in docs/gc.md.
 pub(crate) const LOOK_LASTS: Duration = Duration::from_secs(300);
 
-/// How far off the store's clock may be: `e` in docs/gc.md.
+/// The largest error of the store's clock: `e` in docs/gc.md.
 pub(crate) const CLOCK_ERROR: Duration = Duration::from_secs(30);
 
 pub use refusal::GcRefusal;
 
-/// Which blobs are kept, and their chunks with them.
+/// Which blobs a collection keeps, along with their chunks.
 pub enum Roots {
-    /// All that are in the store: those that have an index.
+    /// All blobs in the store: those that have an index.
     Blobs,
-    /// Only these, and those whose index was written within the grace period. The indexes of all
-    /// others are set aside, too.
+    /// Only these blobs, and those whose index was written within the grace period. The indexes of
+    /// all other blobs are set aside, too.
     ///
-    /// A blob that is named has an index, in its place or set aside; or it is absent, which a run refuses
-    /// unless it is [allowed](GcOptions::allow_absent). The empty blob is always there.
+    /// A named blob has an index, in its place or set aside. If a named blob has neither, the run
+    /// refuses, unless absent blobs are [allowed](GcOptions::allow_absent). The empty blob is
+    /// always present.
     Keep(BoxStream<'static, Result<Digest>>),
 }
 
@@ -73,15 +74,33 @@ impl fmt::Debug for Roots {
     }
 }
 
-/// How [`gc`](ObjectStoreBlobService::gc) collects garbage.
+/// Options of a garbage collection.
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing by themselves"]
 pub struct GcOptions {
-    grace: Duration,
-    dry_run: bool,
-    max_fraction: f64,
-    allow_absent: bool,
-    ignore_quarantine: bool,
+    /// The grace period, by the store's clock: how long a chunk may be unlisted before it is set
+    /// aside, and how long its copy then stays before it is removed. The default is a day.
+    ///
+    /// A writer must write the index of a blob within half a grace period of finding or storing the
+    /// blob's chunks. Writers of this crate check that ([`Builder::grace`](crate::Builder::grace)).
+    /// With a grace period shorter than the writers', or of zero, no other program may write
+    /// meanwhile.
+    pub grace: Duration,
+    /// Only counts what a run would do, and changes nothing. A dry run judges the age of objects by
+    /// the clock of this machine.
+    pub dry_run: bool,
+    /// The largest share that a run may set aside, from 0 to 1: of all chunks by their stored
+    /// bytes, and of all indexes by their number. The default is a half. A run that would set aside
+    /// more, and a run that finds chunks but no index, is [refused](GcRefusal) unless the share is
+    /// 1.
+    pub max_fraction: f64,
+    /// Whether blobs named to be kept may be absent from the store. The default is no. At least one
+    /// named blob must be present in any case.
+    pub allow_absent: bool,
+    /// Collects garbage even if a repair has moved the index of a blob to the quarantine and the
+    /// blob is not in its place. Then the chunks of that blob are garbage, too, and only a source
+    /// that has all of the blob can bring it back. By default, a run stops at such a blob.
+    pub ignore_quarantine: bool,
 }
 
 impl Default for GcOptions {
@@ -100,35 +119,36 @@ impl Default for GcOptions {
 const DEFAULT_MAX_FRACTION: f64 = 0.5;
 
 impl GcOptions {
-    /// How long a chunk must be unlisted before a run sets it aside, and how long its copy then stays
-    /// before a run removes it; by the store's clock. A day by default.
-    ///
-    /// A writer must write the index of a blob within half of this time after it found
-    /// the blob's chunks stored, or stored them. Writers of this crate check that
-    /// ([`Builder::grace`](crate::Builder::grace)). With a shorter time than the writers use, or with
-    /// zero, no other program may write during the run.
+    /// Returns these options with another [`grace`](GcOptions::grace).
+    #[must_use]
     pub fn grace(mut self, grace: Duration) -> GcOptions {
         self.grace = grace;
         self
     }
 
-    /// Only counts the objects that a run would set aside and remove, and changes nothing. The clock of
-    /// this machine then decides how old an object is. Off by default.
+    /// Returns these options, [ignoring the quarantine](GcOptions::ignore_quarantine) or not.
+    #[must_use]
+    pub fn ignore_quarantine(mut self, ignore: bool) -> GcOptions {
+        self.ignore_quarantine = ignore;
+        self
+    }
+
+    /// Returns these options, as a [dry run](GcOptions::dry_run) or not.
+    #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> GcOptions {
         self.dry_run = dry_run;
         self
     }
 
-    /// The largest share that a run may set aside, from 0 to 1: of all chunks by their stored bytes, and
-    /// of all indexes by their number. A half by default. A run that would take more, and one
-    /// that finds chunks but no index, is [refused](GcRefusal) unless the share is 1.
+    /// Returns these options with another [`max_fraction`](GcOptions::max_fraction).
+    #[must_use]
     pub fn max_fraction(mut self, share: f64) -> GcOptions {
         self.max_fraction = share;
         self
     }
 
-    /// Allows [`Roots::Keep`] to name blobs that are not in the store. Off by default. At least one named
-    /// blob must be in the store in any case.
+    /// Returns these options, with or without [`allow_absent`](GcOptions::allow_absent).
+    #[must_use]
     pub fn allow_absent(mut self, allow: bool) -> GcOptions {
         self.allow_absent = allow;
         self
@@ -143,11 +163,11 @@ impl GcOptions {
     }
 }
 
-/// Some objects.
+/// A number of objects and their size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Amount {
-    /// How many.
+    /// The number of objects.
     pub objects: u64,
     /// Their stored size in bytes.
     pub bytes: u64,
@@ -160,7 +180,7 @@ impl Amount {
     }
 }
 
-/// What a collection of garbage did, or would do if it were not a dry run.
+/// The result of a garbage collection; for a dry run, the result that a run would have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GcReport {
@@ -168,57 +188,58 @@ pub struct GcReport {
     pub dry_run: bool,
     /// The blobs whose chunks are kept.
     pub blobs: u64,
-    /// How many blobs were named to be kept, each counted once.
+    /// The number of blobs named to be kept, each counted once.
     pub named: u64,
-    /// Blobs that were not named, and are kept merely because their index is younger than the grace
+    /// Blobs that were not named, but are kept because their index is younger than the grace
     /// period.
     pub young_blobs: u64,
-    /// The distinct chunks that these list.
+    /// The distinct chunks that the kept blobs list.
     pub chunks_listed: u64,
-    /// All chunks that were found in their place.
+    /// All chunks found in their place.
     pub chunks: Amount,
-    /// Chunks that no index lists, and that were set aside now.
+    /// Chunks that no index lists, and that this run set aside.
     pub set_aside: Amount,
-    /// Indexes of blobs that are not kept, and that were set aside now.
+    /// Indexes of blobs that are not kept, and that this run set aside.
     pub blobs_set_aside: Amount,
-    /// Chunks that no index lists, but that are not old enough to be set aside.
+    /// Chunks that no index lists, but that are too young to be set aside.
     pub young: Amount,
-    /// Objects that were set aside before, and that are not old enough to be removed.
+    /// Objects that an earlier run set aside, and that are too young to be removed.
     pub waiting: Amount,
-    /// Objects that were set aside before, and were put back, as they are used after all.
+    /// Objects that an earlier run set aside, and that this run put back because an index lists
+    /// them.
     pub put_back: Amount,
-    /// Objects that were set aside before, and are removed now.
+    /// Objects that an earlier run set aside, and that this run removed.
     pub removed: Amount,
-    /// Blobs that were to be kept, and are not in the store; in order.
+    /// Blobs named to be kept that are absent from the store, in order.
     pub absent: Vec<Digest>,
-    /// Chunks that an index lists, and that are neither good in their place nor in any of their copies
-    /// that are set aside, and indexes of blobs that were named, likewise; in order. All their copies stay.
+    /// Listed chunks and indexes of named blobs that are good neither in their place nor in any
+    /// copy set aside, in order. All their copies stay.
     pub damaged: Vec<Digest>,
 }
 
 impl ObjectStoreBlobService {
-    /// Collects garbage: sets aside the chunks that none of the kept blobs lists, and removes those
-    /// that an earlier run has set aside, at least a grace period before.
+    /// Collects garbage: sets aside the chunks that no kept blob lists, and removes those that an
+    /// earlier run set aside at least a grace period before.
     ///
-    /// Others may read and write meanwhile, and collect garbage, too. Takes less than
-    /// 64 MB for each million of chunks that are listed, 56 bytes for each chunk that is to be set aside,
-    /// and 100 bytes for each blob that is named, or whose index is set aside.
+    /// Other processes may read, write and collect garbage meanwhile. A run takes less than 64 MB
+    /// for each million listed chunks, 56 bytes for each chunk to be set aside, and 100 bytes for
+    /// each blob that is named or whose index is set aside.
     ///
     /// # Cancel safety
-    /// The run may end at any instant, by dropping the future or with the whole machine: another run
-    /// does what is left.
+    /// The run may end at any instant, by dropping the future or with the whole machine: another
+    /// run does the rest.
     ///
     /// # Errors
-    /// Before anything is set aside, put back or removed:
-    /// - `InvalidInput` where an option is outside of its bounds, where none of the blobs that were named
-    ///   is in the store, or one is absent and that is not allowed;
-    /// - `Other` where more than the allowed share would go, or there are chunks but no index. The
+    /// Before the run sets aside, puts back or removes anything:
+    /// - `InvalidInput` if an option is outside of its bounds, if none of the named blobs is in the
+    ///   store, or if one is absent and that is not allowed;
+    /// - `Other` if more than the allowed share would go, or if there are chunks but no index. The
     ///   [source](std::error::Error::source) of these is a [`GcRefusal`];
-    /// - `Corrupt` where an index cannot be decoded, since its chunks are not known then, or lies in the
-    ///   quarantine ([`GcOptions::ignore_quarantine`]).
+    /// - `Corrupt` if an index cannot be decoded, since its chunks are unknown then, or if an index
+    ///   lies in the quarantine ([`GcOptions::ignore_quarantine`]).
     ///
-    /// The first error of the store ends the run. `Unavailable` also where the store makes incomplete
-    /// copies: the originals stay.
+    /// The first error of the store ends the run. The run also fails with `Unavailable` if the
+    /// store makes incomplete copies; then the originals stay.
     pub async fn gc(
         &self,
         roots: Roots,
@@ -234,9 +255,9 @@ impl ObjectStoreBlobService {
             true => SystemTime::now(),
             false => shared.store_time().await?,
         };
-        let report = GcReport { dry_run: options.dry_run, ..GcReport::default() };
-        let mut run = Run { shared, options, observer, now, report };
-        // Whether a batch is old enough is known before the indexes are looked at.
+        let mut run = Run { shared, options, observer, now, report: GcReport::default() };
+        // The run decides which batches are old before it looks at the indexes (docs/gc.md, "Why
+        // nothing is lost").
         let mut batches = run.batches().await?;
         let mut found = run.look(roots).await?;
         run.refuse_quarantined(&found).await?;
@@ -252,17 +273,17 @@ impl ObjectStoreBlobService {
     }
 }
 
-/// A run.
+/// One run of the collector.
 struct Run<'a> {
     shared: &'a Arc<Store>,
     options: &'a GcOptions,
     observer: &'a dyn Observer,
-    /// When it began, by the store's clock.
+    /// When the run began, by the store's clock.
     now: SystemTime,
     report: GcReport,
 }
 
-/// What is old enough.
+/// Decides by the grace period which objects are old enough.
 #[derive(Debug, Clone, Copy)]
 struct Age {
     now: SystemTime,
@@ -270,7 +291,7 @@ struct Age {
 }
 
 impl Age {
-    /// Whether what is from `time` is older than the grace period.
+    /// Whether an object from `time` is older than the grace period.
     fn is_old(self, time: SystemTime) -> bool {
         time.checked_add(self.grace).is_some_and(|end| end <= self.now)
     }
@@ -285,14 +306,14 @@ impl Run<'_> {
         self.age().is_old(time)
     }
 
-    /// How many objects are seen to at once. Each does one request at a time.
+    /// How many objects the run works on at once. Each needs one request at a time.
     fn at_once(&self) -> usize {
         self.shared.limits.requests_at_once()
     }
 }
 
 impl Store {
-    /// What the store's clock says.
+    /// The time of the store's clock.
     async fn store_time(&self) -> Result<SystemTime> {
         let clock = self.layout.clock();
         self.requests.put(OPERATION, None, clock.clone(), Default::default()).await?;

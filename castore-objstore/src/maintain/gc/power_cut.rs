@@ -1,5 +1,5 @@
-//! That a power cut loses nothing on a local disk: what is copied is flushed before what it was copied
-//! from is deleted.
+//! A power cut loses nothing on a local disk: copies are flushed before their originals are
+//! deleted.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::{GcOptions, Roots};
 use crate::ObjectStoreBlobService;
 use crate::objects::barrier::Barrier;
 
-/// How many files there are below the directory.
+/// Counts the files below the directory.
 fn files(directory: &Path) -> usize {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let count = |entry: fs::DirEntry| match entry.file_type().unwrap().is_dir() {
@@ -27,7 +27,7 @@ async fn a_chunk_is_deleted_when_its_copy_was_flushed() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().to_owned();
     let mut service = ObjectStoreBlobService::local(&root).build().unwrap();
-    // How many chunks are in their place, and aside, whenever the store is flushed.
+    // For each flush of the store: how many chunks are in their place, and how many aside.
     let flushes = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&flushes);
     let look = root.clone();

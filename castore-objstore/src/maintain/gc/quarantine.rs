@@ -1,7 +1,7 @@
-//! A run stops where a repair has moved the index of a blob to the quarantine.
+//! A run stops if a repair has moved the index of a blob to the quarantine.
 //!
-//! No index lists the chunks of such a blob any more. They are all that a later repair can make the blob
-//! of, or most of it: so they are garbage only if the caller says so.
+//! No index lists the chunks of such a blob any more. A later repair can rebuild the blob only from
+//! these chunks, wholly or for the most part: so they are garbage only if the caller says so.
 
 use castore_core::Result;
 
@@ -10,11 +10,12 @@ use super::{OPERATION, Run};
 use crate::error::corrupt;
 
 impl Run<'_> {
-    /// Looks for blobs that lie in the quarantine and would be kept otherwise, unless told to ignore
-    /// them. Takes one listing, and a request for each blob in the quarantine.
+    /// Fails if a blob lies in the quarantine that would be kept otherwise, unless the options say
+    /// to ignore the quarantine. Takes one listing, and one request for each blob in the
+    /// quarantine.
     ///
     /// # Errors
-    /// `Corrupt` where there is one; those of the requests.
+    /// `Corrupt` if such a blob exists; the errors of the requests.
     pub(super) async fn refuse_quarantined(&self, found: &Found) -> Result<()> {
         if self.options.ignore_quarantine {
             return Ok(());

@@ -12,39 +12,42 @@ use super::{OPERATION, Run};
 use crate::store::Store;
 use crate::store::layout::is_batch;
 
-/// The batches that a run has found.
+/// The batches that a run finds in the store.
 pub(super) struct Batches {
-    /// Those that have records, by name.
+    /// The batches with records, by name.
     recorded: BTreeMap<String, Batch>,
-    /// The names of batches of which there are copies, and no record.
+    /// The names of batches that have copies, but no record.
     pub(super) unrecorded: BTreeSet<String>,
-    /// The names of batches of which copies stay, though old, because none of a chunk is good.
+    /// The names of old batches whose copies stay, because no copy of some chunk is good.
     pub(super) kept: BTreeSet<String>,
 }
 
 /// The records of a batch, by the store's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Batch {
-    /// When it began. Written once, by the collector whose batch it is, before all that it does. This
-    /// collector deletes nothing unless it sees the record right before.
+    /// When the batch began. The collector that owns the batch writes this record once, before
+    /// everything else it does. That collector deletes nothing unless it sees the record right
+    /// before the delete.
     begun: Option<SystemTime>,
-    /// When the last of its deletes had been answered.
+    /// When the last delete of the batch had been answered.
     done: Option<SystemTime>,
-    /// When the record `begun` was not there any more: written by other collectors.
+    /// When another collector revoked the batch; by then the record `begun` was gone.
     revoked: Option<SystemTime>,
-    /// Whether all its deletes ended a grace period ago, or more.
+    /// Whether all deletes of the batch ended a grace period ago, or more.
     pub(super) old: bool,
-    /// Whether it began so long ago without an end that other collectors may revoke it.
+    /// Whether the batch began so long ago, without an end, that other collectors may revoke it.
     interrupted: bool,
 }
 
 impl Batch {
-    /// When the last of its deletes had been answered, or from when on it sends no more.
+    /// When the last delete of the batch had been answered, or from when on the batch sends no
+    /// more.
     fn ended(&self) -> Option<SystemTime> {
         match (self.begun, self.done, self.revoked) {
             (_, Some(done), _) => Some(done),
             (None, None, revoked) => revoked,
-            // As long as it finds its record it may delete, whatever else was written.
+            // As long as a collector finds the record `begun` it may delete, whatever else was
+            // written.
             (Some(_), None, _) => None,
         }
     }
@@ -57,7 +60,7 @@ impl Batches {
 }
 
 impl Run<'_> {
-    /// All batches that have records.
+    /// Lists all batches that have records.
     pub(super) async fn batches(&self) -> Result<Batches> {
         let mut recorded: BTreeMap<String, Batch> = BTreeMap::new();
         let mut records = self.shared.objects(OPERATION, &self.shared.layout.batches());
@@ -84,8 +87,7 @@ impl Run<'_> {
         Ok(Batches { recorded, unrecorded: BTreeSet::new(), kept: BTreeSet::new() })
     }
 
-    /// Removes the records of the batches of which nothing is left, and revokes those that were
-    /// interrupted.
+    /// Removes the records of batches that have no copies left, and revokes interrupted batches.
     pub(super) async fn see_to_records(&self, batches: &Batches) -> Result<()> {
         if self.options.dry_run {
             return Ok(());
@@ -97,13 +99,14 @@ impl Run<'_> {
                     shared.requests.delete(OPERATION, None, shared.record(name, record)).await?;
                 }
             } else if batch.interrupted {
-                // In this order: the time of `revoked` is one at which `begun` is gone.
+                // The order matters: at the time of `revoked`, `begun` must be gone.
                 shared.requests.delete(OPERATION, None, shared.record(name, "begun")).await?;
                 shared.write_record(name, "revoked").await?;
             }
         }
-        // Copies without a record are those of a run that was killed while it revoked the batch, or were made
-        // when the batch was removed already. Or the batch has begun after this run listed the records.
+        // Copies lack a record if a run was killed while it revoked the batch, if the copies were
+        // made after the batch was removed, or if the batch began after this run listed the
+        // records.
         for name in &batches.unrecorded {
             let begun = shared.record(name, "begun");
             if shared.requests.head(OPERATION, None, begun).await?.is_none() {

@@ -1,4 +1,4 @@
-//! Runs that look like a mistake are refused, before they change anything.
+//! Refuses runs that look like a mistake, before they change anything.
 //!
 //! A listing that omits objects, a directory that is not mounted, a wrong base path and the list of
 //! another store all look like garbage.
@@ -13,48 +13,50 @@ use super::set_aside::Candidates;
 use super::{Amount, OPERATION, Run};
 use crate::store::layout::{Kind, aside_of};
 
-/// Why a collection of garbage refuses to run: the [source](std::error::Error::source) of its error.
+/// The reason why a garbage collection refuses to run: the [source](std::error::Error::source) of
+/// its error.
 ///
-/// Nothing was changed then. [`GcOptions`](super::GcOptions) says how to insist.
+/// A refused run has changed nothing. [`GcOptions`](super::GcOptions) says how to insist.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum GcRefusal {
-    /// There are chunks, in their place or set aside, but no index. (`ErrorKind::Other`)
+    /// The store has chunks, in their place or set aside, but no index. (`ErrorKind::Other`)
     NoIndex {
         /// The chunks in their place.
         chunks: Amount,
         /// The copies of chunks that are set aside.
         aside: Amount,
     },
-    /// More than the share [`max_fraction`](super::GcOptions::max_fraction) of the chunks would be set
-    /// aside, by their stored bytes. (`ErrorKind::Other`)
+    /// The run would set aside more than the share [`max_fraction`](super::GcOptions::max_fraction)
+    /// of the chunks, by their stored bytes. (`ErrorKind::Other`)
     TooManyChunks {
         /// The chunks that would be set aside.
         unwanted: Amount,
         /// All chunks in their place.
         chunks: Amount,
-        /// The share that is allowed.
+        /// The allowed share.
         max_fraction: f64,
     },
-    /// More than that share of the indexes would be set aside, by their number. (`ErrorKind::Other`)
+    /// The run would set aside more than that share of the indexes, by their number.
+    /// (`ErrorKind::Other`)
     TooManyBlobs {
-        /// How many indexes would be set aside.
+        /// The number of indexes that would be set aside.
         unwanted: u64,
-        /// How many indexes there are.
+        /// The number of all indexes.
         blobs: u64,
-        /// The share that is allowed.
+        /// The allowed share.
         max_fraction: f64,
     },
-    /// Blobs were named to be kept, and none of them is in the store. (`ErrorKind::InvalidInput`)
+    /// None of the blobs named to be kept is in the store. (`ErrorKind::InvalidInput`)
     NoneOfTheNamed {
-        /// How many were named.
+        /// The number of named blobs.
         named: u64,
     },
-    /// Some blobs that were named to be kept are not in the store. (`ErrorKind::InvalidInput`)
+    /// Some of the blobs named to be kept are absent from the store. (`ErrorKind::InvalidInput`)
     Absent {
-        /// How many were named.
+        /// The number of named blobs.
         named: u64,
-        /// Those that are absent, in order.
+        /// The absent blobs, in order.
         absent: Vec<Digest>,
     },
 }
@@ -127,13 +129,13 @@ impl fmt::Display for GcRefusal {
     }
 }
 
-/// `part` of `all` in percent.
+/// `part` as a percentage of `all`.
 fn percent(part: u64, all: u64) -> f64 {
     100.0 * part as f64 / all.max(1) as f64
 }
 
 impl Run<'_> {
-    /// Refuses a list of blobs to keep that does not fit the store. `InvalidInput` then.
+    /// Refuses a list of blobs to keep that does not fit the store, with `InvalidInput`.
     pub(super) fn refuse_absent(&self) -> Result<()> {
         let (named, absent) = (self.report.named, &self.report.absent);
         if absent.len() as u64 == named {
@@ -145,7 +147,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Refuses a run that would take too much. Everything is looked at, and nothing is changed yet.
+    /// Refuses a run that would set aside too much. By now the run has looked at everything, and
+    /// has changed nothing.
     pub(super) async fn refuse_too_much(
         &self,
         found: &Found,
@@ -157,7 +160,7 @@ impl Run<'_> {
         }
         let too_many = |part: u64, all: u64| part as f64 > max_fraction * all as f64;
         let chunks = self.report.chunks;
-        // (The index of a blob that was named may be set aside, and then is put back.)
+        // (The index of a named blob may be set aside; then the run puts it back.)
         if found.indexes == 0 && self.report.blobs == 0 {
             let aside = self.aside(Kind::Chunk).await?;
             if chunks.objects + aside.objects > 0 {
@@ -175,7 +178,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The copies that are set aside.
+    /// The copies of chunks that are set aside.
     async fn aside(&self, kind: Kind) -> Result<Amount> {
         let mut amount = Amount::default();
         let mut copies = self.shared.objects(OPERATION, &self.shared.layout.all_aside(kind));

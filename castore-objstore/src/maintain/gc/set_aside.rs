@@ -1,4 +1,4 @@
-//! Setting things aside, a batch at a time: copied, then deleted from their place.
+//! Sets objects aside, a batch at a time: copies them, then deletes the originals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::maintain::observer::Phase;
 use crate::store::Store;
 use crate::store::layout::Kind;
 
-/// How old a batch may be, by a clock of the machine that it is made on, when it deletes the last
-/// object: an hour. Later on, objects that are left wait for another batch.
+/// The largest age of a batch when it deletes its last object, by a clock of the machine that runs
+/// it: an hour. Objects that are left after that wait for another batch.
 ///
-/// A run that finds an older batch without an end revokes it.
+/// A run that finds an older batch without an end revokes that batch.
 pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// How many objects make a batch: a few minutes' work, and two records for so many copies.
+/// The number of objects in a batch: a few minutes' work, and two records for so many copies.
 const BATCH: usize = 4096;
 
-/// The chunks that are to be set aside, in batches, so that the memory grows in small steps.
+/// The chunks to set aside, in batches, so that the memory grows in small steps.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     batches: Vec<Vec<Unwanted>>,
@@ -44,22 +44,22 @@ impl Candidates {
     }
 }
 
-/// The fate of an object that was to be set aside.
+/// The fate of an object of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It was set aside.
+    /// The object was set aside.
     Aside,
-    /// Another collector was faster.
+    /// The object is absent: another collector was faster.
     Gone,
-    /// A writer wrote it again meanwhile: it stays.
+    /// A writer wrote the object again meanwhile: the object stays.
     Fresh,
     /// The batch is too old, or another collector has revoked it: the object stays.
     Late,
 }
 
 impl Run<'_> {
-    /// Sets aside the indexes of the blobs that are not kept. One that was written again meanwhile
-    /// stays, and its chunks are listed after all.
+    /// Sets aside the indexes of the blobs that are not kept. An index that was written again
+    /// meanwhile stays, and the run then counts its chunks as listed.
     pub(super) async fn set_aside_blobs(&mut self, found: &mut Found) -> Result<()> {
         let unwanted = std::mem::take(&mut found.unwanted);
         let total = Some(unwanted.len() as u64);
@@ -87,7 +87,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Lists all chunks, and returns those that are to be set aside.
+    /// Lists all chunks, and returns those to set aside.
     pub(super) async fn candidates(&mut self, found: &Found) -> Result<Candidates> {
         let mut phase = Phase::new(self.observer, "look at the chunks", None);
         let mut chunks = self.shared.objects(OPERATION, self.shared.layout.all(Kind::Chunk));
@@ -101,7 +101,7 @@ impl Run<'_> {
         Ok(candidates)
     }
 
-    /// Sets aside the chunks that are not listed.
+    /// Sets aside the chunks that no index lists.
     pub(super) async fn set_aside_chunks(
         &mut self,
         candidates: Candidates,
@@ -110,7 +110,8 @@ impl Run<'_> {
         let total = Some(candidates.amount.objects);
         let mut phase = Phase::new(self.observer, "set chunks aside", total);
         for mut batch in candidates.batches {
-            // The index of a blob that is not kept may have been written again meanwhile.
+            // The index of a blob that is not kept may have been written again meanwhile, and may
+            // list some of these chunks.
             batch.retain(|unwanted| !found.listed.contains(&unwanted.digest));
             if batch.is_empty() {
                 continue;
@@ -128,8 +129,8 @@ impl Run<'_> {
     fn unwanted(&mut self, chunk: &crate::store::list::Object, found: &Found) -> Option<Unwanted> {
         let (digest, size, modified) = (chunk.digest?, chunk.size, chunk.modified);
         self.report.chunks.add(size);
-        // A power cut leaves an object of no bytes of a chunk. Writers store the chunk anew, and a copy of
-        // the object would not bring that back.
+        // A power cut can leave an empty object in place of a chunk. Writers store such a chunk
+        // anew, and a copy of the empty object could not replace the new one.
         if found.listed.contains(&digest) || size == 0 {
             return None;
         }
@@ -140,7 +141,7 @@ impl Run<'_> {
         Some(Unwanted { digest, size, modified })
     }
 
-    /// Sets a batch aside, and says what became of each.
+    /// Sets a batch aside, and returns the fate of each object.
     async fn set_aside(&self, kind: Kind, unwanted: &[Unwanted]) -> Result<Vec<(Unwanted, Fate)>> {
         let (shared, at_once) = (self.shared, self.at_once());
         if self.options.dry_run {
@@ -162,7 +163,8 @@ impl Run<'_> {
             .buffer_unordered(at_once)
             .try_collect()
             .await?;
-        // Nothing is deleted of which a power cut could take the copy.
+        // Flush the copies before any delete: a power cut must not take a copy whose original is
+        // gone.
         let flushed = Arc::clone(shared);
         driven(OPERATION, async move { flushed.flush().await }).await?;
         let done: Vec<(Unwanted, Fate)> = stream::iter(copied)
@@ -208,9 +210,9 @@ impl Store {
         self.requests.copy(OPERATION, digest, from, to).await
     }
 
-    /// Deletes an object that was copied, if it is still the one that was listed, its copy is complete,
-    /// and the batch was not revoked. The looks come one after another, and right before the delete:
-    /// docs/gc.md counts how long a pause between two of them may be.
+    /// Deletes an object that was copied, if the object has not changed since it was listed, its
+    /// copy is complete, and the batch was not revoked. The looks come one after another, right
+    /// before the delete: docs/gc.md bounds the pause between the last look and the delete.
     async fn delete_original(
         &self,
         kind: Kind,
@@ -223,7 +225,8 @@ impl Store {
         let Some(meta) = self.requests.look(OPERATION, digest, path.clone()).await? else {
             return Ok(Fate::Gone);
         };
-        // (Whole seconds in some answers, and parts of them in others: an earlier time is the same.)
+        // (Some answers give whole seconds, others fractions: an earlier time means the same
+        // object.)
         if meta.modified > modified {
             return Ok(Fate::Fresh);
         }
@@ -232,7 +235,7 @@ impl Store {
             match self.requests.head(OPERATION, digest, copy).await? {
                 Some(size) if size == meta.size => {}
                 Some(size) => return Err(incomplete(digest, size, meta.size)),
-                // Removed by a collector that has revoked the batch long ago.
+                // A collector that revoked the batch long ago has removed the copy.
                 None => return Ok(Fate::Late),
             }
         }
@@ -243,7 +246,7 @@ impl Store {
                 return Ok(Fate::Late);
             }
         }
-        // No writer of this process may count on the chunk any more.
+        // From here on, no writer of this process may rely on the chunk.
         self.known.forget(&digest);
         let at_any_time = !self.rules.deletes_in_time;
         let allowed =
@@ -263,7 +266,7 @@ fn incomplete(digest: Digest, size: u64, of: u64) -> Error {
     Error::new(ErrorKind::Unavailable, OPERATION, message).with_digest(digest)
 }
 
-/// A name that no other batch has: when it was made, and 64 random bits.
+/// A unique name for a batch: the time in seconds, and 64 random bits.
 #[cfg(not(test))]
 fn name() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
@@ -274,7 +277,7 @@ fn name() -> String {
     format!("{:08x}-{random:016x}", now.as_secs())
 }
 
-/// Tests have the same names each time.
+/// In tests, batches have the same names each time.
 #[cfg(test)]
 fn name() -> String {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

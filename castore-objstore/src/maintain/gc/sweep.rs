@@ -1,5 +1,5 @@
-//! The second look at what earlier runs have set aside: a chunk that an index lists by now is put back,
-//! and the copies of old batches are removed.
+//! The second look at the objects that earlier runs have set aside: a chunk that an index lists by
+//! now is put back, and the copies of old batches are removed.
 
 use std::sync::Arc;
 
@@ -24,41 +24,41 @@ enum Fate {
     Waits,
     PutBack,
     Removed,
-    /// Its object is in its place, and it is not needed any more, or will not be.
+    /// The object is in its place: the copy is not needed any more, or will not be.
     Spare,
-    /// Its object is needed, and neither good in its place nor in any copy.
+    /// The object is needed, and good neither in its place nor in any copy.
     Damaged,
 }
 
-/// What is found where an object that an index lists belongs.
+/// The state of the place of a listed object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// The object, or so it seems.
+    /// The place holds the object, as far as this run has checked.
     Taken,
-    /// The object, which this run has put there.
+    /// This run has put the object back.
     PutBack,
-    /// Not the object, and none of its copies is good.
+    /// The place lacks a good object, and none of the copies is good.
     Damaged,
 }
 
-/// A copy, and what was decided about it.
+/// A copy, with the facts that decide its fate.
 struct Copy {
     kind: Kind,
     digest: Digest,
     path: Path,
-    /// Its stored size in bytes.
+    /// The stored size of the copy in bytes.
     size: u64,
-    /// The name of its batch.
+    /// The name of the batch that made the copy.
     batch: String,
-    /// Whether an index lists it, or it is the index of a blob that is kept.
+    /// Whether an index lists the chunk, or the copy is the index of a kept blob.
     wanted: bool,
-    /// Whether its batch is old.
+    /// Whether the batch is old.
     old: bool,
     dry_run: bool,
 }
 
 impl Run<'_> {
-    /// Decides about everything that is set aside, and does it.
+    /// Decides the fate of every copy that is set aside, and carries it out.
     pub(super) async fn second_look(
         &mut self,
         batches: &mut Batches,
@@ -137,7 +137,8 @@ impl Store {
         if wanted && self.rules.put_back_first {
             let _memory =
                 self.limits.writing(usize::try_from(copy.size).unwrap_or(usize::MAX)).await;
-            // Other copies of the chunk then find it in its place.
+            // Tasks that handle other copies of the chunk wait, and then find the chunk in its
+            // place.
             let _turn = self.known.turn(digest).await;
             match self.put_back(&copy).await? {
                 Place::Taken => {}
@@ -161,11 +162,11 @@ impl Store {
         Ok(fate)
     }
 
-    /// Puts an object back that is not in its place: at once, even if the batch is not old, since
-    /// readers may be waiting.
+    /// Puts an object back if it is missing from its place: at once, even if the batch is not old,
+    /// since readers may be waiting.
     ///
-    /// Before the copy of an old batch goes, the object in its place is verified: the copy may be the last
-    /// good one.
+    /// Before the copy of an old batch is deleted, this verifies the object in its place: the copy
+    /// may be the last good one.
     async fn put_back(&self, copy: &Copy) -> Result<Place> {
         let Copy { kind, digest, old, dry_run, .. } = *copy;
         let path = self.layout.object(kind, &digest);
@@ -187,14 +188,14 @@ impl Store {
             }
             return Ok(Place::PutBack);
         }
-        // Another collector may have put it back, and removed this copy.
+        // Another collector may have put the object back, and removed this copy.
         let is_there = self.read_good(kind, digest, path).await?.is_some()
             || self.requests.head(OPERATION, digest, copy.path.clone()).await?.is_none();
         Ok(if is_there { Place::Taken } else { Place::Damaged })
     }
 
-    /// The stored bytes of the object at `path`; `None` where it is absent, or not the index or the
-    /// chunk with this digest.
+    /// The stored bytes of the object at `path`, or `None` if the object is absent, or is not the
+    /// index or the chunk with this digest.
     async fn read_good(&self, kind: Kind, digest: Digest, path: Path) -> Result<Option<Bytes>> {
         let stored = match kind {
             Kind::Chunk => {

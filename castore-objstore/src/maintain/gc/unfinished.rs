@@ -1,7 +1,8 @@
-//! Files below `gc/` of a local store that a killed run has not finished.
+//! Unfinished files below `gc/` of a local store, left by a killed run.
 //!
-//! A file is written under the name of its object, `#` and a number, and then renamed. A process that
-//! is killed in between leaves it behind, and a listing of the store does not show it.
+//! The store writes a file under the name of its object, `#` and a number, and then renames the
+//! file. A process killed in between leaves the file behind, and a listing of the store does not
+//! show it.
 
 use std::io;
 use std::path::Path;
@@ -25,7 +26,7 @@ impl Run<'_> {
         let gc = root.join(shared.layout.part("gc").as_ref());
         off_thread(OPERATION, move || {
             if let Err(error) = remove_below(&gc) {
-                // The files take room, and do no other harm: the next run tries again.
+                // The files only take up space: the next run tries again.
                 tracing::info!(%error, "unfinished files of the garbage collector are left");
             }
         })
@@ -40,7 +41,7 @@ fn remove_below(directory: &Path) -> io::Result<()> {
     };
     for entry in entries {
         let entry = entry?;
-        // Of the entry itself: links are not followed.
+        // `DirEntry::file_type` describes the entry itself, without following links.
         let kind = entry.file_type()?;
         if kind.is_dir() {
             remove_below(&entry.path())?;
@@ -59,7 +60,8 @@ fn remove_below(directory: &Path) -> io::Result<()> {
 
 fn is_old(entry: &std::fs::DirEntry) -> io::Result<bool> {
     let metadata = entry.metadata()?;
-    // A copy is a link to its original, and as old as that: the inode tells when the link was made.
+    // A copy is a hard link to its original and shares its modification time. The inode's change
+    // time tells when the link was made.
     #[cfg(unix)]
     let changed = {
         use std::os::unix::fs::MetadataExt;
@@ -71,7 +73,7 @@ fn is_old(entry: &std::fs::DirEntry) -> io::Result<bool> {
     Ok(SystemTime::now().duration_since(changed).is_ok_and(|age| age > LIFETIME))
 }
 
-/// Whether a file is named as a copy, a record or the clock is while it is being written.
+/// Whether the name is that of a copy, a record or the clock while the file is being written.
 fn is_unfinished(name: &str) -> bool {
     let Some((object, number)) = name.split_once('#') else { return false };
     let is_record = || {

@@ -1,4 +1,4 @@
-//! A blob is put together again, and its index is written once the whole has proved right.
+//! Reassembles blobs. The index is written once the whole blob has proved right.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +18,11 @@ use crate::exec::limits::off_thread;
 use crate::maintain::verify::{Examined, examine};
 use crate::store::Store;
 
-/// From a service that has the blob, cut where that cuts it. Returns whether it has it.
+/// Reassembles a blob from a service, with the service's cuts. Returns whether the service has the
+/// blob.
 ///
 /// # Errors
-/// Those of the service, `Corrupt` where its own data is damaged; and those of this store.
+/// The errors of the service, `Corrupt` if its own data is damaged; and those of this store.
 pub(super) async fn from_service(
     shared: &Arc<Store>,
     service: &Arc<dyn BlobService>,
@@ -56,7 +57,8 @@ pub(super) async fn from_service(
     assemble(shared, &blob, chunks.boxed(), dry_run).await
 }
 
-/// From a file that has the digest of the blob, cut as this store cuts. Returns whether it still is.
+/// Reassembles a blob from a file that had the blob's digest, with this store's cuts. Returns
+/// whether the file still has that digest.
 pub(super) async fn from_file(
     shared: &Arc<Store>,
     path: &Path,
@@ -92,8 +94,8 @@ pub(super) async fn from_file(
     assemble(shared, blob, chunks.boxed(), dry_run).await
 }
 
-/// Stores those of the chunks that are not there or are bad and, where together they are the blob, its
-/// index. Returns whether they are.
+/// Stores the chunks that are missing or bad in this store. If together the chunks are the blob,
+/// writes its index. Returns whether they are.
 pub(super) async fn assemble(
     shared: &Arc<Store>,
     blob: &Digest,

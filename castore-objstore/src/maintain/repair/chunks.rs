@@ -1,4 +1,4 @@
-//! One chunk that a verification has found to be bad.
+//! Repairs one chunk that a verification has found to be bad.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::maintain::verify::{
 use crate::store::Store;
 use crate::store::quarantine::Moved;
 
-/// What became of a chunk.
+/// The result of repairing a chunk.
 pub(super) enum Repaired {
     RepairOutcome(RepairOutcome),
     /// The chunk is a blob whose index has no entry, and so may be several chunks.
@@ -31,7 +31,7 @@ pub(super) async fn repair(
     repaired.unwrap_or_else(|error| Repaired::RepairOutcome(RepairOutcome::Failed(error)))
 }
 
-/// An error is one of writing to the store.
+/// An error means that writing to the store failed.
 async fn repair_chunk(
     shared: &Arc<Store>,
     sources: &Sources,
@@ -76,7 +76,8 @@ async fn repair_chunk(
     Ok(Repaired::RepairOutcome(outcome.unwrap_or_else(RepairOutcome::NotKnown)))
 }
 
-/// Of a chunk that was nowhere good a moment ago.
+/// Gives up a chunk of which no good copy was found a moment ago: moves a bad object to the
+/// quarantine.
 async fn give_up(
     shared: &Arc<Store>,
     digest: Digest,
@@ -119,8 +120,9 @@ async fn give_up(
     })
 }
 
-/// Moves the index of a blob to the quarantine that is the one chunk `digest`, which is lost: a writer may
-/// take such an index for a sign that the chunk is there, and would not store it again.
+/// Moves the index of a blob to the quarantine if the blob is the one chunk `digest`, which is
+/// lost: a writer may take such an index for a sign that the chunk is present, and would not store
+/// it again.
 async fn move_index_of_one(shared: &Arc<Store>, digest: Digest) -> Result<()> {
     let is_of_one = || async {
         match read_index(shared, &digest).await {

@@ -1,4 +1,4 @@
-//! Files that hold what was stored, or parts of it.
+//! Files that hold stored blobs or parts of them, as sources of a repair.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -15,16 +15,16 @@ use super::{Finding, OPERATION};
 use crate::exec::limits::off_thread;
 use crate::store::Store;
 
-/// How much is read at once, in bytes.
+/// The size of a read in bytes.
 const PIECE: usize = 1024 * 1024;
 
-/// What the files of a repair hold.
+/// The files of a repair, and the blobs and chunks that they hold.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     files: Vec<PathBuf>,
-    /// By the digests of the files as a whole: their numbers.
+    /// The number of each file, by the digest of the whole file.
     blobs: HashMap<Digest, usize>,
-    /// Bad chunks that lie in a file: its number, and where.
+    /// Bad chunks that a file holds: the number of the file, and the range in it.
     chunks: HashMap<Digest, (usize, Range<u64>)>,
 }
 
@@ -33,8 +33,8 @@ impl Files {
         self.files.is_empty()
     }
 
-    /// Reads the file once: for its digest, and for those of `wanted` that it holds where it would be
-    /// cut.
+    /// Reads the file once, to compute its digest, and to find the `wanted` chunks that cutting the
+    /// file yields.
     pub(super) async fn add(
         &mut self,
         shared: &Store,
@@ -43,7 +43,7 @@ impl Files {
     ) -> Result<()> {
         let (params, opened) = (shared.params, path.to_owned());
         let mut chunks = Vec::new();
-        // Only what is wanted is kept, and whatever is wanted is looked up by its digest.
+        // Only wanted chunks are kept, looked up by digest.
         let wanted: std::collections::HashSet<Digest> = wanted.keys().copied().collect();
         let read = off_thread(OPERATION, move || {
             let whole = cut_file(&opened, params, |digest, range| {
@@ -63,13 +63,13 @@ impl Files {
         Ok(())
     }
 
-    /// The file that is the blob.
+    /// The file with exactly the contents of the blob.
     pub(super) fn blob(&self, blob: &Digest) -> Option<&Path> {
         self.blobs.get(blob).map(|number| self.files[*number].as_path())
     }
 
-    /// The bytes of a chunk, verified, where a file has them: where it would be cut, or at one of the
-    /// `places` where a blob has them that is a file.
+    /// The verified bytes of a chunk, if a file has them: at one of its own cuts, or at one of the
+    /// `places` in a blob that is a file.
     pub(super) async fn chunk(
         &self,
         shared: &Store,
@@ -93,13 +93,13 @@ impl Files {
     }
 }
 
-/// A file that the caller named, and that cannot be read.
+/// The error for a file that the caller named and that cannot be read.
 pub(super) fn unreadable(path: &Path, error: io::Error) -> Error {
     let message = format!("{} cannot be read", path.display());
     Error::new(ErrorKind::InvalidInput, OPERATION, message).with_source(error)
 }
 
-/// Cuts a file as a blob is cut, and returns its digest.
+/// Cuts a file like a blob, and returns the digest of the whole file.
 fn cut_file(
     path: &Path,
     params: ChunkParams,
@@ -128,7 +128,7 @@ fn cut_file(
     Ok(Digest::from_bytes(*whole.finalize().as_bytes()))
 }
 
-/// The next bytes of a file; none at its end.
+/// The next bytes of a file; empty at its end.
 pub(super) fn next_piece(file: &mut File) -> io::Result<Bytes> {
     let mut piece = Vec::with_capacity(PIECE);
     file.take(PIECE as u64).read_to_end(&mut piece)?;

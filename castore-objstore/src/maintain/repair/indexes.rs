@@ -1,4 +1,4 @@
-//! One index that a verification has found to be bad.
+//! Repairs one index that a verification has found to be bad.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use crate::maintain::verify::{
 use crate::store::Store;
 use crate::store::quarantine::Moved;
 
-/// What an index has turned out to be, right before something is done about it.
+/// The state of an index right before it is repaired.
 enum Now {
-    /// It is good, or gone.
+    /// The index is good, or gone.
     Changed,
-    /// It is malformed, or lists the wrong chunks or sizes.
+    /// The index is malformed, or lists the wrong chunks or sizes.
     Wrong(Indexed),
-    /// It is not there, or a chunk of it is not: there is nothing to move.
+    /// The index or one of its chunks is missing: nothing can be moved.
     Lost,
 }
 
@@ -35,7 +35,7 @@ pub(super) async fn repair(
         Ok(Now::Changed) => return RepairOutcome::Changed,
         now => now,
     };
-    // The index is fine, then, but for the chunk that is missing.
+    // In this case the index is fine, and only the chunk is missing.
     let is_of_one_chunk = finding.problem == Problem::MissingChunk;
     match restore(shared, sources, &blob, &now, is_of_one_chunk, dry_run).await {
         Ok(true) => return RepairOutcome::Repaired,
@@ -43,18 +43,19 @@ pub(super) async fn repair(
         Err(outcome) => return outcome,
     }
     let index = match now {
-        Err(error) => return RepairOutcome::NotKnown(error),
-        // The blob was lost when its index was moved: this is no news.
-        Ok(_) if finding.problem == Problem::QuarantinedBlob => return RepairOutcome::Left,
-        Ok(Now::Lost) => return RepairOutcome::Lost,
-        Ok(Now::Changed) => return RepairOutcome::Changed,
+        Err(error) => return Outcome::NotKnown(error),
+        // The blob was already lost when an earlier repair moved its index.
+        Ok(_) if finding.problem == Problem::QuarantinedBlob => return Outcome::Left,
+        Ok(Now::Lost) => return Outcome::Lost,
+        Ok(Now::Changed) => return Outcome::Changed,
         Ok(Now::Wrong(index)) => index,
     };
     let path = shared.layout.blob(&blob);
     if dry_run {
         return RepairOutcome::Quarantined(shared.layout.quarantined(&path).to_string());
     }
-    // Whether the chunks of this index are those of the blob was found out a moment ago.
+    // `look` has just compared the chunks of this index with the blob's digest: so the index only
+    // has to be unchanged.
     let is_bad = || async {
         match (&index, read_index(shared, &blob).await) {
             (_, Indexed::Malformed(_)) => Ok(true),
@@ -70,8 +71,8 @@ pub(super) async fn repair(
     }
 }
 
-/// Looks at the index again, and at its chunks where those tell whether it is wrong. An error is what
-/// keeps this from being known.
+/// Looks at the index again, and at its chunks if they decide whether the index is wrong. An error
+/// means that the state of the index is unknown.
 async fn look(shared: &Arc<Store>, blob: Digest, finding: &Finding) -> Result<Now> {
     let index = match read_listed_index(shared, &blob).await {
         Indexed::Unreadable(error) => return Err(error),
@@ -98,8 +99,8 @@ async fn look(shared: &Arc<Store>, blob: Digest, finding: &Finding) -> Result<No
     }
 }
 
-/// Writes the index again, from the store's own chunks or from a source; returns whether it did. The
-/// outcome is that of a failure.
+/// Writes the index again, from the store's own chunks or from a source. Returns whether it did.
+/// The error is the outcome of the failed repair.
 async fn restore(
     shared: &Arc<Store>,
     sources: &Sources,

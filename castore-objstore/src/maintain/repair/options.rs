@@ -1,4 +1,4 @@
-//! What a repair is to do, and what it has done.
+//! The options and the results of a repair.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use castore_core::{BlobService, Error};
 
 use crate::maintain::verify::{VerifyLevel, VerifyReport};
 
-/// How a store is to be repaired.
+/// Options of a repair.
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing by themselves"]
 pub struct RepairOptions {
@@ -29,53 +29,57 @@ impl Default for RepairOptions {
 }
 
 impl RepairOptions {
-    /// How closely the store is verified before; by default every chunk is read.
+    /// How closely the repair verifies the store first; by default every chunk is read.
     pub fn level(mut self, level: VerifyLevel) -> RepairOptions {
         self.level = level;
         self
     }
 
-    /// Does everything but write and delete: what can be repaired is found out, and nothing changes.
+    /// Does everything except writing and deleting: finds out what can be repaired, and changes
+    /// nothing.
     pub fn dry_run(mut self, dry_run: bool) -> RepairOptions {
         self.dry_run = dry_run;
         self
     }
 
-    /// Fetches what is bad from this service, too; it need not cut blobs at the same places.
+    /// Adds a service as a source of good chunks and blobs. The service may cut blobs at other
+    /// places.
     pub fn from_service(mut self, service: Arc<dyn BlobService>) -> RepairOptions {
         self.services.push(service);
         self
     }
 
-    /// Takes what is bad from this file, too: one that was stored, or one that has parts in common with
-    /// it. It is read once from its start to its end, and once more where it has what is needed.
+    /// Adds a file as a source: a file that was stored, or one that has parts in common with it.
+    /// The file is read once from start to end, and again wherever it has needed chunks.
     pub fn from_file(mut self, path: impl Into<PathBuf>) -> RepairOptions {
         self.files.push(path.into());
         self
     }
 }
 
-/// What became of a finding.
+/// The outcome of a finding.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum RepairOutcome {
-    /// It is right again.
+pub enum Outcome {
+    /// The object is right again.
     Repaired,
-    /// No source has it; the bad object was moved to this key, so that the next writer stores it again.
+    /// No source has the object. The bad object was moved to this key, so that the next writer
+    /// stores it again.
     Quarantined(String),
-    /// No source has it, and there is nothing to move: the object certainly is not there, or the index
-    /// stays because one of its chunks is lost.
+    /// No source has the object, and nothing can be moved: the object is certainly missing, or the
+    /// index stays because one of its chunks is lost.
     Lost,
-    /// It was removed: nobody needs it.
+    /// The leftover was removed.
     Removed,
-    /// It is right by now, or gone, or others are at work on it.
+    /// The object is right by now, or gone, or others are at work on it.
     Changed,
-    /// It does no harm and stays; or it is a blob in the quarantine that no source has.
+    /// The object does no harm and stays; or the finding is a blob in the quarantine that no source
+    /// has.
     Left,
-    /// It could not be repaired, as the store failed.
+    /// The object could not be repaired, because the store failed.
     Failed(Error),
-    /// It stays as it is: the store does not give it, or a source could not be asked that may have it.
-    /// Repairing again when they do is safe.
+    /// The object stays unchanged: the store fails to return it, or a source that may have it could
+    /// not be asked. Another repair is safe once they respond.
     NotKnown(Error),
 }
 
@@ -95,25 +99,26 @@ impl RepairOutcome {
     }
 }
 
-/// What a repair has done, in numbers.
+/// The results of a repair, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepairReport {
-    /// What the verification before has seen.
+    /// The report of the verification at the start.
     pub verified: VerifyReport,
-    /// Chunks and indexes that are right again.
+    /// Chunks and indexes that were repaired.
     pub repaired: u64,
-    /// Objects that were moved aside.
+    /// Objects that were moved to the quarantine.
     pub quarantined: u64,
-    /// Chunks and indexes that are missing, and that no source has.
+    /// Chunks and indexes that are missing and that no source has.
     pub lost: u64,
     /// Leftovers of crashes that were removed.
     pub removed: u64,
-    /// Findings that the store kept from being repaired.
+    /// Findings that could not be repaired because the store failed.
     pub failed: u64,
-    /// Findings that could not be looked at again, or that a source may have which could not be asked.
+    /// Findings that could not be looked at again, or that a source which could not be asked may
+    /// have.
     pub not_known: u64,
-    /// Findings that are not repaired, and that keep a blob from being read. What is not known does not
-    /// count.
+    /// Findings that are not repaired, and that keep a blob from being read. Objects in an unknown
+    /// state do not count.
     pub unrepaired: u64,
 }

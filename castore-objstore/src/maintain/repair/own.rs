@@ -1,4 +1,5 @@
-//! Good bytes that lie in the store itself, though not where readers find them.
+//! Finds good copies of bad objects elsewhere in the same store: in the trash and in the
+//! quarantine.
 
 use std::sync::Arc;
 
@@ -12,11 +13,11 @@ use crate::store::Store;
 use crate::store::index::Listed;
 use crate::store::layout::Kind;
 
-/// The bytes of a chunk out of an object of this store: the one in its place, which may only be larger
-/// than it may be; a copy in the trash; or one in the quarantine.
+/// The bytes of a chunk, from a good object of this store: the object in its place, which may only
+/// be larger than allowed; a copy in the trash; or a copy in the quarantine.
 ///
 /// # Errors
-/// None of these is good, and one of them cannot be read, or is not known to be there.
+/// Fails if no object is good, and one of them cannot be read, or is not known to be present.
 pub(super) async fn chunk(shared: &Arc<Store>, digest: &Digest) -> Result<Option<Bytes>> {
     let mut keys = vec![shared.layout.chunk(digest)];
     let aside = shared.copies_aside(OPERATION, Kind::Chunk, digest).await?;
@@ -33,7 +34,7 @@ pub(super) async fn chunk(shared: &Arc<Store>, digest: &Digest) -> Result<Option
     not_known.map_or(Ok(None), Err)
 }
 
-/// The bytes of a chunk that an index lists, from wherever in this store good ones lie.
+/// The bytes of a listed chunk, from any good object of this store.
 async fn listed_chunk(shared: &Arc<Store>, digest: &Digest) -> Result<Bytes> {
     let found = match shared.get_listed(OPERATION, *digest, None).await {
         Ok(found) => found.map(|found| found.bytes),
@@ -47,11 +48,11 @@ async fn listed_chunk(shared: &Arc<Store>, digest: &Digest) -> Result<Bytes> {
     found.ok_or_else(|| corrupt(OPERATION, *digest, "it is missing"))
 }
 
-/// Puts a blob together of its chunks in this store, and writes its index, whatever sizes `index` states.
-/// Returns whether the chunks are those of the blob.
+/// Reassembles a blob from its chunks in this store, and writes its index; the sizes that `index`
+/// states do not matter. Returns whether the chunks are those of the blob.
 ///
 /// # Errors
-/// Something cannot be read or written.
+/// Fails if an object cannot be read or written.
 pub(super) async fn from_own_chunks(
     shared: &Arc<Store>,
     index: &BlobIndex,
@@ -60,18 +61,19 @@ pub(super) async fn from_own_chunks(
     let chunks = stream::iter(index.iter())
         .then(|meta| async move { listed_chunk(shared, &meta.digest).await });
     match blobs::assemble(shared, &index.digest(), chunks.boxed(), dry_run).await {
-        // Then a source may have it.
+        // A chunk is missing here; a source may have it.
         Err(error) if is_corrupt(&error) => Ok(false),
         done => done,
     }
 }
 
-/// Writes the index of a blob from what lies in this store: an index in the trash or in the quarantine,
-/// or the one chunk that is the blob. The blob is put together of its chunks first. Returns whether the
-/// index was written.
+/// Restores the index of a blob from this store: from an index in the trash or in the quarantine,
+/// or from the one chunk that is the blob. The blob is reassembled from its chunks first. Returns
+/// whether the index was written.
 ///
 /// # Errors
-/// Nothing of this is good, and something cannot be read; or the index cannot be written.
+/// Fails if none of these is good and one of them cannot be read; or if the index cannot be
+/// written.
 pub(super) async fn index(shared: &Arc<Store>, blob: &Digest, dry_run: bool) -> Result<bool> {
     let mut keys = Vec::new();
     let aside = shared.copies_aside(OPERATION, Kind::Blob, blob).await?;

@@ -1,4 +1,4 @@
-//! Where good chunks and blobs come from.
+//! The sources of good chunks and blobs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -15,7 +15,7 @@ use crate::maintain::observer::Observer;
 use crate::maintain::verify::{Indexed, read_index};
 use crate::store::Store;
 
-/// How many places of a chunk are remembered.
+/// How many places of each chunk are kept.
 const PLACES: usize = 3;
 
 /// The sources of a repair.
@@ -31,10 +31,10 @@ impl Sources {
         self.services.is_empty() && self.files.is_empty()
     }
 
-    /// The bytes of a chunk, verified, where a source has them.
+    /// The verified bytes of a chunk, if a source has them.
     ///
     /// # Errors
-    /// No source has them, and one of them could not be asked: it may have them.
+    /// Fails if no source has them, and a source that may have them could not be asked.
     pub(super) async fn chunk(&self, shared: &Store, digest: &Digest) -> Result<Option<Bytes>> {
         let places = self.places.of_chunk(digest);
         let mut answer = Answer::default();
@@ -42,7 +42,8 @@ impl Sources {
             return Ok(Some(chunk));
         }
         for service in &self.services {
-            // A store with the same cuts keeps the chunk by itself; any other has its bytes in a blob.
+            // A store that cuts alike keeps the chunk as an object; any other has its bytes inside
+            // a blob.
             if let Some(chunk) = answer.take(by_itself(shared, service.as_ref(), digest).await) {
                 return Ok(Some(chunk));
             }
@@ -61,10 +62,11 @@ impl Sources {
         answer.failure.map_or(Ok(None), Err)
     }
 
-    /// Stores a blob whose index is bad from a source that has it; returns whether one does.
+    /// Restores a blob with a bad index from a source that has the blob. Returns whether a source
+    /// has it.
     ///
     /// # Errors
-    /// No source has it, and one of them could not be asked; or this store fails.
+    /// Fails if no source has the blob and one of them could not be asked; or if this store fails.
     pub(super) async fn restore(
         &self,
         shared: &Arc<Store>,
@@ -89,15 +91,15 @@ impl Sources {
     }
 }
 
-/// What the sources that were asked have said.
+/// The answers of the sources asked so far.
 #[derive(Default)]
 struct Answer {
     failure: Option<Error>,
 }
 
 impl Answer {
-    /// The chunk, where one was found. A source whose own data is damaged does not have it; of one that
-    /// fails in another way that is not known.
+    /// Returns the chunk, if found. A source with damaged data counts as not having the chunk;
+    /// after any other failure, it is unknown whether the source has the chunk.
     fn take(&mut self, found: Result<Option<Bytes>>) -> Option<Bytes> {
         match found {
             Ok(found) => found,
@@ -110,8 +112,8 @@ impl Answer {
     }
 }
 
-/// The chunk, where the service keeps chunks by their digests and has this one. A source is not
-/// trusted: its bytes are verified here, too.
+/// The chunk, if the service keeps chunks by digest and has this one. Sources are not trusted: the
+/// bytes are verified here, too.
 async fn by_itself(
     shared: &Store,
     service: &dyn BlobService,
@@ -123,7 +125,7 @@ async fn by_itself(
     }
 }
 
-/// The bytes of a blob in this range, if they are the chunk `digest`.
+/// The bytes of a blob in this range, if they form the chunk `digest`.
 async fn part_of(
     shared: &Store,
     service: &dyn BlobService,
@@ -154,11 +156,11 @@ pub(super) async fn is_chunk(
     shared.limits.compute(OPERATION, check).await
 }
 
-/// In which blobs bad chunks lie, and where.
+/// The places of bad chunks in blobs.
 #[derive(Default)]
 pub(super) struct Places {
     of: HashMap<Digest, Vec<(Digest, Range<u64>)>>,
-    /// Why some indexes could not be looked at, which may name more places.
+    /// The error because of which some indexes, which may name more places, could not be read.
     incomplete: Option<Error>,
 }
 

@@ -1,4 +1,4 @@
-//! What a store costs, by prices that somebody else knows.
+//! Estimates the cost of a store, by prices that the caller gives.
 
 use std::str::FromStr;
 
@@ -6,14 +6,14 @@ use castore_core::{Error, ErrorKind};
 
 use super::Usage;
 
-/// How many objects a request that lists them returns, at S3 and its kin.
+/// The number of objects in the answer to a list request, at S3 and its kin.
 const PER_LIST: u64 = 1000;
 
 const GIB: f64 = (1_u64 << 30) as f64;
 
-/// What a provider charges, in a currency of your own. What is not given costs nothing.
+/// The prices of a provider, in any currency. Prices that are not given are zero.
 ///
-/// There are no prices in here: they differ by provider, region, class and year.
+/// This crate contains no prices: they differ by provider, region, class and year.
 ///
 /// ```
 /// use castore_objstore::usage::Prices;
@@ -25,15 +25,15 @@ const GIB: f64 = (1_u64 << 30) as f64;
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Prices {
-    /// For a GiB (2^30 bytes) that is stored for a month.
+    /// Storing a GiB (2^30 bytes) for a month.
     pub gib_month: f64,
-    /// For 1000 requests that store an object.
+    /// 1000 requests that store an object.
     pub put: f64,
-    /// For 1000 requests that fetch an object, or ask whether it is there.
+    /// 1000 requests that fetch an object, or ask whether it exists.
     pub get: f64,
-    /// For 1000 requests that list objects.
+    /// 1000 requests that list objects.
     pub list: f64,
-    /// For a GiB that leaves the provider's network.
+    /// A GiB that leaves the provider's network.
     pub egress_gib: f64,
 }
 
@@ -53,7 +53,7 @@ impl Prices {
     }
 }
 
-/// From `NAME=PRICE`, and several of them by commas.
+/// Parses `NAME=PRICE`, or several of them separated by commas.
 impl FromStr for Prices {
     type Err = Error;
 
@@ -77,45 +77,46 @@ impl FromStr for Prices {
     }
 }
 
-/// What a store costs, and how that was computed.
+/// The estimated cost of a store, and its computation.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Estimate {
-    /// Each thing that costs, in an order that does not change.
+    /// The cost items, in a fixed order.
     pub lines: Vec<EstimateLine>,
 }
 
-/// One thing that costs: `units` times `price` is `cost`.
+/// A cost item: `units` times `price` is `cost`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct EstimateLine {
-    /// What it is for, such as "store for a month".
+    /// The purpose, such as "store it for a month".
     pub purpose: &'static str,
-    /// What is counted, such as "GiB" or "1000 PUT".
+    /// The unit, such as "GiB-month" or "1000 PUT".
     pub unit: &'static str,
-    /// How much of it there is.
+    /// The number of units.
     pub units: f64,
-    /// What one of it costs.
+    /// The price of one unit.
     pub price: f64,
 }
 
 impl EstimateLine {
-    /// What it costs.
+    /// The cost of this item.
     pub fn cost(&self) -> f64 {
         self.units * self.price
     }
 }
 
 impl Estimate {
-    /// What all that has this purpose costs.
+    /// The total cost of all items with this purpose.
     pub fn cost(&self, purpose: &str) -> f64 {
         self.lines.iter().filter(|line| line.purpose == purpose).map(EstimateLine::cost).sum()
     }
 }
 
 impl Usage {
-    /// What it costs to store all that there is for a month, to have written it once (asking for each
-    /// chunk, storing each object), to read every blob once, and to list all objects once.
+    /// Estimates the cost of storing all objects for a month, of having written them once (asking
+    /// for each chunk, storing each object), of reading every blob once, and of listing all objects
+    /// once.
     pub fn estimate(&self, prices: &Prices) -> Estimate {
         let chunks = self.chunks + self.chunks_unreferenced;
         let blobs = self.blobs + self.blobs_unreadable;
@@ -176,7 +177,7 @@ mod tests {
         };
         let estimate = |prices: &str| usage.estimate(&prices.parse().unwrap());
         assert_eq!(estimate("gib-month=2").cost(Usage::STORING), 8.0);
-        // 4500 objects; and 3000 chunks that are asked for.
+        // 4500 objects are stored, and 3000 chunks are asked for.
         assert_eq!(estimate("put=10").cost(Usage::WRITING), 45.0);
         assert_eq!(estimate("get=10").cost(Usage::WRITING), 30.0);
         assert_eq!(estimate("get=10").cost(Usage::READING), 100.0);

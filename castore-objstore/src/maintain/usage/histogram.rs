@@ -1,32 +1,32 @@
-//! Chunks by their sizes.
+//! A histogram of chunk sizes.
 
 use std::ops::Range;
 
 use castore_core::MAX_CHUNK_SIZE;
 
-/// 1, 2 to 3, 4 to 7, ..., and the largest chunk alone.
+/// The number of classes: sizes 1, 2 to 3, 4 to 7, ..., and the largest chunk alone.
 const CLASSES: usize = MAX_CHUNK_SIZE.ilog2() as usize + 1;
 
-/// How many chunks there are of each size, by powers of two.
+/// The number of chunks of each size, in classes by powers of two.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Histogram {
     classes: [(u64, u64); CLASSES],
 }
 
-/// The chunks of about one size.
+/// The chunks of one class of sizes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SizeClass {
-    /// Their uncompressed sizes, in bytes.
+    /// The uncompressed sizes of the class, in bytes.
     pub sizes: Range<u64>,
-    /// How many chunks there are.
+    /// The number of chunks.
     pub chunks: u64,
-    /// What they take up together, uncompressed, in bytes.
+    /// The total uncompressed size of the chunks in bytes.
     pub bytes: u64,
 }
 
 impl Histogram {
-    /// The classes of sizes in order, from the first that has a chunk to the last.
+    /// The classes in the order of their sizes, from the first with a chunk to the last.
     pub fn classes(&self) -> impl Iterator<Item = SizeClass> + '_ {
         let used = |class: &(u64, u64)| class.0 > 0;
         let first = self.classes.iter().position(used).unwrap_or(0);

@@ -1,48 +1,49 @@
-//! The chunks of a store, in 40 bytes each.
+//! A table of the chunks of a store, in 40 bytes each.
 
 use castore_core::{BlobIndex, Digest};
 
 use super::Usage;
 
-/// How many chunks may be noted as missing before those noted twice are dropped.
+/// The number of missing chunks above which duplicates are dropped.
 const MANY: usize = 1 << 16;
 
-/// All chunks that a listing or an index has named.
+/// All chunks that a listing or an index names.
 #[derive(Default)]
 pub(super) struct Table {
-    /// Those that were listed, sorted once that is over.
+    /// The chunks of the listing, sorted once the listing is complete.
     listed: Vec<Entry>,
-    /// Those that an index lists and the store did not.
+    /// The chunks that an index lists and the listing lacks.
     missing: Vec<Entry>,
-    /// How many are missing that differ, when last looked.
+    /// The number of distinct missing chunks at the last removal of duplicates.
     missing_before: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Entry {
     digest: Digest,
-    /// What it takes up in bytes; 0 for what is missing.
+    /// The stored size in bytes; 0 for a missing chunk.
     stored: u32,
-    /// Its uncompressed size in bytes; 0 for what no index lists.
+    /// The uncompressed size in bytes; 0 for a chunk that no index lists.
     size: u32,
 }
 
 impl Table {
-    /// Adds a chunk that the store lists. No listing names one twice.
+    /// Adds a chunk of the listing. A listing names no chunk twice.
     pub(super) fn push(&mut self, digest: Digest, stored: u64) {
-        // The largest chunk takes up 2^25 bytes and a bit; what is larger is no chunk anyway.
+        // The largest chunk takes little more than 2^25 bytes; a larger object is no chunk anyway.
         let stored = u32::try_from(stored).unwrap_or(u32::MAX);
         self.listed.push(Entry { digest, stored, size: 0 });
     }
 
-    /// The same, in order.
+    /// Sorts the table for lookups.
     pub(super) fn sorted(mut self) -> Table {
         self.listed.sort_unstable_by_key(|entry| entry.digest);
         self.drop_repeated();
         self
     }
 
-    /// Takes in what an index lists. Returns what its chunks take up, as often as it lists them.
+    /// Adds the chunks of an index. Returns their stored size, counted as often as the index lists
+    /// them.
     pub(super) fn refer(&mut self, index: &BlobIndex) -> u64 {
         let mut stored = 0;
         for chunk in index.iter() {
@@ -69,8 +70,7 @@ impl Table {
         !self.missing.is_empty()
     }
 
-    /// Takes note that the store has this chunk after all, where it was missing. Returns whether it
-    /// was.
+    /// Notes that the store has this chunk after all, if it was missing. Returns whether it was.
     pub(super) fn found(&mut self, digest: &Digest, stored: u64) -> bool {
         let Ok(at) = self.missing.binary_search_by_key(digest, |entry| entry.digest) else {
             return false;
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_many_indexes_miss_is_kept_once() {
+    fn a_chunk_that_many_indexes_miss_is_kept_once() {
         let chunk = |number: u32| ChunkMeta {
             digest: Digest::of(&number.to_le_bytes()),
             size: 1 + u64::from(number),

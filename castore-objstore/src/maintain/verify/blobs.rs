@@ -1,4 +1,4 @@
-//! Every blob has its digest.
+//! Verifies that every blob has its digest.
 
 use std::sync::Arc;
 
@@ -17,20 +17,20 @@ use crate::store::layout::Kind;
 /// How many blobs are read at once: each keeps many requests and processors busy.
 const AT_ONCE: usize = 4;
 
-/// What a blob has turned out to be.
+/// The state of a blob.
 pub(crate) enum Whole {
     Good,
     WrongDigest(Error),
     /// A chunk has another size than the index states.
     WrongSize(String),
-    /// This chunk, which is not good, keeps it from being read.
+    /// This bad chunk keeps the blob from being read.
     BadChunk(Digest, Examined),
-    /// Its index or its chunks cannot be read.
+    /// The index or the chunks of the blob cannot be read.
     Unreadable(Error),
 }
 
 impl Whole {
-    /// The error that keeps it from being known whether the blob is good.
+    /// The error because of which the state of the blob is unknown, if any.
     fn not_known(&self) -> Option<&Error> {
         match self {
             Whole::Unreadable(error)
@@ -67,7 +67,8 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
                 }
                 self.take_blob(blob, whole);
                 self.given(None)?;
-                // An unread blob is read again in the end: until then the work after it is not done.
+                // Unread blobs are read again at the end: until then the work after the first of
+                // them is not done.
                 if unread.is_empty() {
                     (self.each)(Verified::UpTo(Checkpoint::of_blobs(blob)));
                 }
@@ -87,7 +88,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         result
     }
 
-    /// Reports what is wrong with a blob, unless that was reported already.
+    /// Reports the problem of a blob, unless it was reported already.
     fn take_blob(&mut self, blob: Digest, whole: Whole) {
         let index = self.shared.layout.blob(&blob);
         let finding = match whole {
@@ -110,7 +111,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         }
     }
 
-    /// The finding that is a chunk which keeps a blob from being read, unless it was reported already.
+    /// The finding for a chunk that keeps a blob from being read, unless it was reported already.
     fn blame_chunk(&mut self, chunk: Digest, examined: Examined) -> Option<Finding> {
         let known = self.inventory.get(&chunk).is_some_and(super::inventory::Chunk::is_bad);
         if known || self.is_reported_missing(&chunk) {
@@ -133,7 +134,7 @@ async fn read_blob(shared: &Arc<Store>, blob: &Digest) -> Whole {
     match read_index(shared, blob).await {
         Indexed::Chunks(index) => read_whole(shared, index).await,
         Indexed::Unreadable(error) => Whole::Unreadable(error),
-        // The blob was removed, or its index, which was good, is being replaced.
+        // The blob was removed, or a writer is replacing its index, which was good before.
         Indexed::Absent | Indexed::OneChunk | Indexed::Malformed(_) => Whole::Good,
     }
 }

@@ -1,4 +1,4 @@
-//! Every chunk decompresses to what its digest says.
+//! Verifies that every chunk decompresses to data with its digest.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use crate::store::Store;
 use crate::store::chunk::READ_CHUNK as CHUNK;
 use crate::store::codec::{DecodeError, max_stored_size};
 
-/// What a chunk has turned out to be.
+/// The state of a chunk.
 #[derive(Debug)]
 pub(crate) enum Examined {
-    /// Its size in bytes.
+    /// The chunk is good and has this size in bytes.
     Good(u64),
     Absent,
     Bad {
         problem: Problem,
         detail: String,
-        /// What the store said, where it does not give it.
+        /// The error of the store, if the store fails to return the chunk.
         error: Option<Error>,
     },
 }
@@ -35,14 +35,14 @@ impl Examined {
     }
 }
 
-/// Reads a chunk and looks whether it is right.
+/// Reads a chunk and checks whether it is right.
 pub(crate) async fn examine(shared: &Arc<Store>, digest: &Digest) -> Examined {
     let (this, digest) = (Arc::clone(shared), *digest);
     let examine = async move { Ok(examine_here(&this, &digest).await) };
     shared.requests.begin(CHUNK, examine).await.unwrap_or_else(Examined::unreadable)
 }
 
-/// A chunk is damaged only where the store gives what it has.
+/// Examines a chunk. A chunk counts as damaged only if the store returns all of its object.
 async fn examine_here(shared: &Store, digest: &Digest) -> Examined {
     match read_chunk(shared, digest).await {
         bad @ Examined::Bad { error: None, .. } => {
@@ -59,7 +59,8 @@ async fn examine_here(shared: &Store, digest: &Digest) -> Examined {
 async fn read_chunk(shared: &Store, digest: &Digest) -> Examined {
     let bad =
         |problem, detail: &str| Examined::Bad { problem, detail: detail.to_owned(), error: None };
-    // The size that an index states may be wrong: so only the largest chunk sets a limit.
+    // The size that an index states may be wrong: so only the size of the largest chunk limits the
+    // read.
     let max_size = max_stored_size(MAX_CHUNK_SIZE);
     let object = match shared.fetch_chunk_object(digest, max_size).await {
         Ok(Some(object)) => object,
@@ -78,14 +79,14 @@ async fn read_chunk(shared: &Store, digest: &Digest) -> Examined {
 }
 
 impl<E: FnMut(Verified) + Send> Run<'_, E> {
-    /// Reads the chunks in the order of their digests; at the level of indexes only those in which the
-    /// listing or the indexes have shown that something is wrong.
+    /// Reads the chunks in the order of their digests. At the level of indexes, reads only the
+    /// chunks that the listing or the indexes have shown to be suspect.
     pub(super) async fn read_chunks(&mut self) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let after = self.options.resume.map(|checkpoint| checkpoint.after);
         let total = self.inventory.after(after).filter(|chunk| is_to_be_read(chunk)).count();
         let mut phase = Phase::new(self.observer, "read the chunks", Some(total as u64));
-        // Taken out, so that what is found can be noted meanwhile.
+        // Taken out of `self`, so that the callback can report findings meanwhile.
         let inventory = std::mem::replace(&mut self.inventory, super::Inventory::new());
         let chunks = inventory.after(after).filter(|chunk| is_to_be_read(chunk)).map(|chunk| {
             let (blobs, count) = inventory.blobs_of(chunk);
@@ -114,8 +115,8 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
                 bad.extend(self.take_chunk(listed, examined));
                 self.given(None)?;
                 last = Some(digest);
-                // Which indexes state wrong sizes, and which objects cannot be read, is found out in the
-                // end: until then the work after the first of them is not done.
+                // Blaming indexes for wrong sizes, and reading unreadable objects again, come at
+                // the end: until then the work after the first such chunk is not done.
                 if unread.is_empty() {
                     self.done_up_to(digest);
                 }
@@ -124,7 +125,8 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             .await;
         let any_unread = !unread.is_empty();
         for (listed, error) in unread {
-            // Once more, by which time an outage may be over; but not of a store that fails altogether.
+            // Read the object again: an outage may be over by now. Skip this if the store fails
+            // altogether.
             let examined = match result {
                 Ok(()) => examine_listed(&shared, &listed).await,
                 Err(_) => Examined::unreadable(error),
@@ -148,7 +150,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         }
     }
 
-    /// Takes note of what a chunk has turned out to be; returns its digest where it is not good.
+    /// Notes the state of a chunk; returns its digest if the chunk is not good.
     fn take_chunk(&mut self, listed: Chunks, examined: Examined) -> Option<Digest> {
         let (chunk, blobs, count) = listed;
         match examined {
@@ -175,11 +177,11 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
     }
 }
 
-/// A chunk, some of the blobs that list it, and how many there are.
+/// A chunk, some of the blobs that list it, and the number of all of them.
 type Chunks = (Chunk, Vec<Digest>, u64);
 
-/// Examines a chunk, and looks once more where it is not good: others may have moved or replaced it
-/// meanwhile. `Absent` where it is not in its place, and that is fine.
+/// Examines a chunk, and examines a bad one once more: others may have moved or replaced it
+/// meanwhile. Returns `Absent` if the chunk is absent from its place without being missing.
 async fn examine_listed(shared: &Arc<Store>, (chunk, blobs, count): &Chunks) -> Examined {
     match examine(shared, &chunk.digest).await {
         good @ Examined::Good(_) => return good,

@@ -1,37 +1,37 @@
-//! What a verification finds.
+//! The findings of a verification.
 
 use std::fmt;
 
 use castore_core::{Digest, Error};
 
-/// What is wrong with an object.
+/// The kinds of problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Problem {
-    /// A chunk that an index lists is not there.
+    /// A chunk that an index lists is missing.
     MissingChunk,
-    /// The object of a chunk has no bytes, which is what a power cut can leave.
+    /// The object of a chunk has no bytes. A power cut can leave such an object.
     EmptyChunk,
     /// The object of a chunk ends too early.
     TruncatedChunk,
-    /// The object of a chunk holds something else.
+    /// The object of a chunk holds other data.
     CorruptChunk,
-    /// The store does not give the object of a chunk, so that it is not known whether it is good.
+    /// The store fails to return the object of a chunk, so that its state is unknown.
     UnreadableChunk,
     /// An index does not decode.
     MalformedIndex,
-    /// An index states another size than a chunk has.
+    /// An index states a wrong size for a chunk.
     WrongSize,
     /// The chunks that an index lists are those of another blob.
     WrongDigest,
-    /// The store does not give an index, so that it is not known whether the blob is good.
+    /// The store fails to return an index, so that the state of the blob is unknown.
     UnreadableIndex,
-    /// An earlier repair has moved the index of a blob to the quarantine, and no index is in its place:
-    /// the blob is absent until a repair restores it from a source.
+    /// An earlier repair has moved the index of a blob to the quarantine, and no index is in its
+    /// place: the blob is absent until a repair restores it from a source.
     QuarantinedBlob,
-    /// An object where only indexes and chunks should be that is not named as those are.
+    /// An object among the indexes or chunks whose key is not that of an index or a chunk.
     Stray,
-    /// A file that a crash has left in the directory of a local store.
+    /// A file left by a crash in the directory of a local store.
     Leftover,
 }
 
@@ -54,7 +54,7 @@ impl Problem {
         }
     }
 
-    /// Whether it is an index that is wrong, as opposed to a chunk, or to what is neither.
+    /// Whether the problem is that of an index, as opposed to a chunk or any other object.
     pub fn is_of_index(self) -> bool {
         matches!(
             self,
@@ -73,32 +73,32 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Something that a verification has found to be wrong.
+/// A problem that a verification has found.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What is wrong.
+    /// The kind of problem.
     pub problem: Problem,
     /// The key of the object in the store, with the base path.
     pub key: String,
-    /// The chunk or the blob; `None` for what is neither.
+    /// The chunk or the blob; `None` for other objects.
     pub digest: Option<Digest>,
-    /// More about it, in a few words without a line break.
+    /// Details, in a few words without a line break.
     pub detail: String,
-    /// Blobs that cannot be read because of it: a few of them.
+    /// Some of the blobs that cannot be read because of the problem.
     pub blobs: Vec<Digest>,
-    /// How many there are in all.
+    /// The number of all blobs that cannot be read because of the problem.
     pub blob_count: u64,
-    /// What the store said, where it does not give the object.
+    /// The error of the store, if the store fails to return the object.
     pub error: Option<Error>,
 }
 
 impl Finding {
-    /// Whether data is lost or wrong: what was read is wrong, or certainly is not there.
+    /// Whether data is lost or wrong: the object was read and is wrong, or is certainly missing.
     ///
-    /// Strays, leftovers, an empty chunk object that no index lists (the next writer of the chunk
-    /// replaces it) and what an earlier repair has moved to the quarantine do no harm. What cannot be
-    /// read is neither damage nor harmless ([`Self::is_unknown`]).
+    /// Strays, leftovers, empty chunk objects that no index lists (the next writer of the chunk
+    /// replaces them) and objects that an earlier repair has moved to the quarantine do no harm.
+    /// Unreadable objects are neither damaged nor harmless ([`Self::is_unknown`]).
     pub fn is_damage(&self) -> bool {
         match self.problem {
             Problem::Stray | Problem::Leftover | Problem::QuarantinedBlob => false,
@@ -107,8 +107,8 @@ impl Finding {
         }
     }
 
-    /// Whether the store does not give the object (an outage, a refused permission, too many open
-    /// files), so that it is not known whether the object is good.
+    /// Whether the store fails to return the object (an outage, a refused permission, too many open
+    /// files), so that its state is unknown.
     pub fn is_unknown(&self) -> bool {
         matches!(self.problem, Problem::UnreadableChunk | Problem::UnreadableIndex)
     }
@@ -146,7 +146,7 @@ impl Finding {
     }
 }
 
-/// One line: the problem, the key, what else there is to say, and which blobs cannot be read.
+/// One line: the problem, the key, details, and the blobs that cannot be read.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}  {}", self.problem, self.key)?;

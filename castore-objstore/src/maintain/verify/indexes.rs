@@ -1,4 +1,4 @@
-//! Every index decodes, and every chunk that it lists is there.
+//! Verifies that every index decodes, and that every chunk that it lists is present.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,26 +12,27 @@ use crate::store::index::{Listed, READ_INDEX};
 use crate::store::layout::Kind;
 use crate::store::list::Object;
 
-/// How many blobs are named that list a missing chunk.
+/// How many of the blobs that list a missing chunk are named.
 const NAMED: usize = 4;
 
-/// The memory that an index takes, by the bytes of its object: as they are, and decoded.
+/// The memory for an index, as a multiple of the size of its object: the object and its decoded
+/// form.
 const MEMORY: u64 = 2;
 
-/// A chunk that was not in the listing.
+/// A listed chunk that the listing of the store lacked.
 pub(super) struct Missing {
-    /// A few blobs that list it.
+    /// A few blobs that list the chunk.
     pub(super) blobs: Vec<Digest>,
     pub(super) count: u64,
-    /// The number of the last one.
+    /// The number of the last blob that lists the chunk.
     last: u32,
-    /// Whether it was looked for in vain, and reported.
+    /// Whether the chunk was looked for in vain, and reported.
     pub(super) reported: bool,
 }
 
-/// What is at the key of an index.
+/// The state of an index.
 pub(crate) enum Indexed {
-    /// Nothing any more.
+    /// The index is absent by now.
     Absent,
     /// An index without an entry.
     OneChunk,
@@ -40,7 +41,8 @@ pub(crate) enum Indexed {
     Unreadable(Error),
 }
 
-/// Reads an index, as one piece of work: the file of a local store is not open longer than that takes.
+/// Reads an index, as one unit of work: so the file of a local store stays open no longer than
+/// that.
 pub(crate) async fn read_index(shared: &Arc<Store>, digest: &Digest) -> Indexed {
     let (this, digest) = (Arc::clone(shared), *digest);
     let read = async move { Ok(read_index_here(&this, &digest).await) };
@@ -58,7 +60,7 @@ pub(crate) async fn read_listed_index(shared: &Arc<Store>, digest: &Digest) -> I
     }
 }
 
-/// An index that is malformed is read twice: a writer may be replacing it.
+/// Reads a malformed index twice: a writer may be replacing it.
 async fn read_index_here(shared: &Store, digest: &Digest) -> Indexed {
     let mut listed = shared.fetch_index(digest).await;
     if listed.as_ref().is_err_and(is_corrupt) {
@@ -116,7 +118,8 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             })
             .await;
         for (object, digest, error) in unread {
-            // Once more, by which time an outage may be over; but not of a store that fails altogether.
+            // Read the object again: an outage may be over by now. Skip this if the store fails
+            // altogether.
             let indexed = match result {
                 Ok(()) => read_listed_index(&shared, &digest).await,
                 Err(_) => Indexed::Unreadable(error),
@@ -135,7 +138,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             finding.of(digest).affecting(vec![digest], 1).because(error)
         };
         let index = match indexed {
-            // It was removed since it was listed.
+            // The index was removed since it was listed.
             Indexed::Absent => return Ok(()),
             Indexed::Malformed(error) => {
                 self.report.blobs += 1;
@@ -170,7 +173,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         Ok(())
     }
 
-    /// Takes note that the blob lists the chunk.
+    /// Notes that the blob lists the chunk.
     fn refer(&mut self, chunk: &Digest, size: Option<u64>, blob: Digest, number: u32) {
         if self.inventory.refer(chunk, size, number) {
             return;
@@ -195,7 +198,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         self.missing.get(chunk).is_some_and(|missing| missing.reported)
     }
 
-    /// Finds the indexes that state the wrong sizes that the chunks' own have shown.
+    /// Finds the indexes that state wrong sizes, by comparison with the real sizes of the chunks.
     pub(super) async fn blame_for_sizes(&mut self) -> Result<()> {
         if self.wrong_sizes.is_empty() {
             return Ok(());
@@ -250,7 +253,7 @@ fn wrong_size(index: &BlobIndex, sizes: &HashMap<Digest, u64>) -> Option<String>
     wrong.map(|(chunk, size)| said_of_size(chunk, size))
 }
 
-/// What is wrong with an index that lists `chunk`, which has `size` bytes.
+/// The detail for an index that lists `chunk` with a wrong size, while the chunk has `size` bytes.
 pub(super) fn said_of_size(chunk: ChunkMeta, size: u64) -> String {
     format!("it states {} bytes for chunk {}, which has {size}", chunk.size, chunk.digest)
 }

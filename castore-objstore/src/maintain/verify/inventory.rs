@@ -1,20 +1,19 @@
-//! All chunks of a store, and what its indexes say of them, in little memory.
-//!
-//! 48 bytes for each chunk and 32 for each blob, and an eighth more for room to grow.
+//! All chunks of a store, with the statements of its indexes about them, in little memory: 48 bytes
+//! for each chunk and 32 for each blob, and an eighth more as spare capacity.
 
 use castore_core::{Digest, MAX_CHUNK_SIZE};
 
-/// What is known of a chunk object.
+/// A chunk object, with the facts collected about it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Chunk {
     pub(crate) digest: Digest,
-    /// The stored size in bytes; at most `u32::MAX`, which is more than any chunk may have.
+    /// The stored size in bytes, capped at `u32::MAX`, which exceeds the largest size of a chunk.
     pub(crate) stored: u32,
-    /// The size that the first index states which lists the chunk, and the flags.
+    /// The size that the first index to list the chunk states, and the flags.
     stated: u32,
-    /// The number of the last blob that lists it.
+    /// The number of the last blob that lists the chunk.
     last_blob: u32,
-    /// How many blobs list it.
+    /// How many blobs list the chunk.
     pub(crate) blobs: u32,
 }
 
@@ -25,13 +24,13 @@ const BAD: u32 = 1 << 29;
 const _: () = assert!(MAX_CHUNK_SIZE <= STATED as u64);
 
 impl Chunk {
-    /// The size in bytes that an index states, where one lists it.
+    /// The size in bytes that an index states, if any index lists the chunk.
     pub(crate) fn stated(&self) -> Option<u64> {
         let size = u64::from(self.stated & STATED);
         (size > 0).then_some(size)
     }
 
-    /// Whether it was to be read, when it was listed.
+    /// Whether the chunk was selected for reading when it was listed.
     pub(crate) fn is_selected(&self) -> bool {
         self.stated & SELECTED != 0
     }
@@ -41,18 +40,18 @@ impl Chunk {
         self.stated & CONFLICT != 0
     }
 
-    /// Whether it was found to be bad already.
+    /// Whether the chunk is already known to be bad.
     pub(crate) fn is_bad(&self) -> bool {
         self.stated & BAD != 0
     }
 }
 
-/// The chunks, to be looked up by their digests once all of them are in.
+/// All chunks, for lookups by digest once all of them are added.
 #[derive(Debug)]
 pub(crate) struct Inventory {
-    /// By the first byte of the digest: so there is little to copy where there is no room.
+    /// The chunks by the first byte of the digest: growing a bucket copies little.
     buckets: Vec<Vec<Chunk>>,
-    /// In full segments, but for the last one.
+    /// The blobs by number, in segments that are full except for the last.
     blobs: Vec<Vec<Digest>>,
 }
 
@@ -72,7 +71,8 @@ impl Inventory {
         bucket.push(Chunk { digest, stored, stated, last_blob: 0, blobs: 0 });
     }
 
-    /// Makes lookups possible. Some stores list an object twice while others write.
+    /// Sorts the chunks for lookups, and drops duplicates: some stores list an object twice while
+    /// others write.
     pub(crate) fn seal(&mut self) {
         for bucket in &mut self.buckets {
             bucket.sort_unstable_by_key(|chunk| chunk.digest);
@@ -80,12 +80,12 @@ impl Inventory {
         }
     }
 
-    /// How many chunks there are.
+    /// The number of chunks.
     pub(crate) fn len(&self) -> u64 {
         self.buckets.iter().map(|bucket| bucket.len() as u64).sum()
     }
 
-    /// Takes note of a blob, and returns its number.
+    /// Adds a blob, and returns its number.
     pub(crate) fn add_blob(&mut self, digest: Digest) -> u32 {
         let full = self.blobs.last().is_none_or(|segment| segment.len() == SEGMENT);
         if full {
@@ -94,12 +94,12 @@ impl Inventory {
         let before = (self.blobs.len() - 1) * SEGMENT;
         let Some(last) = self.blobs.last_mut() else { return 0 };
         last.push(digest);
-        // Beyond 2^32 blobs the one that is named is another; the memory would have ended long before.
+        // Beyond 2^32 blobs a number names another blob; the memory would have run out long before.
         (before + last.len() - 1) as u32
     }
 
-    /// Takes note that the blob `number` lists the chunk, and states its size; returns whether the
-    /// chunk is there. Blobs come one after another.
+    /// Notes that the blob `number` lists the chunk with this size, and returns whether the chunk
+    /// is in the inventory. All chunks of a blob must be noted before those of the next.
     pub(crate) fn refer(&mut self, digest: &Digest, size: Option<u64>, number: u32) -> bool {
         let Some(chunk) = self.get_mut(digest) else { return false };
         if chunk.blobs == 0 || chunk.last_blob != number {
@@ -127,7 +127,7 @@ impl Inventory {
         bucket.get(at)
     }
 
-    /// The chunks in the order of their digests, those after `after`.
+    /// The chunks after `after`, in the order of their digests.
     pub(crate) fn after(&self, after: Option<Digest>) -> impl Iterator<Item = &Chunk> {
         let first = after.map_or(0, |digest| bucket(&digest));
         self.buckets[first..]
@@ -136,7 +136,7 @@ impl Inventory {
             .skip_while(move |chunk| after.is_some_and(|after| chunk.digest <= after))
     }
 
-    /// A blob that lists the chunk, and how many there are.
+    /// A blob that lists the chunk, if any, and the number of all such blobs.
     pub(crate) fn blobs_of(&self, chunk: &Chunk) -> (Vec<Digest>, u64) {
         let number = chunk.last_blob as usize;
         let segment = self.blobs.get(number / SEGMENT).filter(|_| chunk.blobs > 0);
@@ -155,7 +155,8 @@ fn bucket(digest: &Digest) -> usize {
     usize::from(digest.as_bytes()[0])
 }
 
-/// Room for one more; an eighth more where there is none, as doubling could leave half unused.
+/// Makes room for one more chunk. A full bucket grows by an eighth, because doubling could leave
+/// half of it unused.
 fn reserve(chunks: &mut Vec<Chunk>) {
     if chunks.len() == chunks.capacity() {
         chunks.reserve_exact(chunks.len() / 8 + 16);

@@ -1,7 +1,8 @@
-//! Chunks that an index lists and that are not in their places: whether they are missing.
+//! Decides whether listed chunks that are not in their places are missing.
 //!
-//! A chunk may be younger than the listing, a collector of garbage may set it aside or put it back, and
-//! the blobs that list it may be removed. So the answer is looked for at the moment when it is reported.
+//! A chunk may be younger than the listing, a garbage collector may set it aside or put it back,
+//! and the blobs that list it may be removed. So each chunk is looked for again right before it is
+//! reported.
 
 use std::sync::Arc;
 
@@ -15,12 +16,13 @@ use crate::store::layout::Kind;
 const INDEX: &str = "look for the index of blob";
 const CHUNK: &str = "look for chunk";
 
-/// Whether a chunk is missing at this moment: in its place, aside, and once more in its place; and one
-/// of the blobs that list it is there. Returns details if it is, which may be empty. `blobs` are some
-/// of the `count` blobs that list the chunk.
+/// Whether a chunk is missing at this moment: absent from its place, from the copies set aside, and
+/// once more from its place, while one of the blobs that list it is present. Returns details if it
+/// is missing, which may be empty. `blobs` are some of the `count` blobs that list the chunk.
 ///
 /// # Errors
-/// Those of the requests, never `Corrupt`: then it is not known whether the chunk is missing.
+/// The errors of the requests, never `Corrupt`. After an error it is unknown whether the chunk is
+/// missing.
 pub(crate) async fn look_again(
     shared: &Store,
     chunk: &Digest,
@@ -38,8 +40,8 @@ pub(crate) async fn look_again(
     }))
 }
 
-/// Whether one of the blobs has an index still. Only a few of them are known by name: where these are
-/// gone, one of the others may be there.
+/// Whether one of the blobs still has an index. Only a few of them are known by name: if these are
+/// gone, one of the others may remain.
 async fn is_listed(shared: &Store, blobs: &[Digest], count: u64) -> Result<bool> {
     for blob in blobs {
         if shared.is_in_place(INDEX, Kind::Blob, blob).await? {
@@ -50,8 +52,8 @@ async fn is_listed(shared: &Store, blobs: &[Digest], count: u64) -> Result<bool>
 }
 
 impl<E: FnMut(Verified) + Send> Run<'_, E> {
-    /// Looks for the chunks that were not in the listing; an index may be younger than that, and then
-    /// its chunks are, too.
+    /// Looks for the chunks that the listing lacked. An index may be younger than the listing; then
+    /// its chunks may be, too.
     pub(super) async fn confirm_missing(&mut self) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let mut missing: Vec<(Digest, Vec<Digest>, u64)> = self

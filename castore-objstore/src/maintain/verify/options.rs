@@ -1,4 +1,4 @@
-//! What is to be verified.
+//! The options of a verification.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,20 +8,20 @@ use castore_core::{Digest, Error, ErrorKind, Result};
 
 use crate::maintain::sample::Sample;
 
-/// How closely a store is looked at; each level includes those before.
+/// How closely a store is verified. Each level includes those before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum VerifyLevel {
-    /// Every index decodes, and every chunk that it lists is there.
+    /// Every index decodes, and every chunk that it lists is present.
     #[default]
     Index,
-    /// Every chunk decompresses to what its digest says, and has the size that indexes state.
+    /// Every chunk decompresses to data with its digest, and has the size that indexes state.
     Data,
     /// Every blob has its digest.
     Blob,
 }
 
-/// How [`verify`](crate::ObjectStoreBlobService::verify) verifies a store: all of its indexes by default.
+/// Options of a verification. By default it reads all indexes, and nothing else.
 #[derive(Debug, Clone, Default)]
 #[must_use = "options do nothing by themselves"]
 pub struct VerifyOptions {
@@ -38,32 +38,32 @@ impl VerifyOptions {
         self
     }
 
-    /// Reads only those chunks and blobs that are in the sample. Indexes are all decoded.
+    /// Reads only the chunks and blobs in the sample. All indexes are decoded.
     pub fn sample(mut self, sample: Sample) -> VerifyOptions {
         self.sample = Some(sample);
         self
     }
 
-    /// Reads only those chunks and blobs that were written at or after `time`, by the store's clock.
-    /// Indexes are all decoded.
+    /// Reads only the chunks and blobs written at or after `time`, by the store's clock. All
+    /// indexes are decoded.
     pub fn since(mut self, time: SystemTime) -> VerifyOptions {
         self.since = Some(time);
         self
     }
 
-    /// Goes on from where an earlier verification with the same options was ended. Only reading goes
-    /// on; the listings and the indexes are gone through again, as they may have changed.
+    /// Continues an earlier verification with the same options. Only the reading continues: the
+    /// listings and the indexes are read again, as they may have changed.
     pub fn resume(mut self, from: Checkpoint) -> VerifyOptions {
         self.resume = Some(from);
         self
     }
 }
 
-/// How far a verification has come. As a text it is `chunks:DIGEST` or `blobs:DIGEST`.
+/// How far a verification has come. The text form is `chunks:DIGEST` or `blobs:DIGEST`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkpoint {
     stage: Stage,
-    /// Everything up to this digest is done.
+    /// The last digest that is done, along with all before it.
     pub(crate) after: Digest,
 }
 

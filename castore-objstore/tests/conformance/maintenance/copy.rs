@@ -1,4 +1,4 @@
-//! Copying from store to store.
+//! Copies from store to store.
 
 use bytes::Bytes;
 use castore_core::{BlobService, Digest, ErrorKind};
@@ -8,7 +8,7 @@ use object_store::ObjectStoreExt;
 
 use super::{Store, Stores, random};
 
-/// How many blobs were copied, and how many were there.
+/// Copies all blobs. Returns how many were copied, and how many were already there.
 async fn copy_all(from: &Store, to: &Store, options: &CopyOptions) -> (usize, usize) {
     let (source, target) = (from.service(), to.service());
     let done = source.copy_to(&target, source.list(), options, &());
@@ -21,7 +21,7 @@ async fn copy_all(from: &Store, to: &Store, options: &CopyOptions) -> (usize, us
     (copied, there)
 }
 
-async fn copies_what_is_lacking(Stores { main, other }: Stores, options: &CopyOptions) {
+async fn copies_only_missing_chunks(Stores { main, other }: Stores, options: &CopyOptions) {
     let shared = random("shared", 1 << 20);
     let with = |seed: &str| Bytes::from([&random(seed, 300_000)[..], &shared].concat());
     let blobs = [Bytes::new(), Bytes::from_static(b"x"), random("one", 100_000), with("a")];
@@ -29,7 +29,7 @@ async fn copies_what_is_lacking(Stores { main, other }: Stores, options: &CopyOp
     for blob in &blobs {
         digests.push(main.put(blob).await);
     }
-    // It has most of that already.
+    // The target already has most of these chunks.
     other.put(&with("b")).await;
     assert_eq!(copy_all(&main, &other, options).await, (4, 0));
     for (digest, blob) in digests.iter().zip(&blobs) {
@@ -47,13 +47,14 @@ async fn copies_what_is_lacking(Stores { main, other }: Stores, options: &CopyOp
     assert!(other.read(&digest).await == added);
 }
 
-pub(super) async fn moves_what_the_target_lacks(stores: Stores) {
-    copies_what_is_lacking(stores, &CopyOptions::default()).await;
+pub(super) async fn moves_only_missing_chunks(stores: Stores) {
+    copies_only_missing_chunks(stores, &CopyOptions::default()).await;
 }
 
 pub(super) async fn with_a_listing_moves_the_same(stores: Stores) {
-    let options = CopyOptions::default().list_target(true);
-    copies_what_is_lacking(stores, &options).await;
+    let mut options = CopyOptions::default();
+    options.list_target = true;
+    copies_only_missing_chunks(stores, &options).await;
 }
 
 pub(super) async fn of_a_damaged_blob_stops_no_other(Stores { main, other }: Stores) {

@@ -1,4 +1,4 @@
-//! Verifying and repairing.
+//! Verification and repair.
 
 use std::sync::Arc;
 

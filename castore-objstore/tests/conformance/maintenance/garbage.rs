@@ -1,4 +1,4 @@
-//! Collecting garbage.
+//! Garbage collection.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,15 +14,16 @@ use object_store::{Error, ObjectStoreExt};
 use super::{Store, Stores, random};
 use crate::damaged::verify;
 
-/// One run, for which nothing has to be old.
+/// One run without a grace period.
 async fn gc(store: &Store) -> GcReport {
     let at_once = GcOptions::default().grace(Duration::ZERO).max_fraction(1.0);
     store.service().gc(Roots::Blobs, &at_once, &()).await.expect("gc")
 }
 
-/// Runs until there is nothing left to be done, and adds up what was set aside, removed and put back.
+/// Runs the collector until nothing is left to do, and adds up the objects that were set aside,
+/// removed and put back.
 ///
-/// The store's clock may tell whole seconds only, and what is from the same one is not old then.
+/// The store's clock may give whole seconds only; objects of the present second are not old yet.
 async fn gc_to_the_end(store: &Store) -> [u64; 3] {
     let mut sum = [0; 3];
     loop {
@@ -37,7 +38,7 @@ async fn gc_to_the_end(store: &Store) -> [u64; 3] {
     }
 }
 
-/// Returns when the store's clock is not behind the time of any chunk any more.
+/// Returns when the store's clock has reached the time of every chunk.
 async fn until_all_is_old(store: &Store) {
     let (objects, clock) = (store.objects(), clock(store));
     let chunks = objects.list(Some(&prefix(store, "chunks")));
@@ -54,7 +55,7 @@ fn prefix(store: &Store, part: &str) -> Path {
     Path::from(format!("{}/{part}", store.base_path()).trim_matches('/'))
 }
 
-/// What a collector writes to learn the time.
+/// The object that a collector writes to learn the time.
 fn clock(store: &Store) -> Path {
     prefix(store, "gc/clock")
 }
@@ -65,7 +66,7 @@ async fn keys(store: &Store, part: &str) -> BTreeSet<Path> {
     listed.map_ok(|object| object.location).try_collect().await.expect("list")
 }
 
-/// That all chunks are listed by blobs, and that nothing is wrong.
+/// Checks that blobs list all chunks, and that verification finds nothing.
 async fn assert_clean(store: &Store) {
     let (report, findings) = verify(&store.service(), VerifyLevel::Index).await;
     assert!(findings.is_empty(), "{findings:?}");
@@ -130,7 +131,7 @@ pub(super) async fn comes_back_if_it_is_used_after_all(Stores { main, .. }: Stor
         assert!(!is_in_place(&main, chunk).await, "{chunk}");
     }
 
-    // A writer that had found all chunks there.
+    // A writer that had found all chunks writes its index.
     main.objects().put(&index, stored.into()).await.expect("put");
     assert!(main.read(&digest).await == data, "from aside");
     assert_eq!(gc_to_the_end(&main).await, [0, 0, count]);

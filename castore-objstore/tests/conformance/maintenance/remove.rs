@@ -17,7 +17,7 @@ pub(super) async fn leaves_the_chunks(Stores { main, .. }: Stores) {
     for chunk in &chunks {
         assert!(service.has_chunk(chunk).await.expect("has_chunk"), "chunk {chunk}");
     }
-    // Nothing but the index is stored again.
+    // Only the index is stored again.
     assert_eq!(main.put(&data).await, digest);
     assert!(main.read(&digest).await == data);
 }

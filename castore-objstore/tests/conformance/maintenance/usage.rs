@@ -1,4 +1,4 @@
-//! Counting what is in a store.
+//! Counts of the objects in a store.
 
 use bytes::Bytes;
 use castore_core::BlobService as _;
@@ -11,7 +11,7 @@ async fn usage(store: &Store) -> Usage {
     store.service().usage(&()).await.expect("usage")
 }
 
-pub(super) async fn is_what_was_stored(Stores { main, .. }: Stores) {
+pub(super) async fn matches_the_stored_blobs(Stores { main, .. }: Stores) {
     let empty = usage(&main).await;
     assert_eq!((empty.blobs, empty.objects(), empty.bytes_stored()), (0, 0, 0));
 
@@ -35,7 +35,7 @@ pub(super) async fn is_what_was_stored(Stores { main, .. }: Stores) {
     assert_eq!(usage.chunks, full.chunks - unreferenced);
 }
 
-pub(super) async fn counts_what_is_damaged(Stores { main, .. }: Stores) {
+pub(super) async fn counts_damage(Stores { main, .. }: Stores) {
     let digest = main.put(&random("damaged", 1 << 20)).await;
     let other = main.put(&random("other", 1 << 20)).await;
     let before = usage(&main).await;

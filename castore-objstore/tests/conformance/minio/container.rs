@@ -11,7 +11,8 @@ use tokio::runtime::Runtime;
 
 use super::{PASSWORD, USER, runtime};
 
-/// The image's name is not the module's: MinIO's images are at another registry now. Its tag is.
+/// The image's name differs from the module's, because MinIO's images are at another registry now.
+/// The tag is the same.
 const NAME: &str = "quay.io/minio/minio";
 pub(super) const IMAGE: &str = "quay.io/minio/minio:RELEASE.2025-02-28T09-55-16Z";
 
@@ -24,11 +25,12 @@ pub(super) struct Container {
 }
 
 impl Container {
-    /// Starts one, by a runtime of its own, as it outlives those of the tests.
+    /// Starts a container, by a runtime of its own, as the container outlives the runtimes of the
+    /// tests.
     pub(super) fn start() -> Result<Container> {
         std::thread::spawn(|| {
             let runtime = runtime();
-            // The same port when it is started again.
+            // A fixed port, so that a restart keeps it.
             let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
             let (container, url) = runtime.block_on(async {
                 let image = MinIO::default()
@@ -68,7 +70,8 @@ impl Drop for Container {
         let (Some(runtime), Some(container)) = (self.runtime.take(), self.container.take()) else {
             return;
         };
-        // On a thread of its own: it may be dropped where none may be blocked.
+        // A separate thread removes the container, because the drop may happen on a thread that
+        // must not block.
         let removal = std::thread::spawn(move || runtime.block_on(container.rm()));
         if let Ok(Err(error)) = removal.join() {
             eprintln!("cannot remove the container of MinIO: {error}");

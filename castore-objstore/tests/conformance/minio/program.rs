@@ -18,7 +18,8 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Starts it on a free port of the loopback, with a temporary directory for its data.
+    /// Starts MinIO on a free port of the loopback interface, with a temporary directory for its
+    /// data.
     pub(super) fn start(path: &Path) -> io::Result<Program> {
         let directory = tempfile::Builder::new().prefix("castore-minio-").tempdir()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -57,7 +58,7 @@ impl Program {
             if cfg!(not(unix)) {
                 child.kill().expect("it can be killed");
             }
-            // Closes its standard input, and waits.
+            // Waiting closes the child's standard input.
             child.wait().expect("it ends");
         }
     }
@@ -69,7 +70,8 @@ impl Drop for Program {
     }
 }
 
-/// A shell that kills the program when its standard input ends: it does that however the tests end.
+/// A shell that runs the program, and kills it when the shell's standard input ends: that happens
+/// however the tests end.
 #[cfg(unix)]
 fn command(path: &Path) -> Command {
     let mut command = Command::new("sh");

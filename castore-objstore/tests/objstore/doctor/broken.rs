@@ -19,16 +19,16 @@ use object_store::{
     PutPayload, PutResult, RenameOptions, Result,
 };
 
-/// The one fault of the store.
+/// The one flaw of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// Nothing is.
+    /// No flaw.
     None,
-    /// A page, or a page's worth, is all that a listing gives.
+    /// A listing ends after one page.
     ListOnePage,
     /// Every nth object is omitted from listings.
     ListOmits(usize),
-    /// Each object at the end of a page is the first one of the next, too.
+    /// The last object of each page is also the first one of the next.
     ListTwice,
     ListShowsDeleted,
     ListUnordered,
@@ -36,10 +36,10 @@ pub(super) enum Flaw {
     ListPrefixByText,
     OffsetIgnored,
     OffsetSkipsOne,
-    /// A GET after an overwrite gives the old object.
+    /// A GET after an overwrite returns the old object.
     StaleGet,
     StaleHead,
-    /// A GET remembers that there was nothing.
+    /// A GET returns a cached absence.
     RemembersAbsence,
     HeadSize,
     DeleteDoesNothing,
@@ -48,20 +48,20 @@ pub(super) enum Flaw {
     CopyCut,
     CopyAbsentSucceeds,
     Epoch,
-    /// The clock is right but for this many seconds.
+    /// The clock is off by this many seconds.
     ClockOff(i64),
     /// The clock of every other request is off.
     ClockTorn,
-    /// A time counts from the first write of the key.
+    /// The time of an object is that of the first write of its key.
     TimeOfFirstWrite,
     HeadLater,
     RangeIgnored,
     EmptyLost,
-    /// Larger objects are refused.
+    /// The store refuses objects larger than this.
     TooLarge(usize),
     Torn,
     KeysFolded,
-    /// "Too many requests" where more are under way.
+    /// The store answers "too many requests" if more than this many are under way.
     Refuses(usize),
     /// The first attempts of some requests fail.
     Unsteady,
@@ -109,7 +109,7 @@ impl Broken {
         let number = self.requests.fetch_add(1, SeqCst);
         let under_way = self.under_way.fetch_add(1, SeqCst) + 1;
         let guard = UnderWay(Arc::clone(&self.under_way));
-        // Others begin meanwhile.
+        // Other requests begin meanwhile.
         tokio::time::sleep(Duration::from_millis(1)).await;
         let generic = |text: &'static str| Error::Generic { store: "S3", source: text.into() };
         match self.flaw {
@@ -144,7 +144,7 @@ impl Broken {
 
     fn key(&self, path: &Path) -> Path {
         match self.flaw {
-            // A server that cuts names at a dot, say.
+            // For example, a server that cuts names at a dot.
             Flaw::KeysFolded => {
                 let text = path.to_string();
                 Path::from(text.split('.').next().unwrap_or_default())

@@ -1,4 +1,4 @@
-//! Whether the doctor finds each flaw of a store, by the right check, and nothing wrong with a good one.
+//! The doctor finds each flaw of a store, by the right check, and finds no flaw in a good store.
 
 mod broken;
 
@@ -26,8 +26,8 @@ async fn examine(flaw: Flaw) -> (DoctorReport, Broken) {
     (doctor.examine(&options(), &()).await.unwrap(), store)
 }
 
-/// The names of the checks that failed, and of those that are not known.
-fn troubles(report: &DoctorReport) -> (Vec<&str>, Vec<&str>) {
+/// The names of the failed checks, and of those with an unknown result.
+fn troubles(report: &Report) -> (Vec<&str>, Vec<&str>) {
     let named = |wanted: fn(&Verdict) -> bool| {
         let checks = report.checks.iter().filter(move |check| wanted(&check.verdict));
         checks.map(|check| check.name).collect::<Vec<_>>()
@@ -65,7 +65,7 @@ async fn a_good_store_is_fit_for_everything_and_left_as_it_was() {
     assert_eq!((report.left, report.left_by_others), (vec![], 1));
 }
 
-/// Each flaw, the checks that find it, and the operations that it spoils.
+/// Lists each flaw with the checks that find it, and the operations that it spoils.
 #[tokio::test(start_paused = true)]
 async fn each_flaw_is_found_by_the_check_for_it() {
     let all = "copy gc get ls put repair rm verify";
@@ -122,7 +122,7 @@ async fn each_flaw_is_found_by_the_check_for_it() {
         let is_right = is_found
             && unfit(&report) == spoilt.split_whitespace().collect()
             && unknown.is_empty() != panics
-            // One flaw is not many.
+            // One flaw fails few checks.
             && failed.len() <= 6
             && report.to_string().lines().all(|line| line.len() < 250);
         if !is_right {
@@ -221,7 +221,7 @@ async fn a_directory_that_cannot_be_written_is_told_so() {
 
     let place = tempfile::tempdir().unwrap();
     let service = ObjectStoreBlobService::local(place.path()).build().unwrap();
-    // Root writes anywhere, but makes no directory in the place of a file.
+    // Root can write anywhere, but cannot make a directory in place of a file.
     std::fs::write(place.path().join("castore-doctor"), "a file").unwrap();
     std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o500)).unwrap();
     let report = service.doctor().examine(&DoctorOptions::default(), &()).await.unwrap();

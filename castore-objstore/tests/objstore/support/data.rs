@@ -1,4 +1,4 @@
-//! Data to store, and where it is cut.
+//! Data to store, and its cuts.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -31,7 +31,7 @@ pub(crate) fn numbers(count: u32) -> Bytes {
     text.into()
 }
 
-/// The smallest chunks there are: many of them in a few kilobytes.
+/// Parameters for the smallest possible chunks: many of them in a few kilobytes.
 pub(crate) fn tiny() -> ChunkParams {
     ChunkParams::new(64, 256, 1024).expect("these are the limits")
 }
@@ -43,7 +43,7 @@ pub(crate) fn cut(data: &Bytes, params: ChunkParams) -> Vec<Bytes> {
         .collect()
 }
 
-/// The digests of the chunks of `data`, each once.
+/// The distinct digests of the chunks of `data`.
 pub(crate) fn distinct(data: &Bytes, params: ChunkParams) -> HashSet<Digest> {
     cut(data, params).iter().map(|chunk| Digest::of(chunk)).collect()
 }

@@ -11,7 +11,7 @@ pub(crate) fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// The five blobs that both stores hold, and their digests as the README has them.
+/// The five blobs that both stores hold, and their digests according to the README.
 pub(crate) fn blobs() -> Vec<(Bytes, Digest)> {
     [
         (Bytes::new(), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"),

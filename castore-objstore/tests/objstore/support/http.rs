@@ -1,4 +1,4 @@
-//! A small HTTP server on the loopback, that answers as a test tells it to.
+//! A small HTTP server on the loopback interface that answers as a test tells it to.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
-    /// The path and the query.
+    /// The path and the query of the URL.
     pub(crate) target: String,
     pub(crate) body: Vec<u8>,
 }

@@ -1,5 +1,5 @@
-//! What the tests stand on: data that anyone can make again, a store that watches and misbehaves,
-//! and short ways to put and read.
+//! Helpers of the tests: reproducible data, a store that watches and misbehaves, and short ways to
+//! put and read.
 
 pub(crate) mod clock;
 pub(crate) mod data;

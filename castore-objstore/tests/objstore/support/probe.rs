@@ -1,4 +1,4 @@
-//! An object store that watches what is asked of it, and misbehaves as it is told.
+//! An object store that records requests, and misbehaves as told.
 
 use std::fmt;
 use std::ops::Range;
@@ -25,43 +25,43 @@ pub(crate) enum Kind {
     Put,
     Delete,
     List,
-    /// What the service has no use for: uploads in parts, copies.
+    /// Requests that the service never makes: uploads in parts, copies.
     Other,
 }
 
-/// Which half of the store a key belongs to.
+/// The half of the store that a key belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Blobs,
     Chunks,
 }
 
-/// What becomes of a request.
+/// The effect of a fault on a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Effect {
-    /// It is answered with this error, and nothing else happens.
+    /// The request fails with this error, and has no other effect.
     Fail(fn() -> Error),
-    /// A GET's body ends after so many bytes, although the object is said to be as large as it is.
+    /// The body of a GET ends after this many bytes, although the answer states the full size.
     CutBody(usize),
-    /// A GET is answered with this page, whole, and whatever was asked for.
+    /// Every GET returns this whole page, whatever it asked for.
     Page(&'static [u8]),
-    /// One bit in the middle of a GET's body is another.
+    /// One bit in the middle of a GET's body is flipped.
     FlipBit,
-    /// A GET's object is said to have so many bytes.
+    /// A GET states this size in bytes for its object.
     ClaimSize(u64),
-    /// A copy has half of the bytes only, as one that is not finished.
+    /// A copy has only half of the bytes, like an unfinished one.
     CutCopy,
 }
 
-/// Every request that there is, for [`Probe::fault`].
+/// Every request, for [`Probe::fault`].
 pub(crate) const ALWAYS: Range<usize> = 0..usize::MAX;
 
-/// Watches a store, in the memory unless told otherwise. Clones are the same probe.
+/// Watches a store, by default one in memory. Clones share the state.
 #[derive(Debug, Clone)]
 pub(crate) struct Probe {
     inner: Arc<dyn ObjectStore>,
     state: Arc<Mutex<State>>,
-    /// The kind of request that has to wait.
+    /// The kind of request that must wait, if any.
     held: Arc<watch::Sender<Option<Kind>>>,
 }
 
@@ -75,23 +75,24 @@ struct State {
     bodies_read: usize,
     latency: Duration,
     body_piece: Option<usize>,
-    /// With more requests than this at once, the others are refused.
+    /// If more requests than this are under way, further ones are refused.
     at_most: Option<usize>,
     refused: usize,
-    /// Bytes per second that all PUTs share, and when the line has carried those so far.
+    /// The bytes per second that all PUTs share, and until when the line is busy with the bytes so
+    /// far.
     uplink: Option<(u32, Option<Instant>)>,
     faults: Vec<Fault>,
     failing_keys: Vec<FailingKeys>,
 }
 
-/// Requests of a kind for keys that contain the text, and the error that they end with.
+/// Requests of a kind for keys that contain the text fail with this error.
 type FailingKeys = (Kind, String, fn() -> Error);
 
 #[derive(Debug)]
 struct Fault {
     kind: Kind,
     part: Part,
-    /// Which of the matching requests, counted from 0 since the fault was set up.
+    /// The affected ones of the matching requests, counted from 0 since the fault was set up.
     numbers: Range<usize>,
     seen: usize,
     effect: Effect,
@@ -106,30 +107,30 @@ impl Probe {
         Probe { inner, state: Arc::default(), held: Arc::new(watch::Sender::new(None)) }
     }
 
-    /// From now on every request takes `latency` of tokio's time.
+    /// Makes every request take `latency` of tokio's time.
     pub(crate) fn with_latency(self, latency: Duration) -> Probe {
         self.state().latency = latency;
         self
     }
 
-    /// From now on only `requests` are served at once, and any others are refused.
+    /// Serves only `requests` at once, and refuses any others.
     pub(crate) fn with_at_most(self, requests: usize) -> Probe {
         self.state().at_most = Some(requests);
         self
     }
 
-    /// From now on all PUTs share a line that carries so many bytes per second of tokio's time.
+    /// Makes all PUTs share a line that carries this many bytes per second of tokio's time.
     pub(crate) fn with_uplink(self, bytes_per_second: u32) -> Probe {
         self.state().uplink = Some((bytes_per_second, None));
         self
     }
 
-    /// How many requests were refused because there were too many.
+    /// The number of requests that were refused because there were too many.
     pub(crate) fn refused(&self) -> usize {
         self.state().refused
     }
 
-    /// Waits until the line has carried `bytes`, evenly shared with the other PUTs.
+    /// Waits until the line has carried `bytes`, sharing evenly with other PUTs.
     async fn carry(&self, mut bytes: usize) {
         const PIECE: usize = 16 * 1024;
         while bytes > 0 {
@@ -147,18 +148,18 @@ impl Probe {
         }
     }
 
-    /// From now on bodies come in pieces of `bytes`.
+    /// Returns bodies in pieces of `bytes`.
     pub(crate) fn with_body_pieces(self, bytes: usize) -> Probe {
         self.state().body_piece = Some(bytes);
         self
     }
 
-    /// Lets `effect` happen to those of the requests to come (counted from 0) that match.
+    /// Applies `effect` to matching future requests with these numbers (counted from 0).
     pub(crate) fn fault(&self, kind: Kind, part: Part, numbers: Range<usize>, effect: Effect) {
         self.state().faults.push(Fault { kind, part, numbers, seen: 0, effect });
     }
 
-    /// Lets all requests of `kind` fail whose keys contain `text`.
+    /// Fails all requests of `kind` for keys that contain `text`.
     pub(crate) fn fail_keys(&self, kind: Kind, text: impl Into<String>, error: fn() -> Error) {
         self.state().failing_keys.push((kind, text.into(), error));
     }
@@ -179,7 +180,7 @@ impl Probe {
         self.held.send_replace(None);
     }
 
-    /// The bytes of an object; this and what follows is not counted as a request.
+    /// The bytes of an object. This method and the following ones do not count as requests.
     pub(crate) async fn object(&self, key: &Path) -> Bytes {
         self.inner.get(key).await.unwrap().bytes().await.unwrap()
     }
@@ -192,7 +193,7 @@ impl Probe {
         self.inner.delete(key).await.unwrap();
     }
 
-    /// The keys of all objects.
+    /// The keys of all objects in a part of the store.
     pub(crate) async fn objects(&self, part: Part) -> Vec<Path> {
         let objects = self.inner.list(None).map_ok(|object| object.location);
         let keys: Vec<Path> = objects.try_collect().await.unwrap();
@@ -208,7 +209,7 @@ impl Probe {
         state.peak_put_bytes = state.put_bytes;
     }
 
-    /// How many requests there were.
+    /// The number of requests so far.
     pub(crate) fn total(&self) -> usize {
         self.state().requests.len()
     }
@@ -217,7 +218,7 @@ impl Probe {
         self.keys(kind, part).len()
     }
 
-    /// The keys of such requests, in order.
+    /// The keys of the requests of a kind for a part, in order.
     pub(crate) fn keys(&self, kind: Kind, part: Part) -> Vec<Path> {
         let state = self.state();
         let matching =
@@ -225,7 +226,7 @@ impl Probe {
         matching.map(|(_, key)| key.clone()).collect()
     }
 
-    /// How many requests are under way.
+    /// The number of requests under way.
     pub(crate) fn in_flight(&self) -> usize {
         self.state().in_flight
     }
@@ -234,12 +235,12 @@ impl Probe {
         self.state().peak_in_flight
     }
 
-    /// The most bytes of PUT payloads that were under way at once.
+    /// The peak size of PUT payloads under way at once, in bytes.
     pub(crate) fn peak_put_bytes(&self) -> usize {
         self.state().peak_put_bytes
     }
 
-    /// How many GET bodies somebody began to read.
+    /// The number of GET bodies that a reader began to read.
     pub(crate) fn bodies_read(&self) -> usize {
         self.state().bodies_read
     }
@@ -248,7 +249,7 @@ impl Probe {
         self.state.lock().unwrap()
     }
 
-    /// Counts a request, lets it wait, and says what is to happen to it.
+    /// Counts a request, lets it wait, and returns the effects on it.
     async fn begin(&self, kind: Kind, key: &Path, put_bytes: usize) -> Result<Begun> {
         let (latency, effects, refused) = {
             let mut state = self.state();
@@ -319,7 +320,7 @@ struct Begun {
     in_flight: InFlight,
 }
 
-/// A request that is under way, until this is dropped.
+/// A request under way, until this is dropped.
 struct InFlight {
     state: Arc<Mutex<State>>,
     put_bytes: usize,
@@ -343,7 +344,7 @@ impl Fault {
     }
 }
 
-/// `None` for a key that is not of the format.
+/// The part of a key; `None` for a key outside of the format.
 fn part_of(key: &Path) -> Option<Part> {
     let is = |name: &str| key.as_ref().split('/').any(|part| part == name);
     match (is("blobs"), is("chunks")) {
@@ -470,18 +471,18 @@ impl fmt::Display for Probe {
     }
 }
 
-/// A failure of no particular kind.
+/// An error of no particular kind.
 pub(crate) fn broken() -> Error {
     Error::Generic { store: "Probe", source: "it is broken".into() }
 }
 
-/// A connection that was reset.
+/// The error of a reset connection.
 pub(crate) fn reset() -> Error {
     let source = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
     Error::Generic { store: "Probe", source: Box::new(source) }
 }
 
-/// What object_store makes of S3's answer to more requests than it takes.
+/// The error that object_store returns for S3's answer to too many requests.
 pub(crate) fn too_many() -> Error {
     let text =
         "Server returned non-2xx status code: 503 Service Unavailable: <Code>SlowDown</Code>";
@@ -492,12 +493,12 @@ pub(crate) fn denied() -> Error {
     Error::PermissionDenied { path: "somewhere".to_owned(), source: "no".into() }
 }
 
-/// The error that object_store makes of the answer that there is no such object.
+/// The error that object_store returns for an absent object.
 pub(crate) fn not_found() -> Error {
     Error::NotFound { path: "somewhere".to_owned(), source: "404".into() }
 }
 
-/// What object_store makes of S3's answer where the bucket itself is not there.
+/// The error that object_store returns for S3's answer if the bucket itself does not exist.
 pub(crate) fn no_bucket() -> Error {
     let source = "<Error><Code>NoSuchBucket</Code></Error>".into();
     Error::NotFound { path: "somewhere".to_owned(), source }

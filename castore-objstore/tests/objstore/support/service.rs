@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 
 use super::probe::Probe;
 
-/// A service that knows nothing yet of what the store holds.
+/// A new service that knows nothing yet of the store's objects.
 pub(crate) fn service(probe: &Probe) -> ObjectStoreBlobService {
     service_with(probe, ChunkParams::default())
 }
@@ -45,7 +45,7 @@ pub(crate) async fn read(service: &ObjectStoreBlobService, digest: &Digest) -> V
     bytes
 }
 
-/// What a read of the whole blob hands out, and the error that ends it, if one does.
+/// The bytes that a read of the whole blob returns, and the error that ends the read, if any.
 pub(crate) async fn read_until_error(
     service: &ObjectStoreBlobService,
     digest: &Digest,
@@ -59,7 +59,7 @@ pub(crate) async fn read_until_error(
     (bytes, error)
 }
 
-/// What a stream of pieces hands out, and the error that ends it, if one does.
+/// The bytes that a stream of pieces returns, and the error that ends the stream, if any.
 pub(crate) async fn collect_until_error(
     mut pieces: BoxStream<'static, Result<Bytes, Error>>,
 ) -> (Vec<u8>, Option<Error>) {
@@ -75,12 +75,12 @@ pub(crate) async fn collect_until_error(
     (bytes, error)
 }
 
-/// Our error, out of the one that a tokio trait gave.
+/// The castore error inside an error of a tokio trait.
 pub(crate) fn own(error: io::Error) -> Error {
     error.downcast().expect("it wraps an error of ours")
 }
 
-/// That the blob is not there, whichever way one asks.
+/// Checks that the blob is absent by every way of asking.
 pub(crate) async fn assert_absent(service: &ObjectStoreBlobService, digest: &Digest) {
     assert!(!service.has(digest).await.unwrap());
     assert_eq!(service.chunks(digest).await.unwrap(), None);
@@ -92,7 +92,7 @@ pub(crate) fn assert_unavailable(error: &Error) {
     assert_from_store(error);
 }
 
-/// That the store's own error is the source.
+/// Checks that the store's own error is the source.
 pub(crate) fn assert_from_store(error: &Error) {
     let source = std::error::Error::source(error).expect("there is a source");
     assert!(source.is::<object_store::Error>(), "{source:?}");

@@ -1,4 +1,4 @@
-//! A blob in a store, to be tampered with.
+//! A blob in a store, for tests to damage.
 
 use bytes::Bytes;
 use castore_core::{BlobIndex, BlobService, Digest, Error, ErrorKind};
@@ -11,7 +11,7 @@ use super::service::{
     chunk_key, collect_until_error, index_key, put, read_until_error, service_with,
 };
 
-/// How a blob is listed in its store.
+/// How the store lists a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// Many chunks.
@@ -30,7 +30,7 @@ pub(crate) struct Stored {
     pub(crate) digest: Digest,
     pub(crate) index: BlobIndex,
     pub(crate) shape: Shape,
-    /// The chunk that is going to be bad, by its position.
+    /// The position of the chunk that tests damage.
     pub(crate) bad: usize,
 }
 
@@ -55,7 +55,7 @@ impl Stored {
         Stored { probe, data, digest, index, shape, bad }
     }
 
-    /// A service that has seen nothing of the store yet.
+    /// A new service that knows nothing yet of the store's objects.
     pub(crate) fn service(&self) -> ObjectStoreBlobService {
         service_with(&self.probe, tiny())
     }
@@ -74,8 +74,8 @@ impl Stored {
         assert_eq!(read, self.data);
     }
 
-    /// That every way to read the bad chunk gives all bytes before it, and then an error that says
-    /// that stored data is bad; and that the other chunks can still be read.
+    /// Checks that every way to read the bad chunk returns all bytes before it and then a
+    /// corruption error, and that the other chunks can still be read.
     pub(crate) async fn assert_chunk_is_corrupt(&self) {
         let bad = self.index.chunk_range(self.bad).unwrap();
         let read = read_until_error(&self.service(), &self.digest).await;
@@ -91,7 +91,7 @@ impl Stored {
         }
         let reader = match service.open_read(&self.digest).await {
             Ok(reader) => reader.unwrap(),
-            // The only chunk comes with the reader.
+            // Opening the reader already fetches the only chunk.
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
                 assert_ne!(self.shape, Shape::Many);
@@ -119,8 +119,7 @@ impl Stored {
         assert_eq!(bytes, self.data[start as usize..good_until as usize], "{:?}", self.shape);
     }
 
-    /// That a read of the whole blob fails as corrupt, whichever way, and hands out no byte that is
-    /// not the blob's.
+    /// Checks that every way to read the whole blob fails as corrupt, and returns no wrong byte.
     pub(crate) async fn assert_corrupt(&self) {
         for (bytes, error) in self.read_whole().await {
             let error = error.expect("there is an error");
@@ -130,7 +129,7 @@ impl Stored {
         }
     }
 
-    /// That the index can be had in no way.
+    /// Checks that every way to get the index fails as corrupt.
     pub(crate) async fn assert_index_is_corrupt(&self) {
         let service = self.service();
         let error = service.chunks(&self.digest).await.unwrap_err();
@@ -141,7 +140,7 @@ impl Stored {
         assert_eq!(error.digest(), Some(self.digest));
     }
 
-    /// What the ways to read all of the blob give, by a service of their own each.
+    /// The results of each way to read the whole blob, each by a new service.
     pub(crate) async fn read_whole(&self) -> Vec<(Vec<u8>, Option<Error>)> {
         let mut all = vec![read_until_error(&self.service(), &self.digest).await];
         if let Ok(Some(reader)) = self.service().open_read(&self.digest).await {

@@ -1,4 +1,4 @@
-//! Who works on the store, and on what.
+//! The actors that work on the store, and the blobs they work on.
 
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
@@ -17,7 +17,7 @@ use crate::store::codec::Codec;
 use crate::store::layout::{Kind, Layout};
 use crate::store::safeguards::Safeguards;
 
-/// A blob that is stored now and then, and what its objects are.
+/// A blob that actors store, with its objects.
 #[derive(Debug)]
 pub(super) struct Blob {
     pub(super) data: Bytes,
@@ -44,13 +44,14 @@ impl Blob {
     }
 }
 
-/// Three blobs: one of one chunk, and two of two chunks that share the first.
+/// Three blobs: one has a single chunk; the others have two chunks each and share the first.
 pub(super) fn blobs() -> &'static [Blob] {
     static BLOBS: OnceLock<Vec<Blob>> = OnceLock::new();
     BLOBS.get_or_init(|| {
         let mut noise = vec![0; 4096];
         blake3::Hasher::new().update(b"model").finalize_xof().fill(&mut noise);
-        // The first chunk of the noise is cut alike if the same byte follows it; a short rest is not cut.
+        // The first chunk ends at the same place if the same byte follows it; a short rest is not
+        // cut.
         let mut cutter = castore_chunker::Cutter::new(params());
         let mut first = None;
         cutter.push(noise.clone().into(), |chunk: Bytes| {
@@ -75,7 +76,7 @@ pub(super) fn blobs() -> &'static [Blob] {
     })
 }
 
-/// The fastest there is: thousands of services are made.
+/// The fastest level: the tests make thousands of services.
 const LEVEL: i32 = -7;
 
 fn params() -> ChunkParams {
@@ -97,7 +98,7 @@ pub(super) fn service(
         .unwrap()
 }
 
-/// Stores a blob as we do, at once.
+/// Stores this blob with a writer of this crate, at once.
 pub(super) async fn writer_of(world: World, name: &'static str, rules: Safeguards, blob: usize) {
     let service = service(&world, name, rules);
     put(&world, &service, &blobs()[blob]).await;
@@ -112,7 +113,7 @@ async fn put(world: &World, service: &ObjectStoreBlobService, blob: &Blob) {
     }
 }
 
-/// Stores blobs as we do.
+/// Stores blobs with a writer of this crate.
 pub(super) async fn writer(world: World, name: &'static str, rules: Safeguards, times: usize) {
     let service = service(&world, name, rules);
     for _ in 0..times {
@@ -122,20 +123,21 @@ pub(super) async fn writer(world: World, name: &'static str, rules: Safeguards, 
     }
 }
 
-/// Stores a blob as others may, who know nothing of collectors: without a look back, but in time.
+/// Stores a blob as a foreign writer may that knows nothing of collectors: without a second look at
+/// the chunks, but in time.
 pub(super) async fn foreign_writer(world: World, name: &'static str) {
     world.turn(name).await;
     let blob = world.choose(blobs().len());
     foreign_writer_of(world, name, blob).await;
 }
 
-/// The same, of this blob.
+/// Like [`foreign_writer`], but stores this blob.
 pub(super) async fn foreign_writer_later(world: World, name: &'static str, blob: usize) {
     world.turn(name).await;
     foreign_writer_of(world, name, blob).await;
 }
 
-/// The same, of this blob, and at once.
+/// Like [`foreign_writer_later`], but at once.
 pub(super) async fn foreign_writer_of(world: World, name: &'static str, blob: usize) {
     let blob = &blobs()[blob];
     let before = world.storing(blob.digest);
@@ -160,20 +162,20 @@ async fn foreign_put(world: &World, name: &'static str, blob: &Blob) -> object_s
             store.put(&path, stored.clone().into()).await?;
         }
     }
-    // It may have much else to do before.
+    // The foreign writer may do other work before it writes the index.
     world.turn(name).await;
     store.put(&layout.blob(&blob.digest), blob.index.clone().into()).await?;
     Ok(())
 }
 
-/// Reads a blob that is there, in a bounded time.
+/// Reads a stored blob, in a bounded time.
 pub(super) async fn reader(world: World, name: &'static str, rules: Safeguards) {
     world.turn(name).await;
     let blob = world.choose(blobs().len());
     reader_of(world, name, rules, blob).await;
 }
 
-/// The same, of this blob, and at once.
+/// Like [`reader`], but reads this blob, at once.
 pub(super) async fn reader_of(world: World, name: &'static str, rules: Safeguards, blob: usize) {
     let service = service(&world, name, rules);
     let blob = &blobs()[blob];
@@ -217,7 +219,7 @@ pub(super) async fn remover(world: World, name: &'static str, rules: Safeguards)
     world.removed(blob.digest);
 }
 
-/// Collects garbage, some times; may be killed at any instant, and try again.
+/// Collects garbage `runs` times. A run may be killed at any instant; the next one follows.
 pub(super) async fn collector(world: World, name: &'static str, rules: Safeguards, runs: usize) {
     let service = service(&world, name, rules);
     for _ in 0..runs {
@@ -231,14 +233,14 @@ pub(super) async fn collector(world: World, name: &'static str, rules: Safeguard
                 () = world.turn("kill") => {}
             }
         } else {
-            // A request that failed ends a run, too.
+            // A failed request also ends a run.
             let _ = run.await;
         }
     }
 }
 
-/// Puts the objects of a blob into the store, as if they had been there for long: its chunks, and its
-/// index.
+/// Puts the chunks of a blob, and its index if `index` is set, into the store, as if written long
+/// ago.
 pub(super) fn preset(world: &World, blob: &Blob, index: bool) {
     let layout = Layout::new(&Path::default());
     for (digest, stored) in &blob.chunks {
@@ -250,14 +252,14 @@ pub(super) fn preset(world: &World, blob: &Blob, index: bool) {
     }
 }
 
-/// Puts a blob into the store whose chunks were set aside long ago, before its index was written.
+/// Puts a blob into the store whose chunks were set aside long ago, before the index was written.
 pub(super) fn preset_aside(world: &World, blob: &Blob) {
     preset_copies(world, blob, "long-ago");
     world.preset(Layout::new(&Path::default()).blob(&blob.digest), blob.index.clone());
     world.stored(blob.digest, (0, 0));
 }
 
-/// Puts copies of a blob's chunks into the store that the batch `batch` has made long ago.
+/// Puts copies of a blob's chunks into the store, as if the batch `batch` had made them long ago.
 pub(super) fn preset_copies(world: &World, blob: &Blob, batch: &str) {
     let layout = Layout::new(&Path::default());
     for record in ["begun", "done"] {

@@ -1,4 +1,4 @@
-//! One actor's view of the store: an object store of which each request waits for the schedule.
+//! One actor's view of the store: an object store in which each request waits for the schedule.
 
 use std::fmt;
 

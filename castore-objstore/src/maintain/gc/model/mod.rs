@@ -1,13 +1,14 @@
-//! The protocol as a model: the real code, over a store in which every single request waits until a
-//! schedule lets it happen.
+//! A model of the protocol: the real code, over a store in which every single request waits until a
+//! schedule lets it take effect.
 //!
-//! Writers of ours and others, readers, somebody who removes blobs, and two collectors work on a few
-//! blobs that share chunks. A schedule (`schedule.rs`) decides which request takes effect next, when
-//! time passes and how much, when a collector is killed and which of its requests take effect
-//! nevertheless, and which requests fail. After each step the store (`store.rs`; `client.rs` is an
-//! actor's view of it) is checked. Everything happens on one thread, so that a schedule can be repeated.
+//! Writers of this crate and foreign ones, readers, a remover of blobs, and two collectors work on
+//! a few blobs that share chunks. A schedule (`schedule.rs`) decides which request takes effect
+//! next, when time passes and how much, when a collector is killed and which of its requests take
+//! effect nevertheless, and which requests fail. After each step the store (`store.rs`; `client.rs`
+//! is an actor's view of it) is checked. Everything happens on one thread, so that a schedule can
+//! be repeated.
 //!
-//! `CASTORE_GC_SCHEDULES` says how many random schedules are tried.
+//! `CASTORE_GC_SCHEDULES` sets the number of random schedules.
 
 mod actors;
 mod client;

@@ -1,12 +1,12 @@
-//! Who decides: chance, or a list of all decisions there are.
+//! The source of decisions: chance, or a list of all possible decisions.
 
 /// Makes decisions.
 #[derive(Debug, Clone)]
 pub(super) enum Schedule {
     /// At random, from this state (splitmix64).
     Random(u64),
-    /// As listed; the first possibility where the list has ended. Every decision is noted, with the
-    /// number of possibilities that there were.
+    /// As listed; the first possibility after the end of the list. Every decision is noted, with
+    /// the number of possibilities at that point.
     Listed { list: Vec<usize>, made: Vec<(usize, usize)> },
 }
 
@@ -37,12 +37,12 @@ impl Schedule {
         }
     }
 
-    /// Whether one of so many cases is the case; a list has none of them.
+    /// True at random, once in `cases`; never for a listed schedule.
     pub(super) fn one_in(&mut self, cases: usize) -> bool {
         matches!(self, Schedule::Random(_)) && self.choose(cases) == 0
     }
 
-    /// The schedule that comes after this one in the order of all, when this one has been followed.
+    /// The schedule after this one in the order of all schedules. This one must have been followed.
     pub(super) fn next(self) -> Option<Schedule> {
         let Schedule::Listed { mut made, .. } = self else { return None };
         while let Some((choice, count)) = made.pop() {

@@ -20,15 +20,15 @@ pub(super) const HOUR: Duration = Duration::from_secs(3600);
 /// The grace period of the model.
 pub(super) const GRACE: Duration = Duration::from_secs(24 * 3600);
 
-/// A request takes effect in so long, if it matters when: a delete of an original, and the write of
-/// an index. docs/gc.md: a quarter of the grace period.
+/// The longest time until a request takes effect, for requests whose time matters: a delete of an
+/// original, and the write of an index. docs/gc.md: a quarter of the grace period.
 pub(super) const IN_FLIGHT: Duration = Duration::from_secs(6 * 3600);
 
-/// How much time may pass at once.
+/// The steps in which time may pass.
 const JUMPS: [Duration; 5] =
     [HOUR, IN_FLIGHT, Duration::from_secs(13 * 3600), GRACE, Duration::from_secs(50 * 3600)];
 
-/// The store, and all that goes on with it. Clones are the same.
+/// The store, and everything that happens to it. Clones share the state.
 #[derive(Clone)]
 pub(super) struct World(Arc<Mutex<State>>);
 
@@ -36,41 +36,42 @@ struct State {
     objects: BTreeMap<Path, Object>,
     now: Duration,
     schedule: Schedule,
-    /// What time passes at once, how often it still does, and how many objects a page of a list has.
+    /// The steps in which time passes; how many steps are left; requests per step of time; whether
+    /// a collector's own requests take effect at once; objects per page of a listing.
     jumps: Vec<Duration>,
     jumps_left: usize,
     steps_per_jump: usize,
     own_at_once: bool,
     page: usize,
     waiting: Vec<Waiting>,
-    /// Actors that are paused, and the answers that wait for them.
+    /// The paused actors, and the answers that wait for them.
     paused: BTreeMap<&'static str, Paused>,
     pauses_left: usize,
     answers_per_pause: usize,
     pause_at: Option<&'static str>,
-    /// By how much the clocks of an actor are behind, since they stood still while it was paused.
+    /// By how much the clocks of an actor are behind, because they stood still during a pause.
     behind: BTreeMap<&'static str, Duration>,
-    /// When the store answered a collector's look at the record of its batch, if its clocks stood still
-    /// since. Assumption 3 of docs/gc.md bounds the delete that follows.
+    /// When the store answered a collector's look at the record of its batch, if the collector's
+    /// clocks have stood still since. Assumption 3 of docs/gc.md bounds the delete that follows.
     looked: BTreeMap<&'static str, Duration>,
-    /// Until when an actor has to be done with something.
+    /// The times by which actors must be done with something.
     deadlines: BTreeMap<u64, Duration>,
     next_deadline: u64,
-    /// The first thing that went wrong.
+    /// The first failure.
     wrong: Option<String>,
     trace: Option<Vec<String>>,
     faults: usize,
     layout: Layout,
-    /// The blobs there may be.
+    /// The blobs that actors may store.
     blobs: Vec<Known>,
-    /// Blobs that somebody was told are stored, and that nobody has removed since.
+    /// Blobs whose write was acknowledged, and that no actor has removed since.
     pub(super) guaranteed: BTreeSet<Digest>,
-    /// For each blob, how often its removal began, and how many are under way.
+    /// For each blob, how many removals have begun, and how many are under way.
     removals: BTreeMap<Digest, (u64, u64)>,
     pub(super) requests: u64,
 }
 
-/// The keys of a blob, made once: they are looked up after each step.
+/// The keys of a blob, computed once, because every step looks them up.
 struct Known {
     digest: Digest,
     index: Path,
@@ -79,7 +80,7 @@ struct Known {
 
 struct Keys {
     chunk: Path,
-    /// What the keys of its copies that are set aside start with.
+    /// The prefix of the keys of the chunk's copies that are set aside.
     aside: Path,
 }
 
@@ -89,11 +90,11 @@ struct Object {
     modified: Duration,
 }
 
-/// A pause of an actor, between the effect of a request and the answer.
+/// A pause of an actor, between the effect of a request and its answer.
 struct Paused {
-    /// Whether its clocks stand still as well.
+    /// Whether the actor's clocks stand still as well.
     clocks_stand_still: bool,
-    /// Until when it has to end.
+    /// The time by which the pause must end.
     until: Option<Duration>,
     answers: Vec<(oneshot::Sender<Result<Answer>>, Result<Answer>)>,
 }
@@ -103,7 +104,7 @@ struct Waiting {
     actor: &'static str,
     what: What,
     until: Option<Duration>,
-    /// At random, some have to wait until nearly everything else has happened.
+    /// Set at random: a lazy request waits until nearly everything else has happened.
     lazy: bool,
     answer: oneshot::Sender<Result<Answer>>,
 }
@@ -143,15 +144,15 @@ pub(super) struct Manner {
     pub(super) faults: usize,
     /// How often an actor may be paused, for any time.
     pub(super) pauses: usize,
-    /// One in so many answers begins a pause, as long as there may be more.
+    /// One in this many answers begins a pause, while pauses are left.
     pub(super) answers_per_pause: usize,
-    /// Only the first collector is paused, and only when the store has answered a look at an object
-    /// with this in its key.
+    /// If set, only the first collector is paused, and only when the store has answered a look at
+    /// an object with this text in its key.
     pub(super) pause_at: Option<&'static str>,
-    /// Whether requests for what only a collector uses take effect at once, since nobody else could
-    /// tell. Otherwise there are too many schedules to try them all.
+    /// Whether requests for objects that only collectors use take effect at once, since no other
+    /// actor could tell the difference. Otherwise there are too many schedules to try them all.
     pub(super) own_at_once: bool,
-    /// At random, time passes once for so many steps.
+    /// At random, time passes once in this many steps.
     pub(super) steps_per_jump: usize,
     pub(super) trace: bool,
 }
@@ -172,12 +173,12 @@ impl Manner {
         }
     }
 
-    /// The same, in which actors are paused.
+    /// Like [`Self::wild`], but actors are paused.
     pub(super) fn paused() -> Manner {
         Manner { pauses: 3, ..Manner::wild() }
     }
 
-    /// One in which time passes in these steps, and nothing fails.
+    /// Time passes in these steps, and nothing fails.
     pub(super) fn of_jumps(jumps: &[Duration], jumps_left: usize) -> Manner {
         let jumps = jumps.to_vec();
         Manner { jumps, jumps_left, page: 1000, faults: 0, ..Manner::wild() }
@@ -244,7 +245,7 @@ impl World {
         self.state().schedule.one_in(cases)
     }
 
-    /// Puts an object there that was written long ago.
+    /// Puts an object into the store, as if written long ago.
     pub(super) fn preset(&self, path: Path, bytes: Bytes) {
         let mut state = self.state();
         let modified = state.now - 10 * GRACE;
@@ -262,7 +263,7 @@ impl World {
         state.blobs.push(Known { digest, index, chunks });
     }
 
-    /// No more than `time` passes until what is returned is dropped.
+    /// Lets no more than `time` pass until the returned [`Deadline`] is dropped.
     pub(super) fn within(&self, time: Duration) -> Deadline {
         let mut state = self.state();
         let number = state.next_deadline;
@@ -272,12 +273,12 @@ impl World {
         Deadline { world: self.clone(), number }
     }
 
-    /// Lets time pass, whatever waits.
+    /// Lets time pass, regardless of waiting requests.
     pub(super) fn pass(&self, time: Duration) {
         self.state().pass(time);
     }
 
-    /// The schedule ends here: no time passes by itself, and nothing fails, from now on.
+    /// Ends the schedule: from now on no time passes by itself, and nothing fails.
     pub(super) fn calm(&self) {
         let mut state = self.state();
         state.jumps_left = 0;
@@ -288,7 +289,7 @@ impl World {
             state.wake(0, true);
         }
         state.page = 1000;
-        // What nobody waits for any more takes effect now or never.
+        // Requests whose sender is gone take effect now or never.
         let left = std::mem::take(&mut state.waiting);
         for waiting in left {
             let _ = state.apply(&waiting.what);
@@ -303,14 +304,16 @@ impl World {
         state.wrong.get_or_insert(what);
     }
 
-    /// What went wrong, if anything did, and the schedule that was followed.
+    /// Returns the first failure, if any, the schedule that was followed, the trace, and the number
+    /// of requests.
     pub(super) fn end(&self) -> (Option<String>, Schedule, Vec<String>, u64) {
         let mut state = self.state();
         let trace = state.trace.take().unwrap_or_default();
         (state.wrong.take(), state.schedule.clone(), trace, state.requests)
     }
 
-    /// Somebody begins to store a blob; what is returned says afterwards whether it may be relied on.
+    /// Called when an actor begins to store a blob. [`Self::stored`] takes the returned counts of
+    /// removals, to decide whether the blob may be relied on.
     pub(super) fn storing(&self, blob: Digest) -> (u64, u64) {
         self.state().removals.get(&blob).copied().unwrap_or_default()
     }
@@ -342,7 +345,7 @@ impl World {
         self.state().guaranteed.contains(&blob)
     }
 
-    /// That nothing is left but what somebody uses, all of it in its place.
+    /// Checks that the store holds exactly the objects in use, all of them in their place.
     pub(super) fn check_the_end(&self) {
         let mut state = self.state();
         let mut wanted: BTreeSet<Path> = BTreeSet::from([state.layout.clock()]);
@@ -369,20 +372,21 @@ impl World {
         }
     }
 
-    /// Lets things happen until somebody can go on; called when all that could go on has.
+    /// Lets things happen until an actor can go on. Called when no actor can go on by itself.
     pub(super) fn step(&self) {
         while self.one_step() {}
     }
 
-    /// Lets one thing happen. Returns whether another has to.
+    /// Lets one thing happen. Returns whether another must happen before an actor can go on.
     fn one_step(&self) -> bool {
         let mut state = self.state();
-        // Nobody waits for a turn any more who was killed.
+        // A killed actor no longer waits for its turn or for answers; its writes may still take
+        // effect.
         state.waiting.retain(|waiting| {
             !waiting.answer.is_closed()
                 || matches!(waiting.what, What::Delete(_) | What::Put(..) | What::Copy(..))
         });
-        // An actor that goes on has sent by now all that it sends after its looks.
+        // An actor that is not paused has by now sent all requests that follow its looks.
         let State { looked, paused, .. } = &mut *state;
         looked.retain(|actor, _| paused.contains_key(actor));
         let alive = state.waiting.iter().any(|waiting| !waiting.answer.is_closed());
@@ -406,7 +410,7 @@ impl World {
             }
         };
         if !alive {
-            // All that are left are paused.
+            // All remaining actors are paused.
             if jumps > 0 && state.schedule.one_in(2) {
                 state.jump(jumps);
                 return true;
@@ -417,7 +421,7 @@ impl World {
         }
         let waiting = state.waiting.len();
         let random = matches!(state.schedule, Schedule::Random(_));
-        // Time passes seldom at random: once for several requests.
+        // In random schedules time passes seldom: once for several requests.
         let steps = state.steps_per_jump;
         let jump = jumps > 0 && (!random || state.schedule.one_in(steps));
         if !state.paused.is_empty() && state.schedule.one_in(40) {
@@ -444,14 +448,14 @@ impl World {
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.state();
-            // A store refuses requests whose signatures are from a time that is long over, and collectors
-            // do not count on that.
+            // A store refuses requests whose signatures are long out of date. Collectors do not
+            // rely on that.
             let is_refused = actor.starts_with("writer") && state.behind.contains_key(actor);
             if is_refused && !matches!(what, What::Turn) {
                 state.note(|| format!("{actor}: {what:?} is refused, as its clock is wrong"));
                 return Err(failed());
             }
-            // It matters when these take effect.
+            // The time at which these take effect matters: they have a deadline.
             let matters = match &what {
                 What::Delete(path) => path.as_ref().starts_with("chunks/"),
                 What::Put(path, _) => path.as_ref().starts_with("blobs/"),
@@ -467,7 +471,7 @@ impl World {
     }
 }
 
-/// Somebody has to be done in time: a promise to the schedule.
+/// A promise to the schedule: an actor must be done in time.
 pub(super) struct Deadline {
     world: World,
     number: u64,
@@ -480,7 +484,7 @@ impl Drop for Deadline {
 }
 
 impl Waiting {
-    /// Whether only collectors use what it is about.
+    /// Whether only collectors use the object of the request.
     fn is_own(&self) -> bool {
         match &self.what {
             What::Turn => self.actor.starts_with("collector"),
@@ -504,7 +508,7 @@ impl State {
         eager[self.schedule.choose(eager.len())]
     }
 
-    /// Lets a request take effect. Returns whether nobody waited for it.
+    /// Lets a request take effect. Returns whether its sender no longer waits.
     fn release(&mut self, number: usize) -> bool {
         let Waiting { actor, what, answer, .. } = self.waiting.swap_remove(number);
         let is_request = !matches!(what, What::Turn);
@@ -524,8 +528,8 @@ impl State {
         self.answer(actor, &what, answer, if fails { Err(failed()) } else { result })
     }
 
-    /// Gives an answer to an actor, unless it is paused. Returns whether something else has to happen for an
-    /// actor to go on.
+    /// Sends an answer to an actor, unless it is paused. Returns whether something else must happen
+    /// before an actor can go on.
     fn answer(
         &mut self,
         actor: &'static str,
@@ -554,7 +558,7 @@ impl State {
         let now = self.now;
         if let Some(paused) = self.paused.get_mut(actor) {
             if what.is_last_look() && paused.clocks_stand_still {
-                // The answers to earlier looks of this pause came before.
+                // Answers to earlier looks of this pause came before, so the first deadline stays.
                 paused.until.get_or_insert(now + IN_FLIGHT);
                 self.looked.entry(actor).or_insert(now);
             }
@@ -565,7 +569,7 @@ impl State {
         answer.send(result).is_err()
     }
 
-    /// Ends a pause, with the clock set right or not. Returns whether an actor goes on.
+    /// Ends a pause, with the actor's clock set right or not. Returns whether an actor goes on.
     fn wake(&mut self, number: usize, set_clock: bool) -> bool {
         let Some(actor) = self.paused.keys().nth(number).copied() else { return false };
         let Some(paused) = self.paused.remove(actor) else { return false };
@@ -578,12 +582,13 @@ impl State {
         answers.fold(false, |any, (answer, result)| answer.send(result).is_ok() | any)
     }
 
-    /// Only the tasks of one actor go on after an answer, and see its clocks.
+    /// Sets the thread's clock to that of `actor`: after an answer only this actor's tasks run, and
+    /// read it.
     fn set_clock_of(&self, actor: &'static str) {
         moment::set(self.now - self.behind.get(actor).copied().unwrap_or_default());
     }
 
-    /// Lets the time of one of the first `jumps` jumps pass.
+    /// Lets time pass by one of the first `jumps` steps.
     fn jump(&mut self, jumps: usize) {
         let jump = self.schedule.choose(jumps);
         let jump = self.jumps[jump];
@@ -642,7 +647,7 @@ impl State {
         Ok(Answer::Done)
     }
 
-    /// That every blob that somebody relies on is there, and every chunk that an index lists, in its
+    /// Checks that every guaranteed blob is present, and every chunk that an index lists, in its
     /// place or aside.
     fn check(&mut self) {
         if self.wrong.is_some() {

@@ -1,4 +1,4 @@
-//! What is tried, and what must come of it.
+//! The schedules to try, and their expected outcomes.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -18,11 +18,11 @@ use crate::maintain::gc::{GcOptions, Roots};
 use crate::store::safeguards::Safeguards;
 
 thread_local! {
-    /// Whose turn it is to decide when nothing goes on by itself.
+    /// The world that decides the next step when no task can go on by itself.
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
-/// A runtime on this thread that asks the world what happens next whenever it would wait.
+/// A runtime on this thread that asks the world for the next step instead of waiting.
 fn runtime() -> Runtime {
     ON_THREAD.set(true);
     let step = || {
@@ -36,9 +36,9 @@ fn runtime() -> Runtime {
 
 type Cast = fn(&World, Safeguards, &mut JoinSet<()>);
 
-/// What came of a schedule.
+/// The outcome of a schedule.
 struct Ran {
-    /// What went wrong first, if anything did.
+    /// The first failure, if any.
     wrong: Option<String>,
     schedule: Schedule,
     trace: Vec<String>,
@@ -66,7 +66,7 @@ fn follow(
         }
         world.calm();
         let last = service(&world, "last", rules);
-        // Copies that were made late get a record, are removed, and then their records are.
+        // A late copy first gets a record, then it is removed, and then its record is.
         for _ in 0..5 {
             world.pass(GRACE + 2 * HOUR);
             let options = GcOptions::default().max_fraction(1.0);
@@ -81,7 +81,7 @@ fn follow(
     Ran { wrong, schedule, trace, requests }
 }
 
-/// All of them, on a store with garbage and a blob.
+/// All actors, on a store with garbage and a blob.
 fn everybody(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     preset(world, &blobs()[world.choose(3)], false);
     preset(world, &blobs()[world.choose(3)], true);
@@ -95,22 +95,23 @@ fn everybody(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     actors.spawn(remover(world.clone(), "remover", rules));
 }
 
-/// One writer that knows nothing of collectors, and one collector, on a store with a chunk that no
-/// index lists yet.
+/// A foreign writer, which knows nothing of collectors, and one collector, on a store with a chunk
+/// that no index lists yet.
 fn foreign_writer_and_collector(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     preset(world, &blobs()[0], false);
     actors.spawn(foreign_writer_of(world.clone(), "foreign writer", 0));
     actors.spawn(collector(world.clone(), "collector", rules, 2));
 }
 
-/// The same with one of our writers, and two chunks.
+/// A writer of this crate and one collector, on a store with two chunks that no index lists yet.
 fn writer_and_collector(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     preset(world, &blobs()[1], false);
     actors.spawn(writer_of(world.clone(), "writer", rules, 1));
     actors.spawn(collector(world.clone(), "collector", rules, 2));
 }
 
-/// The first of two collectors may take its time while the second is at work.
+/// A foreign writer and two collectors. The first collector may take its time while the second
+/// works.
 fn foreign_writer_and_two_collectors(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     preset(world, &blobs()[0], false);
     actors.spawn(foreign_writer_later(world.clone(), "foreign writer", 0));
@@ -118,7 +119,8 @@ fn foreign_writer_and_two_collectors(world: &World, rules: Safeguards, actors: &
     actors.spawn(collector(world.clone(), "collector 2", rules, 2));
 }
 
-/// While the first collector is at work, a blob is stored, and the second one comes by twice.
+/// While the first collector works, a foreign writer stores a blob, and the second collector runs
+/// twice.
 fn collector_that_is_overtaken(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     preset(world, &blobs()[0], false);
     actors.spawn(collector(world.clone(), "collector 1", rules, 1));
@@ -129,8 +131,8 @@ fn collector_that_is_overtaken(world: &World, rules: Safeguards, actors: &mut Jo
     });
 }
 
-/// A chunk that no index lists is in its place and aside, and one collector removes the copy while the
-/// other sets the chunk aside once more.
+/// An unlisted chunk is in its place and aside. One collector removes the copy while the other sets
+/// the chunk aside once more.
 fn two_collectors_and_an_old_copy(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     preset(world, &blobs()[0], false);
     preset_copies(world, &blobs()[0], "shared");
@@ -139,7 +141,7 @@ fn two_collectors_and_an_old_copy(world: &World, rules: Safeguards, actors: &mut
     actors.spawn(collector(world.clone(), "collector 2", rules, 1));
 }
 
-/// A blob is read whose chunk is put back meanwhile.
+/// A reader reads a blob while a collector puts the blob's chunk back.
 fn reader_and_collector(world: &World, rules: Safeguards, actors: &mut JoinSet<()>) {
     preset_aside(world, &blobs()[0]);
     actors.spawn(reader_of(world.clone(), "reader", rules, 0));
@@ -151,7 +153,7 @@ fn schedules(default: u64) -> u64 {
     given.map_or(default, |given| given.parse().expect("it is a number"))
 }
 
-/// Follows random schedules on two threads, and shows the first one in which something goes wrong.
+/// Follows random schedules on two threads, and shows the first one that fails.
 fn nothing_is_lost(count: u64, manner: &Manner, cast: Cast) {
     let (next, requests) = (AtomicU64::new(0), AtomicU64::new(0));
     let start = Instant::now();
@@ -208,7 +210,7 @@ fn nothing_is_lost_by_two_paused_collectors_in_any_of_many_random_schedules() {
     nothing_is_lost(schedules(7_000), &manner, collector_that_is_overtaken);
 }
 
-/// Follows every schedule there is.
+/// Follows every possible schedule.
 fn nothing_is_lost_in_any_schedule(jumps: usize, at_least: u64, cast: Cast) {
     let runtime = runtime();
     let manner =
@@ -236,19 +238,19 @@ fn nothing_is_lost_in_any_schedule_of_a_reader_and_a_collector() {
     nothing_is_lost_in_any_schedule(0, 40, reader_and_collector);
 }
 
-/// Deletes begin late and take long, and others are as slow as they may be.
+/// Deletes begin late and take long, and the other actors are as slow as the protocol allows.
 fn slow() -> Manner {
     let jumps = [59 * HOUR / 60, IN_FLIGHT, 35 * HOUR / 2, GRACE + HOUR];
     Manner { steps_per_jump: 5, ..Manner::of_jumps(&jumps, 5) }
 }
 
-/// The same, in which actors are paused.
+/// Like [`slow`], but actors are paused.
 fn paused_and_slow() -> Manner {
     Manner { pauses: 3, jumps_left: 10, ..slow() }
 }
 
-/// One pause, after a look at an object with `pause_at` in its key, in which another collector may revoke
-/// the batch and remove its copies.
+/// One pause, after a look at an object with `pause_at` in its key. Another collector may revoke
+/// the batch and remove its copies during the pause.
 fn paused_for_days(pause_at: &'static str) -> Manner {
     let jumps = [IN_FLIGHT, GRACE + HOUR];
     let pause_at = Some(pause_at);
@@ -261,14 +263,14 @@ fn sleepy() -> Manner {
     Manner { steps_per_jump: 4, ..Manner::of_jumps(&[GRACE / 2 - HOUR, GRACE + HOUR], 6) }
 }
 
-/// That something goes wrong without a rule, in one of the first schedules.
+/// Checks that without a rule one of the first schedules fails.
 fn needs(rule: &str, rules: Safeguards, manner: &Manner, cast: Cast) {
     const ENOUGH: u64 = 20_000;
     let runtime = runtime();
     let start = Instant::now();
     let found = (0..ENOUGH).find_map(|seed| {
         let ran = follow(&runtime, Schedule::random(seed), manner, rules, cast);
-        // That something is left over in the end is bad, but no loss.
+        // Leftover objects at the end are bad, but no loss.
         let lost = ran.wrong.filter(|wrong| !wrong.starts_with("at the end"))?;
         Some((seed, lost))
     });
