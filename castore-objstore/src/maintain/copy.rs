@@ -24,28 +24,45 @@ use crate::service::ObjectStoreBlobService;
 const BLOBS_AT_ONCE: usize = 32;
 
 /// Options of a copy.
-#[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "options do nothing by themselves"]
 pub struct CopyOptions {
-    /// List the chunks of the target first, instead of asking for each chunk. A copy to a directory
-    /// asks for each chunk in any case.
+    list_target: bool,
+    verify: bool,
+    trust_indexes: bool,
+}
+
+impl CopyOptions {
+    /// Lists the chunks of the target first, instead of asking for each chunk. A directory is asked for
+    /// each chunk in any case. Off by default.
     ///
-    /// A listing takes a request for a thousand chunks of the target, and 32 bytes of memory for
-    /// each of them. That is cheaper when most of a store is copied, and dearer when a few blobs go
+    /// A listing takes one request for each thousand chunks of the target, and 32 bytes of memory for
+    /// each chunk. Listing is cheaper for a copy of most of a store, and dearer for a few blobs that go
     /// to a large store.
-    pub list_target: bool,
-    /// Read each blob from the target, and verify its digest, before its index is written there.
-    /// Blobs that the target already has are read, too.
+    pub fn list_target(mut self, list: bool) -> CopyOptions {
+        self.list_target = list;
+        self
+    }
+
+    /// Reads each blob from the target, and verifies its digest, before the copy writes the index there;
+    /// reads also those blobs that the target has already. Off by default.
     ///
-    /// This finds damaged chunks at the target, and costs reading the whole blob there.
-    pub verify: bool,
-    /// Trust that an index of the source lists the chunks of its blob.
+    /// The check finds damaged chunks that the target had, and costs reading all of the blob there.
+    pub fn verify(mut self, verify: bool) -> CopyOptions {
+        self.verify = verify;
+        self
+    }
+
+    /// Does not verify that the chunks in an index of the source are those of its blob. Off by default.
     ///
-    /// Without this option, a copy reads every chunk of the blob at the source, even those that the
-    /// target has, and computes the digest of the whole blob before it writes the index. With the
-    /// option, a copy reads only the chunks that the target lacks. If an index lists the chunks of
-    /// another blob, the copy passes the wrong index on, and a reader of the blob finds out.
-    pub trust_indexes: bool,
+    /// Without this option, a copy reads every chunk of the blob at the source, also those that the
+    /// target has, and computes the digest of the whole before it writes the index. With it, a copy reads
+    /// only the chunks that the target lacks, and passes on an index that lists the chunks of another
+    /// blob; a reader of the blob detects that.
+    pub fn trust_indexes(mut self, trust: bool) -> CopyOptions {
+        self.trust_indexes = trust;
+        self
+    }
 }
 
 /// A blob of a copy, and its outcome.

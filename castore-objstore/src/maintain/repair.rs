@@ -53,7 +53,7 @@ impl ObjectStoreBlobService {
     /// path, and so is a bad index. The index of a blob of several chunks stays if one of them is
     /// lost, so that a later repair can finish. Each object is looked at again right before it is
     /// moved. An object that cannot be read, or that a failing source may have, stays
-    /// ([`Outcome::NotKnown`]). Leftovers of crashes that are older than an hour are removed;
+    /// ([`RepairOutcome::NotKnown`]). Leftovers of crashes that are older than an hour are removed;
     /// strays stay.
     ///
     /// Takes as much memory as [`verify`](ObjectStoreBlobService::verify), and about 500 bytes for
@@ -69,7 +69,7 @@ impl ObjectStoreBlobService {
     /// # Errors
     /// The errors of [`verify`](ObjectStoreBlobService::verify); `InvalidInput` for a file that
     /// cannot be read. If a source fails, the objects that it may have end as
-    /// [`Outcome::NotKnown`].
+    /// [`RepairOutcome::NotKnown`].
     pub async fn repair(
         &self,
         options: &RepairOptions,

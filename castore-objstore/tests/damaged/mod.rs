@@ -349,7 +349,7 @@ impl Damaged {
     }
 
     /// Repairs the store, and returns the outcomes by key.
-    pub(crate) async fn repair(&self, options: RepairOptions) -> BTreeMap<String, Outcome> {
+    pub(crate) async fn repair(&self, options: RepairOptions) -> BTreeMap<String, RepairOutcome> {
         let mut outcomes = BTreeMap::new();
         let each = |finding: &Finding, outcome: &RepairOutcome| {
             outcomes.insert(finding.key.clone(), outcome.clone());

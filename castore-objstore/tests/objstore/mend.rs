@@ -131,11 +131,11 @@ async fn irreparable_objects_are_moved_aside_and_the_next_put_stores_them_again(
                     assert!(!after.contains_key(&path));
                 }
                 // The chunks of an index with wrong sizes are present.
-                Outcome::Repaired => assert_eq!(problem, Problem::WrongSize),
-                Outcome::Lost => assert_eq!(problem, Problem::MissingChunk),
-                Outcome::NotKnown(_) => assert_eq!(problem, Problem::UnreadableChunk),
-                Outcome::Left => assert_eq!(problem, Problem::Stray),
-                Outcome::Removed => assert_eq!(problem, Problem::Leftover),
+                RepairOutcome::Repaired => assert_eq!(problem, Problem::WrongSize),
+                RepairOutcome::Lost => assert_eq!(problem, Problem::MissingChunk),
+                RepairOutcome::NotKnown(_) => assert_eq!(problem, Problem::UnreadableChunk),
+                RepairOutcome::Left => assert_eq!(problem, Problem::Stray),
+                RepairOutcome::Removed => assert_eq!(problem, Problem::Leftover),
                 other => panic!("{key}: {other:?}"),
             }
         }
@@ -304,10 +304,10 @@ async fn repair_moves_nothing_that_a_failing_source_may_have() {
     assert_eq!((report.quarantined, report.lost, report.unrepaired), (0, 0, 0));
     for (finding, outcome) in &outcomes {
         match outcome {
-            Outcome::NotKnown(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
+            RepairOutcome::NotKnown(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
             // The chunks of an index with wrong sizes are present.
-            Outcome::Repaired => assert_eq!(finding.problem, Problem::WrongSize),
-            Outcome::Left => assert_eq!(finding.problem, Problem::Stray),
+            RepairOutcome::Repaired => assert_eq!(finding.problem, Problem::WrongSize),
+            RepairOutcome::Left => assert_eq!(finding.problem, Problem::Stray),
             other => panic!("{finding}: {other:?}"),
         }
     }
@@ -417,7 +417,7 @@ async fn a_chunk_that_comes_back_after_the_verification_is_left_alone() {
             }
         };
         let mut outcomes = Vec::new();
-        let each = |_: &Finding, outcome: &Outcome| outcomes.push(outcome.name());
+        let each = |_: &Finding, outcome: &RepairOutcome| outcomes.push(outcome.name());
         // An empty source makes the repair look for the places of chunks.
         let empty = ObjectStoreBlobService::builder(Arc::new(InMemory::new())).build().unwrap();
         let service = stored.subject.service();

@@ -2,7 +2,7 @@
 //! prefix of their own.
 //!
 //! A [`Doctor`] makes the requests that castore would make, on objects of its own, and compares the
-//! answers with castore's assumptions. The [`Report`] gives the verdict of each check, and says for
+//! answers with castore's assumptions. The [`DoctorReport`] gives the verdict of each check, and says for
 //! each [`Operation`] whether the store is fit for it.
 //!
 //! A doctor examines the store of a service ([`ObjectStoreBlobService::doctor`]) or any
@@ -71,7 +71,7 @@ const SHARD: &str = "f00d";
 /// The number of requests at once to a store that has refused some.
 const FEW: usize = 4;
 
-/// Options of an examination.
+/// DoctorOptions of an examination.
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing by themselves"]
 pub struct DoctorOptions {
@@ -92,9 +92,9 @@ impl Default for DoctorOptions {
     }
 }
 
-impl Options {
+impl DoctorOptions {
     /// The number of objects in the longest listing; by default 1100, more than a page of S3 holds.
-    pub fn objects(mut self, objects: usize) -> Options {
+    pub fn objects(mut self, objects: usize) -> DoctorOptions {
         self.objects = objects.max(1);
         self
     }
@@ -113,7 +113,7 @@ impl Options {
 
     /// The time limit of a request; by default 30 seconds. After three requests in a row without an
     /// answer the store is asked no more.
-    pub fn timeout(mut self, timeout: Duration) -> Options {
+    pub fn timeout(mut self, timeout: Duration) -> DoctorOptions {
         self.timeout = timeout;
         self
     }
@@ -181,7 +181,11 @@ impl Doctor {
     /// # Errors
     /// `StoreNotFound` if the bucket does not exist; `Unavailable` if the store does not answer the
     /// first request.
-    pub async fn examine(&self, options: &Options, observer: &dyn Observer) -> Result<Report> {
+    pub async fn examine(
+        &self,
+        options: &DoctorOptions,
+        observer: &dyn Observer,
+    ) -> Result<DoctorReport> {
         let begun = Instant::now();
         let place = self.place.with_timeout(options.timeout);
         reach(&place).await?;

@@ -55,7 +55,7 @@ pub enum Fitness {
 /// The results of all checks of a store. `Display` is a table of several lines.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Report {
+pub struct DoctorReport {
     /// The checks, in the order in which they ran.
     pub checks: Vec<Check>,
     /// The number of attempts, over all requests.

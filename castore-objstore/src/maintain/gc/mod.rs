@@ -74,33 +74,15 @@ impl fmt::Debug for Roots {
     }
 }
 
-/// Options of a garbage collection.
+/// How [`gc`](ObjectStoreBlobService::gc) collects garbage.
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing by themselves"]
 pub struct GcOptions {
-    /// The grace period, by the store's clock: how long a chunk may be unlisted before it is set
-    /// aside, and how long its copy then stays before it is removed. The default is a day.
-    ///
-    /// A writer must write the index of a blob within half a grace period of finding or storing the
-    /// blob's chunks. Writers of this crate check that ([`Builder::grace`](crate::Builder::grace)).
-    /// With a grace period shorter than the writers', or of zero, no other program may write
-    /// meanwhile.
-    pub grace: Duration,
-    /// Only counts what a run would do, and changes nothing. A dry run judges the age of objects by
-    /// the clock of this machine.
-    pub dry_run: bool,
-    /// The largest share that a run may set aside, from 0 to 1: of all chunks by their stored
-    /// bytes, and of all indexes by their number. The default is a half. A run that would set aside
-    /// more, and a run that finds chunks but no index, is [refused](GcRefusal) unless the share is
-    /// 1.
-    pub max_fraction: f64,
-    /// Whether blobs named to be kept may be absent from the store. The default is no. At least one
-    /// named blob must be present in any case.
-    pub allow_absent: bool,
-    /// Collects garbage even if a repair has moved the index of a blob to the quarantine and the
-    /// blob is not in its place. Then the chunks of that blob are garbage, too, and only a source
-    /// that has all of the blob can bring it back. By default, a run stops at such a blob.
-    pub ignore_quarantine: bool,
+    grace: Duration,
+    dry_run: bool,
+    max_fraction: f64,
+    allow_absent: bool,
+    ignore_quarantine: bool,
 }
 
 impl Default for GcOptions {
@@ -119,36 +101,35 @@ impl Default for GcOptions {
 const DEFAULT_MAX_FRACTION: f64 = 0.5;
 
 impl GcOptions {
-    /// Returns these options with another [`grace`](GcOptions::grace).
-    #[must_use]
+    /// How long a chunk must be unlisted before a run sets it aside, and how long its copy then stays
+    /// before a run removes it; by the store's clock. A day by default.
+    ///
+    /// A writer must write the index of a blob within half of this time after it found
+    /// the blob's chunks stored, or stored them. Writers of this crate check that
+    /// ([`Builder::grace`](crate::Builder::grace)). With a shorter time than the writers use, or with
+    /// zero, no other program may write during the run.
     pub fn grace(mut self, grace: Duration) -> GcOptions {
         self.grace = grace;
         self
     }
 
-    /// Returns these options, [ignoring the quarantine](GcOptions::ignore_quarantine) or not.
-    #[must_use]
-    pub fn ignore_quarantine(mut self, ignore: bool) -> GcOptions {
-        self.ignore_quarantine = ignore;
-        self
-    }
-
-    /// Returns these options, as a [dry run](GcOptions::dry_run) or not.
-    #[must_use]
+    /// Only counts the objects that a run would set aside and remove, and changes nothing. The clock of
+    /// this machine then decides how old an object is. Off by default.
     pub fn dry_run(mut self, dry_run: bool) -> GcOptions {
         self.dry_run = dry_run;
         self
     }
 
-    /// Returns these options with another [`max_fraction`](GcOptions::max_fraction).
-    #[must_use]
+    /// The largest share that a run may set aside, from 0 to 1: of all chunks by their stored bytes, and
+    /// of all indexes by their number. A half by default. A run that would take more, and one
+    /// that finds chunks but no index, is [refused](GcRefusal) unless the share is 1.
     pub fn max_fraction(mut self, share: f64) -> GcOptions {
         self.max_fraction = share;
         self
     }
 
-    /// Returns these options, with or without [`allow_absent`](GcOptions::allow_absent).
-    #[must_use]
+    /// Allows [`Roots::Keep`] to name blobs that are not in the store. Off by default. At least one named
+    /// blob must be in the store in any case.
     pub fn allow_absent(mut self, allow: bool) -> GcOptions {
         self.allow_absent = allow;
         self
@@ -255,7 +236,8 @@ impl ObjectStoreBlobService {
             true => SystemTime::now(),
             false => shared.store_time().await?,
         };
-        let mut run = Run { shared, options, observer, now, report: GcReport::default() };
+        let report = GcReport { dry_run: options.dry_run, ..GcReport::default() };
+        let mut run = Run { shared, options, observer, now, report };
         // The run decides which batches are old before it looks at the indexes (docs/gc.md, "Why
         // nothing is lost").
         let mut batches = run.batches().await?;

@@ -43,11 +43,11 @@ pub(super) async fn repair(
         Err(outcome) => return outcome,
     }
     let index = match now {
-        Err(error) => return Outcome::NotKnown(error),
+        Err(error) => return RepairOutcome::NotKnown(error),
         // The blob was already lost when an earlier repair moved its index.
-        Ok(_) if finding.problem == Problem::QuarantinedBlob => return Outcome::Left,
-        Ok(Now::Lost) => return Outcome::Lost,
-        Ok(Now::Changed) => return Outcome::Changed,
+        Ok(_) if finding.problem == Problem::QuarantinedBlob => return RepairOutcome::Left,
+        Ok(Now::Lost) => return RepairOutcome::Lost,
+        Ok(Now::Changed) => return RepairOutcome::Changed,
         Ok(Now::Wrong(index)) => index,
     };
     let path = shared.layout.blob(&blob);

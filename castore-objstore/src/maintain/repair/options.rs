@@ -60,7 +60,7 @@ impl RepairOptions {
 /// The outcome of a finding.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum RepairOutcome {
     /// The object is right again.
     Repaired,
     /// No source has the object. The bad object was moved to this key, so that the next writer

@@ -52,8 +52,7 @@ pub(super) async fn moves_only_missing_chunks(stores: Stores) {
 }
 
 pub(super) async fn with_a_listing_moves_the_same(stores: Stores) {
-    let mut options = CopyOptions::default();
-    options.list_target = true;
+    let options = CopyOptions::default().list_target(true);
     copies_only_missing_chunks(stores, &options).await;
 }
 

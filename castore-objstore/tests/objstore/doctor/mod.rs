@@ -27,7 +27,7 @@ async fn examine(flaw: Flaw) -> (DoctorReport, Broken) {
 }
 
 /// The names of the failed checks, and of those with an unknown result.
-fn troubles(report: &Report) -> (Vec<&str>, Vec<&str>) {
+fn troubles(report: &DoctorReport) -> (Vec<&str>, Vec<&str>) {
     let named = |wanted: fn(&Verdict) -> bool| {
         let checks = report.checks.iter().filter(move |check| wanted(&check.verdict));
         checks.map(|check| check.name).collect::<Vec<_>>()
