@@ -16,9 +16,9 @@ const REMEMBERED: usize = if cfg!(test) { 256 } else { 64 * 1024 };
 
 /// How long a chunk counts as stored after it was last seen.
 ///
-/// Another process may remove the chunk from the store. Before a writer writes an index, it checks
-/// again all chunks that were seen longer ago than half the grace period (`recheck.rs`). This
-/// shorter time spares most blobs that check.
+/// Another process may remove the chunk from the store. Before a writer writes an index, it looks
+/// for the blob's chunks again if it has last seen them longer ago than half the grace period
+/// (`recheck.rs`). This shorter time spares most blobs that check.
 pub(crate) const TRUSTED: Duration = Duration::from_secs(3600);
 
 type Turn = Arc<AsyncMutex<()>>;
