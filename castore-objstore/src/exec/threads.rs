@@ -15,8 +15,8 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The largest number of threads, unless more are needed to leave one for each processor besides
-/// [`FOR_WAITING`].
+/// The largest number of threads on a machine with at most [`FOR_WAITING`] processors. Each further
+/// processor adds one thread.
 const MAX_THREADS: usize = 48;
 
 /// The largest number of threads that wait for disks for one service. The remaining threads are for
