@@ -85,8 +85,8 @@ impl Cutter {
         }
     }
 
-    /// Ends the blob, and returns its last chunk, or `None` if no bytes are held: the blob is empty,
-    /// or its last chunk was complete already.
+    /// Ends the blob, and returns its last chunk, or `None` if no bytes are held: the blob is
+    /// empty, or its last chunk was complete already.
     ///
     /// The cutter is then at the start of the next blob.
     #[must_use = "the last chunk is part of the blob"]

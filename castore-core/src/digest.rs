@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_hex_says_what_is_wrong() {
+    fn the_error_for_malformed_hex_names_the_reason() {
         let parse = |text: &str| text.parse::<Digest>().unwrap_err();
         assert_eq!(parse("abc"), ParseDigestError::Length(3));
         assert_eq!(parse(&"a".repeat(65)), ParseDigestError::Length(65));

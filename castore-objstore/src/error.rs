@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_says_what_to_do() {
+    fn the_kind_follows_from_the_cause() {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         assert_eq!(kind_of(generic(full)), ErrorKind::Unavailable);
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_files_or_memory_are_told_from_failures_of_the_store() {
+    fn a_lack_of_files_or_memory_is_not_reported_as_a_failure_of_the_store() {
         for (error, named) in [
             (io::Error::from_raw_os_error(24), "too many files are open"),
             (io::Error::from_raw_os_error(23), "too many files are open"),

@@ -34,7 +34,7 @@ pub fn parse_url(url: &str) -> Result<Builder> {
 /// |---|---|
 /// | `memory:` | memory, fresh for each call |
 /// | `file:///DIRECTORY`, or a path | a directory |
-/// | `s3://BUCKET/BASE` | S3 and its kin, with the feature `aws` |
+/// | `s3://BUCKET/BASE` | S3 and compatible stores, with the feature `aws` |
 /// | `gs://BUCKET/BASE` | Google Cloud Storage, with the feature `gcp` |
 /// | `az://CONTAINER/BASE` | Azure, with the feature `azure` |
 /// | `http://HOST/BASE`, `https://HOST/BASE` | WebDAV, with the feature `http` |
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_an_error_unless_it_is_to_be_made() {
+    fn a_missing_directory_is_an_error_unless_create_is_set() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("new");
         let path = path.to_str().unwrap();

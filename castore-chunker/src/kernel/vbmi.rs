@@ -184,8 +184,8 @@ fn columns(bytes: &[u8; WARM_UP + WINDOW], offset: usize) -> [__m512i; 4] {
     assert!(offset <= WARM_UP + LEN - GROUP);
     macro_rules! lane {
         ($lane:expr) => {
-            // SAFETY: 16 bytes are loaded, the last of them at most number
-            // `(LANES - 1) * LEN + WARM_UP + LEN - 1`, the last of `bytes`. They need not be aligned.
+            // SAFETY: 16 bytes are loaded, the last of them at most number `(LANES - 1) * LEN +
+            // WARM_UP + LEN - 1`, the last of `bytes`. They need not be aligned.
             unsafe { _mm_loadu_si128(bytes.as_ptr().add($lane * LEN + offset).cast()) }
         };
     }

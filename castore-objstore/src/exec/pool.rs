@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_of_work_is_told_at_once_and_later() {
+    async fn a_panic_of_work_is_an_error_at_once_and_later() {
         let processors = Processors::new(1, 1);
         let at_once = processors.begin("test", async { panic!("as it should") });
         let (go, wait) = oneshot::channel::<()>();

@@ -94,8 +94,8 @@ impl Gate {
         }
         let number = self.begun.fetch_add(1, SeqCst) + 1;
         let flush = Arc::clone(&self.flush);
-        // The flush records its own result: the caller may be dropped meanwhile, and the kernel reports
-        // a failure only once.
+        // The flush records its own result: the caller may be dropped meanwhile, and the kernel
+        // reports a failure only once.
         let flushed = start_off_thread(move || {
             let flushed = catch_unwind(AssertUnwindSafe(|| flush()));
             match flushed.unwrap_or_else(|_| Err(io::Error::other("the flush panicked"))) {

@@ -1,4 +1,5 @@
-//! The listing of a store that has directories (WebDAV): a walk, with one request for each directory.
+//! The listing of a store that has directories (WebDAV): a walk with one request for each
+//! directory.
 //!
 //! `object_store` asks such a server for everything below a directory at once. Some servers refuse
 //! that. Some answer as if only one level was requested, which looks like an empty store. And the

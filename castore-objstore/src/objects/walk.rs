@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_names_and_directories_are_strays_told_once() {
+    fn odd_names_and_directories_are_strays_and_listed_once() {
         let place = Place::new();
         let key = chunk(1);
         let shard = FilePath::new(&key).parent().unwrap();
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_or_a_directory_in_the_place_of_an_object_is_told_as_one_without_bytes() {
+    fn a_pipe_or_a_directory_in_the_place_of_an_object_is_listed_as_one_without_bytes() {
         let place = Place::new();
         fs::create_dir_all(place.path(chunk(1))).unwrap();
         assert_eq!(place.list("chunks").unwrap(), [chunk(1)]);

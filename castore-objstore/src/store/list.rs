@@ -271,8 +271,8 @@ mod tests {
     use super::*;
     use crate::ObjectStoreBlobService;
 
-    /// A store with an object whose key `object_store` cannot express: the listings that meet it fail
-    /// after some objects. Requests for some keys panic.
+    /// A store with an object whose key `object_store` cannot express: the listings that meet it
+    /// fail after some objects. Requests for some keys panic.
     #[derive(Debug)]
     struct Odd {
         inner: InMemory,

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_object_stays_where_it_cannot_be_told_to_be_bad() {
+    async fn an_object_that_may_be_good_stays_in_its_place() {
         let (objects, store) = store();
         let digest = Digest::of(b"a chunk");
         let path = store.layout.chunk(&digest);

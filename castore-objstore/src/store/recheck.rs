@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chunk_that_is_gone_is_said_clearly_and_not_known_any_more() {
+    async fn a_missing_chunk_is_named_in_the_error_and_forgotten() {
         let store = Arc::new(InMemory::new());
         let service = service(&store);
         let (index, first, seen) = stored(&service).await;

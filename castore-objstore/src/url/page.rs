@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_more_follow_names_the_next_one() {
+    fn a_page_before_others_names_the_next_one() {
         let more = "<IsTruncated>true</IsTruncated>";
         let next = |token: &str| {
             page(&format!("{more}<NextContinuationToken>{token}</NextContinuationToken>"))
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_of_a_body_is_held_than_a_page_or_a_message_may_have() {
+    async fn a_body_is_held_up_to_the_size_of_a_page_or_a_message() {
         let endless = || {
             let piece = Bytes::from_static(&[b'x'; 60_000]);
             futures_util::stream::repeat_with(move || Ok(piece.clone()))

@@ -64,7 +64,7 @@ async fn files_are_the_same_as_those_of_object_store() {
 }
 
 #[test]
-fn only_objects_that_are_not_there_are_absent() {
+fn only_missing_objects_are_absent() {
     let place = place();
     place.put("a/file", "1").unwrap();
     for key in ["nothing", "no/directory"].map(Path::from) {
@@ -168,7 +168,7 @@ fn place_with(flushing: impl FnOnce(&FilePath) -> Flushing, patience: Patience) 
 const PATIENT: Patience = Patience { bytes: u64::MAX, time: Duration::from_secs(3600) };
 
 #[test]
-fn an_object_gets_its_key_when_it_is_flushed_and_is_there_before() {
+fn an_object_gets_its_key_when_flushed_and_is_readable_before() {
     let place = place_with(filesystem, PATIENT);
     place.put("a/one", "1").unwrap();
     place.put("a/two", "22").unwrap();
