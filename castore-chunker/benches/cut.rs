@@ -1,6 +1,6 @@
-//! Throughput of cutting a blob in memory, and of the `fastcdc` crate on the same.
+//! Throughput of cutting a blob in memory, compared with the `fastcdc` crate on the same data.
 //!
-//! The parameters are the format's. Every pass checks how many chunks it made.
+//! The parameters are the format's. Every pass checks the number of chunks.
 
 use std::hint::black_box;
 
@@ -9,7 +9,7 @@ use castore_chunker::{ChunkParams, Cutter, cut_points};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fastcdc::v2020::FastCDC;
 
-/// Large enough for some 200 chunks and to exceed most caches.
+/// Large enough for about 200 chunks, and larger than most caches.
 const SIZE: usize = 64 * 1024 * 1024;
 
 fn random() -> Bytes {
@@ -18,7 +18,7 @@ fn random() -> Bytes {
     data.into()
 }
 
-/// Lines of numbers: few byte values, much alike, and no two lines the same.
+/// Lines of numbers: few byte values, very similar lines, and no two lines the same.
 fn text() -> Bytes {
     let mut text = String::with_capacity(SIZE + 32);
     for number in 0_u64.. {

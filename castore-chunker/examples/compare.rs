@@ -1,10 +1,11 @@
-//! Cuts files in every way there is, and compares with the `fastcdc` crate:
+//! Cuts files in every way that this crate offers, and compares the results with the `fastcdc`
+//! crate:
 //!
 //! ```sh
 //! cargo run --release -p castore-chunker --example compare -- FILE...
 //! ```
 //!
-//! Files are read whole. Directories are walked; links are not followed.
+//! Files are read as a whole. Directories are walked; links are not followed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ impl Compared {
         }
         let data = std::fs::read(path)?;
         let format = ChunkParams::default();
-        // What the format has, and one with shorter chunks, another seed and another level.
+        // The format's parameters, and others with shorter chunks, another seed and another level.
         let small = ChunkParams::new(1000, 16_384, 100_000).map_err(io::Error::other)?;
         let small = small.with_normalization(Normalization::Level2).with_seed(0x5eed);
         for params in [format, small] {

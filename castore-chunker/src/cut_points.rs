@@ -8,7 +8,7 @@ use crate::{ChunkParams, Kernel};
 
 /// The ranges of `data`, in bytes, that are the chunks of the blob `data`, in order.
 ///
-/// None is empty, and together they are all of `data`. No bytes are copied.
+/// No range is empty, and together they are all of `data`. No bytes are copied.
 ///
 /// ```
 /// use castore_chunker::{ChunkParams, cut_points};
@@ -22,17 +22,17 @@ pub fn cut_points(data: &[u8], params: ChunkParams) -> CutPoints<'_> {
     CutPoints { data, start: 0, scanner: Scanner::new(params) }
 }
 
-/// The iterator that [`cut_points()`] makes.
+/// The iterator that [`cut_points()`] returns.
 #[derive(Debug)]
 pub struct CutPoints<'a> {
     data: &'a [u8],
-    /// Where the next chunk starts.
+    /// The position at which the next chunk starts.
     start: usize,
     scanner: Scanner,
 }
 
 impl CutPoints<'_> {
-    /// The same, found by `kernel`, to compare kernels.
+    /// The same ranges, found by `kernel`, to compare kernels.
     #[must_use]
     pub fn with_kernel(self, kernel: Kernel) -> Self {
         CutPoints { scanner: self.scanner.with_kernel(kernel), ..self }

@@ -12,14 +12,14 @@ use crate::scanner::Scanner;
 
 /// Cuts blobs that arrive piece by piece into chunks.
 ///
-/// How a blob is split into pieces makes no difference to its chunks: they are those of
+/// The split of a blob into pieces does not affect its chunks: they are those of
 /// [`cut_points()`](crate::cut_points()) over the whole. A chunk that lies within one piece shares
-/// its memory and keeps it alive; one that spans several is copied into a buffer of its size.
-/// Pieces of any size will do. Those of several chunks' size spare the most copies, those below
-/// 4 KiB cost one more.
+/// its memory and keeps it alive. A chunk that spans several pieces is copied into a buffer of its
+/// size. Pieces may have any size. Pieces as large as several chunks need the fewest copies, and
+/// those below 4 KiB need one more.
 ///
-/// Between calls a cutter holds less than one maximum chunk of bytes. With them it keeps alive the
-/// whole of the piece in which the unfinished chunk began.
+/// Between calls a cutter holds less than one maximum chunk of bytes. These bytes keep the whole
+/// piece alive in which the unfinished chunk began.
 pub struct Cutter {
     scanner: Scanner,
     /// The bytes of the unfinished chunk, all of which the scanner has seen.
@@ -49,9 +49,9 @@ impl Cutter {
         self.held.push(data);
     }
 
-    /// The same as [`Cutter::push`], by `threads` threads, of which the calling one is one.
+    /// The same as [`Cutter::push`], on `threads` threads, including the calling one.
     ///
-    /// It gains where `data` is many chunks long: see
+    /// More threads are faster if `data` is many chunks long: see
     /// [`cut_points_parallel`](crate::cut_points_parallel).
     pub fn push_parallel(
         &mut self,
@@ -65,7 +65,7 @@ impl Cutter {
             self.held.push(data.split_to(end));
             out(self.held.take());
             let ends = parallel::ends(&data, &self.scanner, threads.get());
-            // The last of them is the end of the data, and may not be that of a chunk.
+            // The last end is the end of the data, which may not be the end of a chunk.
             let mut start = 0;
             for end in ends.into_iter().filter(|end| *end < data.len()) {
                 out(data.slice(start..end));
@@ -76,7 +76,7 @@ impl Cutter {
         self.push(data, out);
     }
 
-    /// Goes on after bytes at whose end it was open whether a chunk ends there.
+    /// Continues after bytes at whose end the scanner left open whether a chunk ends there.
     fn resume(&mut self, out: &mut impl FnMut(Bytes)) {
         if self.scanner.resume() {
             let next = self.held.pop();
@@ -85,10 +85,10 @@ impl Cutter {
         }
     }
 
-    /// Ends the blob, and returns its last chunk, or `None` if no bytes are held: the blob is empty,
-    /// or its last chunk was complete already.
+    /// Ends the blob, and returns its last chunk, or `None` if no bytes are held: the blob is
+    /// empty, or its last chunk was complete already.
     ///
-    /// The cutter then is at the start of the next blob.
+    /// The cutter is then at the start of the next blob.
     #[must_use = "the last chunk is part of the blob"]
     pub fn finish(&mut self) -> Option<Bytes> {
         self.scanner.restart();
@@ -104,7 +104,7 @@ impl Cutter {
 
 impl fmt::Debug for Cutter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the bytes: there may be megabytes of them.
+        // The output does not show the bytes, because there may be megabytes of them.
         f.debug_struct("Cutter")
             .field("scanner", &self.scanner)
             .field("buffered", &self.buffered())

@@ -1,10 +1,11 @@
-//! The constants of FastCDC 2020: what a byte adds to the hash, and when a hash is a cut.
+//! The constants of FastCDC 2020: the contribution of each byte to the hash, and the masks that
+//! decide whether a hash is a cut.
 
-/// By binary logarithm of the mean distance of matches in bytes, beginning with [`FIRST_MASK`]: the
-/// bits that are all zero in the hash of a byte that matches.
+/// The masks, by the binary logarithm of the mean distance between matches in bytes, starting with
+/// [`FIRST_MASK`]. A byte matches if all bits of the mask are zero in its hash.
 ///
 /// From the authors' C implementation (up to 128 KiB) and from restic-FastCDC; the `fastcdc` crate
-/// has the same.
+/// has the same masks.
 const MASKS: [u64; 21] = [
     0x0000_0180_4110,
     0x0000_0180_3110,
@@ -29,11 +30,11 @@ const MASKS: [u64; 21] = [
     0xdb37_7757_7000,
 ];
 
-/// The binary logarithm that the first of [`MASKS`] is for.
+/// The binary logarithm of the first of [`MASKS`].
 const FIRST_MASK: u32 = 5;
 
-/// No mask has a bit above this one, so that only so many bytes, the last ones, make the bits of the
-/// hash that count.
+/// No mask has a bit above this one. So only the last 48 bytes affect the bits of the hash that a
+/// mask tests.
 pub(crate) const HIGHEST_MASK_BIT: u32 = 47;
 
 /// The mask for a mean distance of 2^`bits` bytes.
@@ -41,8 +42,8 @@ pub(crate) const fn mask(bits: u32) -> u64 {
     MASKS[(bits - FIRST_MASK) as usize]
 }
 
-/// What each byte adds to the hash: the first eight bytes, as a big-endian number, of the MD5 digest
-/// of 64 times that byte. From the authors' C implementation.
+/// The contribution of each byte to the hash: the first eight bytes, as a big-endian number, of the
+/// MD5 digest of 64 times that byte. From the authors' C implementation.
 #[rustfmt::skip]
 pub(crate) const GEAR: [u64; 256] = [
     0x3b5d_3c7d_207e_37dc, 0x784d_68ba_9112_3086, 0xcd52_880f_882e_7298, 0xeacf_8e4e_19fd_cca7,

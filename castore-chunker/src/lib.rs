@@ -1,8 +1,8 @@
-//! Content-defined chunking for **castore**: where a blob is cut into chunks.
+//! Content-defined chunking for **castore**: decides at which positions a blob is cut into chunks.
 //!
-//! A *cut point* depends on the bytes around it and not on their offset, so that blobs that share
+//! A *cut point* depends on the bytes around it and not on their offset, so blobs that share
 //! content mostly share chunks. The algorithm is FastCDC as of 2020 with normalization level 1, and
-//! the cut points are bit for bit those of `fastcdc::v2020::FastCDC`; they are part of the storage
+//! the cut points are bit for bit those of `fastcdc::v2020::FastCDC`. They are part of the storage
 //! format, because only equal cut points make equal chunks.
 //!
 //! - [`ChunkParams`] are the minimum, average and maximum chunk size, checked.
@@ -10,7 +10,7 @@
 //! - [`cut_points_parallel()`] does that on several threads.
 //! - [`Cutter`] cuts a blob that arrives piece by piece, and copies no chunk that lies within one
 //!   piece.
-//! - [`Kernel`] names the ways in which cut points are searched for, to compare them.
+//! - [`Kernel`] names the implementations of the search for cut points, to compare them.
 //!
 //! This crate is pure computation: it knows no digest, no I/O and no runtime.
 //!

@@ -1,10 +1,10 @@
 //! The chunks of a blob that is in memory as a whole, found by several threads.
 //!
-//! Where a chunk starts is known only once all before it are known. But cut points come from the
-//! content: whoever starts to cut anywhere mostly finds the true cut points after a chunk or two, and
-//! from one of them on all that follow. So each thread cuts a segment as if a chunk started with it;
-//! then the segments are joined, and what is between the last cut of one and the first true cut of
-//! the next is cut once more.
+//! The start of a chunk is known only once all chunks before it are known. But cut points depend on
+//! the content: a search that starts at any position mostly finds a true cut point after a chunk or
+//! two, and from then on all that follow. So each thread cuts a segment as if a chunk started with
+//! the segment. Then the segments are joined, and the part between the last cut of one segment and
+//! the first true cut of the next is cut once more.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -15,17 +15,19 @@ use std::thread;
 use crate::ChunkParams;
 use crate::scanner::Scanner;
 
-/// A segment is at least so many maximum chunks long: cutting its start once more costs a chunk or two.
+/// A segment has at least this many maximum chunks: cutting its start once more costs a chunk or
+/// two.
 const MIN_SEGMENT: usize = 4;
 
-/// So many segments for each thread: threads that are held up leave segments to the others.
+/// The number of segments for each thread: a thread that is delayed leaves segments to the others.
 const SEGMENTS_PER_THREAD: usize = 4;
 
-/// The same ranges as those of [`cut_points()`](crate::cut_points()), found by `threads` threads, of
-/// which the calling one is one.
+/// The same ranges as those of [`cut_points()`](crate::cut_points()), found by `threads` threads,
+/// including the calling one.
 ///
-/// Of less data than some maximum chunks per thread, fewer threads are made. Data on which cut points do not
-/// depend, such as zeros, is cut by one thread in the end, and takes longer than with one alone.
+/// If the data has less than a few maximum chunks per thread, fewer threads are started. Data whose
+/// cut points do not depend on the content, such as zeros, is in the end cut by one thread, and
+/// takes longer than with one thread alone.
 ///
 /// ```
 /// use std::num::NonZeroUsize;
@@ -50,7 +52,7 @@ pub fn cut_points_parallel(
     ends.into_iter().map(|end| std::mem::replace(&mut start, end)..end).collect()
 }
 
-/// Where the chunks of `data` end.
+/// The ends of the chunks of `data`.
 ///
 /// `scanner` is at the start of a chunk.
 pub(crate) fn ends(data: &[u8], scanner: &Scanner, threads: usize) -> Vec<usize> {
@@ -58,7 +60,7 @@ pub(crate) fn ends(data: &[u8], scanner: &Scanner, threads: usize) -> Vec<usize>
     let work = || segments.cut_some();
     thread::scope(|scope| {
         for _ in 1..threads.min(segments.cuts.len()) {
-            // Without the thread there is less help, and nothing else is lost.
+            // If the thread cannot be started, the other threads do its work.
             let _ = thread::Builder::new().name("cut".to_owned()).spawn_scoped(scope, work);
         }
         work();
@@ -69,11 +71,11 @@ pub(crate) fn ends(data: &[u8], scanner: &Scanner, threads: usize) -> Vec<usize>
 struct Segments<'a> {
     data: &'a [u8],
     scanner: &'a Scanner,
-    /// How long a segment is, but for the last one.
+    /// The length of every segment but the last one.
     len: usize,
     next: AtomicUsize,
-    /// Of each segment the starts of chunks, if the segment were the start of one: the last is the
-    /// first that is not in the segment.
+    /// For each segment the starts of chunks, assuming that a chunk starts with the segment. The
+    /// last start is the first one beyond the segment.
     cuts: Vec<OnceLock<Vec<usize>>>,
 }
 
@@ -88,12 +90,12 @@ impl<'a> Segments<'a> {
         Segments { data, scanner, len, next: AtomicUsize::new(0), cuts }
     }
 
-    /// Where the segment `number` ends.
+    /// The end of the segment `number`.
     fn end(&self, number: usize) -> usize {
         self.data.len().min((number + 1) * self.len)
     }
 
-    /// Cuts segments for as long as there are any that nobody has taken.
+    /// Cuts segments until all of them are taken.
     fn cut_some(&self) {
         let mut scanner = self.scanner.clone();
         loop {
@@ -110,14 +112,14 @@ impl<'a> Segments<'a> {
         }
     }
 
-    /// Where the chunk ends that starts at `at`.
+    /// The end of the chunk that starts at `at`.
     fn next_cut(&self, scanner: &mut Scanner, at: usize) -> usize {
         let end = scanner.find_end(&self.data[at..]).map_or(self.data.len(), |len| at + len);
         scanner.restart();
         end
     }
 
-    /// The ends of the chunks of the whole.
+    /// The ends of the chunks of the whole data.
     fn joined(self) -> Vec<usize> {
         let mut scanner = self.scanner.clone();
         let mut ends = Vec::new();
@@ -126,7 +128,7 @@ impl<'a> Segments<'a> {
             let cuts = cuts.get().map_or(&[][..], Vec::as_slice);
             while at < self.end(number) {
                 match cuts.binary_search(&at) {
-                    // A chunk starts here indeed, and so all that follow do.
+                    // A chunk really starts here, and so do all that follow.
                     Ok(known) => ends.extend(&cuts[known + 1..]),
                     Err(_) => ends.push(self.next_cut(&mut scanner, at)),
                 }

@@ -1,4 +1,4 @@
-//! What decides where a blob is cut, besides its bytes.
+//! The parameters that, besides a blob's bytes, decide at which positions it is cut.
 
 use crate::gear;
 
@@ -11,18 +11,18 @@ const MAXIMUM_MAX: usize = 16 * 1024 * 1024;
 
 /// The minimum, average and maximum size of a chunk, in bytes; normalization and seed.
 ///
-/// Only valid ones exist:
+/// Only valid parameters exist:
 /// - the average is 256 B to 4 MiB, and a power of two, because releases of `fastcdc` disagree on
 ///   where other averages cut;
 /// - the minimum is 64 B to 1 MiB, the maximum 1 KiB to 16 MiB, and both are even, because FastCDC
 ///   2020 looks at bytes in pairs;
-/// - minimum <= average <= maximum. Equal ones are fine: where all three are equal, only the size
+/// - minimum <= average <= maximum. Equal values are allowed: if all three are equal, only the size
 ///   decides.
 ///
 /// The ranges are those of the `fastcdc` crate.
 ///
-/// Other parameters cut the same blob elsewhere, so that chunks are only shared between blobs that
-/// were cut with the same ones. The [`Default`] is the format's: 128 KiB, 256 KiB, 512 KiB.
+/// Other parameters cut the same blob at other positions, so only blobs that were cut with the same
+/// parameters share chunks. The [`Default`] is the format's: 128 KiB, 256 KiB, 512 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChunkParams {
     min_size: usize,
@@ -32,25 +32,25 @@ pub struct ChunkParams {
     seed: u64,
 }
 
-/// How strongly the sizes of chunks are drawn to the average: how much rarer than on average cuts are
-/// before it, and how much more frequent after it.
+/// How strongly the sizes of chunks are drawn to the average: cuts are rarer before the average,
+/// and more frequent after it.
 ///
-/// The storage format has level 1. Higher levels make sizes more alike, and so fewer chunks of the
-/// maximum; with lower ones the content alone decides.
+/// The storage format uses level 1. Higher levels make sizes more alike, and so make chunks of the
+/// maximum size rarer. With lower levels the content has more influence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Normalization {
     /// Cuts are as likely before the average as after it.
     Level0,
-    /// Half and twice as likely.
+    /// Cuts are half as likely before the average, and twice as likely after it.
     #[default]
     Level1,
-    /// A quarter and four times as likely.
+    /// Cuts are a quarter as likely before the average, and four times as likely after it.
     Level2,
-    /// An eighth and eight times as likely.
+    /// Cuts are an eighth as likely before the average, and eight times as likely after it.
     Level3,
 }
 
-/// Which rule of [`ChunkParams`] is broken. All sizes are in bytes.
+/// The rule of [`ChunkParams`] that is broken. All sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParamsError {
@@ -91,12 +91,13 @@ pub enum ParamsError {
 }
 
 impl ChunkParams {
-    /// Chunks of `min_size` to `max_size` bytes, of which most are around `avg_size`.
+    /// Parameters for chunks of `min_size` to `max_size` bytes, most of them around `avg_size`.
     ///
     /// The last chunk of a blob may be smaller than the minimum.
     ///
     /// # Errors
-    /// Where the sizes break one of the rules above: the first that they break, in that order.
+    /// Fails if the sizes break one of the rules above. The error names the first broken rule, in
+    /// that order.
     pub fn new(
         min_size: usize,
         avg_size: usize,
@@ -129,11 +130,12 @@ impl ChunkParams {
         Ok(ChunkParams::of_valid(min_size, avg_size, max_size))
     }
 
-    /// An average of `avg_size` bytes, a minimum of half and a maximum of double that.
+    /// Parameters with an average of `avg_size` bytes, a minimum of half and a maximum of twice
+    /// that.
     ///
     /// # Errors
-    /// Where `avg_size` is not a power of two from 512 B to 2 MiB. 256 B and 4 MiB are averages
-    /// too, but the double of the one is too small a maximum and the half of the other too large a
+    /// Fails if `avg_size` is not a power of two from 512 B to 2 MiB. 256 B and 4 MiB are valid
+    /// averages too, but twice the one is too small a maximum, and half the other is too large a
     /// minimum.
     pub fn with_average(avg_size: usize) -> Result<ChunkParams, ParamsError> {
         ChunkParams::new(avg_size / 2, avg_size, avg_size.saturating_mul(2))
@@ -151,23 +153,23 @@ impl ChunkParams {
 
     /// The same sizes with another seed; the default is 0, the storage format's.
     ///
-    /// Who does not know the seed cannot tell from the sizes of chunks what their content may be.
+    /// Without the seed, an observer of the sizes of chunks cannot infer their content.
     #[must_use]
     pub fn with_seed(self, seed: u64) -> ChunkParams {
         ChunkParams { seed, ..self }
     }
 
-    /// The size in bytes that every chunk but a blob's last has at least.
+    /// The minimum size in bytes of every chunk except a blob's last.
     pub fn min_size(&self) -> usize {
         self.min_size
     }
 
-    /// The size in bytes from which on a cut is made more readily.
+    /// The size in bytes from which on cuts are more likely.
     pub fn avg_size(&self) -> usize {
         self.avg_size
     }
 
-    /// The size in bytes that no chunk exceeds.
+    /// The maximum size in bytes of a chunk.
     pub fn max_size(&self) -> usize {
         self.max_size
     }
@@ -177,12 +179,12 @@ impl ChunkParams {
         self.normalization
     }
 
-    /// What the table of the hash is varied with.
+    /// The seed that varies the table of the hash.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// Where each mask applies: up to which size in bytes, and the mask.
+    /// The masks, each with the size in bytes up to which it applies.
     pub(crate) fn masks(&self) -> [(usize, u64); 2] {
         let bits = self.avg_size.ilog2();
         let level = self.normalization as u32;

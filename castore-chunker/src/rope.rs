@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 
-/// Pieces of fewer bytes than this are joined: for them a copy is cheaper than to keep track of
-/// them, and than to keep alive the buffers that they may be small parts of.
+/// Pieces of fewer bytes than this are joined: a copy is cheaper than to keep track of them, and
+/// than to keep the large buffers alive that they may be parts of.
 const SMALL: usize = 4096;
 
 /// A sequence of bytes that is made contiguous only once it is complete.
 #[derive(Default)]
 pub(crate) struct Rope {
-    /// The first piece as it came, whatever its size; the others are not small.
+    /// The first piece, uncopied and of any size; the other pieces are not small.
     pieces: Vec<Bytes>,
     /// The small pieces since the last of `pieces`; the first piece is never here.
     tail: Vec<u8>,
@@ -17,7 +17,7 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// How many bytes there are.
+    /// The number of bytes.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -52,8 +52,8 @@ impl Rope {
         Some(byte)
     }
 
-    /// Removes all bytes. A single piece is returned as it is, several are copied into a buffer of
-    /// just their size.
+    /// Removes all bytes and returns them. A single piece is returned without a copy. Several
+    /// pieces are copied into a buffer of exactly their size.
     pub(crate) fn take(&mut self) -> Bytes {
         let whole = match self.pieces.as_slice() {
             [only] if self.tail.is_empty() => only.clone(),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn pop_takes_the_last_byte_wherever_it_is() {
+    fn pop_takes_the_last_byte_from_tail_and_pieces() {
         let mut rope = Rope::default();
         assert_eq!(rope.pop(), None);
         rope.push(Bytes::from_static(b"a"));

@@ -1,4 +1,4 @@
-//! The search for the end of one chunk, over bytes that come in pieces.
+//! Searches for the end of one chunk, in bytes that arrive in pieces.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::kernel::{Kernel, Tables};
 /// - The first byte, at or after the minimum, at which the hash has no bit of the mask ends the
 ///   chunk, and is itself the first byte of the next one. The mask is strict before the average and
 ///   loose from there on.
-/// - Without such a byte the chunk ends at the maximum, or with the blob.
-/// - Bytes are taken in pairs, and so the last byte of a blob is not looked at if its position is
-///   even. A scanner that does not know yet whether more bytes follow leaves that open: see
+/// - If there is no such byte, the chunk ends at the maximum, or with the blob.
+/// - FastCDC takes bytes in pairs, so it does not test the last byte of a blob if its position is
+///   even. A scanner that does not know yet whether more bytes follow leaves this open: see
 ///   [`Scanner::resume`].
 #[derive(Debug, Clone)]
 pub(crate) struct Scanner {
@@ -25,7 +25,7 @@ pub(crate) struct Scanner {
     hash: u64,
     /// How many bytes of the chunk were scanned or skipped.
     seen: usize,
-    /// Whether the chunk ends before the last byte seen, provided that any byte follows that one.
+    /// Whether the chunk ends before the last byte seen, provided that another byte follows.
     open: bool,
 }
 
@@ -47,13 +47,14 @@ impl Scanner {
         Scanner { kernel, ..self }
     }
 
-    /// What it was made with.
+    /// The parameters of this scanner.
     pub(crate) fn params(&self) -> &ChunkParams {
         &self.params
     }
 
-    /// Where in `data`, the bytes after those seen, the chunk ends. The scanner then is at the start
-    /// of the next chunk, which begins there; otherwise all of `data` is seen.
+    /// The position in `data`, the bytes after those seen, at which the chunk ends. The scanner is
+    /// then at the start of the next chunk, which begins there. Without a result all of `data` is
+    /// seen.
     ///
     /// Takes time proportional to the bytes up to the end of the chunk, not to all of `data`.
     pub(crate) fn find_end(&mut self, data: &[u8]) -> Option<usize> {
@@ -83,8 +84,9 @@ impl Scanner {
         None
     }
 
-    /// To be called when more bytes follow those seen: whether the chunk ended before the last of
-    /// them. The scanner then is in the next chunk, of which it has seen that one byte.
+    /// The caller calls this when more bytes follow those seen. Returns whether the chunk ended
+    /// before the last byte seen. In this case the scanner is in the next chunk, of which it has
+    /// seen that one byte.
     pub(crate) fn resume(&mut self) -> bool {
         let ended = self.open;
         if ended {
@@ -94,7 +96,7 @@ impl Scanner {
         ended
     }
 
-    /// Goes to the start of the next chunk.
+    /// Moves to the start of the next chunk.
     pub(crate) fn restart(&mut self) {
         self.hash = 0;
         self.seen = 0;

@@ -1,15 +1,15 @@
-//! Holding a source to its word: the number of bytes, and the digest of a whole blob.
+//! Checks a source: the number of bytes that it returns, and the digest of a whole blob.
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
 use crate::{BoxStream, Digest, Error, ErrorKind, Result};
 
-/// The pieces of a source, of which exactly `expected` bytes come, and nothing after an error.
+/// The pieces of a source, checked to be exactly `expected` bytes, and with nothing after an error.
 ///
-/// `whole` is the digest of the blob if the pieces are all of it. The last piece waits then until the source
-/// has ended without an error, and until the digest is right, which is computed here unless the source
-/// verifies it.
+/// `whole` is the digest of the blob if the pieces are all of it. In this case the last piece is
+/// held back until the source has ended without an error and the digest is verified. The digest is
+/// computed here unless the source verifies it.
 pub(crate) fn checked(
     pieces: BoxStream<Result<Bytes>>,
     expected: u64,
@@ -34,7 +34,7 @@ struct Checked {
     /// How many bytes are still to come.
     left: u64,
     whole: Option<Digest>,
-    /// Has all bytes so far.
+    /// The hash of all bytes so far.
     hasher: Option<blake3::Hasher>,
 }
 
@@ -59,7 +59,7 @@ impl Checked {
         Ok(Some(piece))
     }
 
-    /// Checks, at the end of the pieces, that the source has given all of them.
+    /// Checks, at the end of the pieces, that the source has returned all of them.
     fn end(&mut self) -> Result<()> {
         if self.left > 0 {
             return Err(wrong("the backend gave too few bytes"));
@@ -92,7 +92,7 @@ mod tests {
         Error::new(kind, "read", "it is broken")
     }
 
-    /// All that comes of `items`, which are to be the whole of `blob`.
+    /// The checked output of `items`, which should be the whole of `blob`.
     async fn read(
         items: &[Item],
         blob: &'static str,
@@ -119,7 +119,7 @@ mod tests {
         }
         let wrong = read(&pieces, "abcdeg", false).await;
         assert_eq!(wrong, [Ok("ab".into()), Ok("cd".into()), Err(ErrorKind::Corrupt)]);
-        // A source that verifies the whole is believed.
+        // A source that verifies the whole is trusted.
         assert_eq!(read(&pieces, "abcdeg", true).await.len(), 3);
     }
 

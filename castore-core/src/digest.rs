@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 /// The BLAKE3-256 digest of some bytes, and so the name of a blob or chunk.
 ///
-/// `Display` and `FromStr` use 64 hexadecimal digits, lower case on output (as `b3sum` prints
-/// them) and either case on input. The order is that of the bytes, which is that of the hex.
+/// `Display` and `FromStr` use 64 hexadecimal digits, lower case on output (as `b3sum` prints them)
+/// and either case on input. Digests are ordered by their bytes, which is also the order of their
+/// hexadecimal texts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; Digest::LEN]);
 
@@ -73,11 +74,11 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Why a text is not a digest.
+/// The reason why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseDigestError {
-    /// There are not 64 characters.
+    /// The text does not have 64 characters.
     #[error("a digest has 64 hexadecimal digits, this has {0} characters")]
     Length(usize),
     /// A character is not a hexadecimal digit.
@@ -85,7 +86,7 @@ pub enum ParseDigestError {
     Character {
         /// The offending character.
         character: char,
-        /// Where it stands, counted in characters from 0.
+        /// The position of the character, counted in characters from 0.
         position: usize,
     },
 }
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_hex_says_what_is_wrong() {
+    fn the_error_for_malformed_hex_names_the_reason() {
         let parse = |text: &str| text.parse::<Digest>().unwrap_err();
         assert_eq!(parse("abc"), ParseDigestError::Length(3));
         assert_eq!(parse(&"a".repeat(65)), ParseDigestError::Length(65));

@@ -1,4 +1,4 @@
-//! The chunks of a blob, in order, and where each one starts.
+//! The chunks of a blob, in order, and the position of each one.
 
 use std::ops::Range;
 
@@ -6,13 +6,13 @@ use crate::{Digest, Error, ErrorKind, Piece, Result};
 
 /// The largest chunk that the format allows, in bytes: 16 MiB.
 ///
-/// It is the largest maximum that FastCDC implementations accept, and it bounds the memory that
-/// reading any stored chunk can take, whatever an index claims.
+/// This is the largest maximum that FastCDC implementations accept. The limit bounds the memory
+/// that reading a stored chunk can take, whatever size an index claims.
 pub const MAX_CHUNK_SIZE: u64 = 16 * 1024 * 1024;
 
-/// The most chunks that one blob may have: 2^24, which is 4 TiB of chunks of 256 KiB.
+/// The largest number of chunks of a blob: 2^24, which is 4 TiB of chunks of 256 KiB.
 ///
-/// It bounds the memory that decoding an index can take. A larger blob needs larger chunks.
+/// This limit bounds the memory that decoding an index can take. A larger blob needs larger chunks.
 pub const MAX_CHUNKS: usize = 1 << 24;
 
 /// A chunk's name and its uncompressed size.
@@ -28,10 +28,11 @@ impl ChunkMeta {
     /// Checks that `bytes` are this chunk: first their number, then their digest, which is computed
     /// on the calling thread.
     ///
-    /// A backend calls it with what it has read from its storage, before any byte leaves.
+    /// A backend calls this with the bytes that it has read from its storage, before it returns any
+    /// of them.
     ///
     /// # Errors
-    /// `Corrupt`, about this chunk, where they are not.
+    /// `Corrupt`, with this chunk's digest, if they are not.
     pub fn verify(&self, bytes: &[u8]) -> Result<()> {
         let corrupt = |message| {
             Err(Error::new(ErrorKind::Corrupt, "read a chunk", message).with_digest(self.digest))
@@ -50,22 +51,22 @@ impl ChunkMeta {
 
 /// The list of a blob's chunks, in order.
 ///
-/// Only valid ones exist:
+/// Only valid indexes exist:
 /// - the empty blob, and no other, has no chunks;
 /// - a blob of one chunk has its chunk's digest, and a chunk of a longer blob has another digest
 ///   than the blob (their bytes differ);
 /// - no chunk is empty or larger than [`MAX_CHUNK_SIZE`], and there are at most [`MAX_CHUNKS`].
 ///
-/// That the chunks together really have the blob's digest is only known once they are read.
+/// Whether the chunks together have the blob's digest is known only once they are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobIndex {
     digest: Digest,
     digests: Vec<Digest>,
-    /// Where each chunk ends, in bytes from the start of the blob: strictly increasing.
+    /// The end of each chunk, in bytes from the start of the blob: strictly increasing.
     ends: Vec<u64>,
 }
 
-/// Why a list of chunks is not an index of the given blob.
+/// The reason why a list of chunks is not an index of the given blob.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexError {
@@ -105,7 +106,7 @@ impl BlobIndex {
     /// The index of the blob `digest`, whose chunks are `chunks`, in order.
     ///
     /// # Errors
-    /// Where the list breaks one of the rules above.
+    /// Fails if the list breaks one of the rules above.
     pub fn new(
         digest: Digest,
         chunks: impl IntoIterator<Item = ChunkMeta>,
@@ -178,7 +179,7 @@ impl BlobIndex {
         (chunk < self.len()).then_some(Location { chunk, offset })
     }
 
-    /// The positions of the chunks that hold the bytes of `range`, which is cut to the blob.
+    /// The positions of the chunks that hold the bytes of `range`, which is clipped to the blob.
     pub fn covering(&self, range: Range<u64>) -> Range<usize> {
         if range.start >= range.end {
             return 0..0;
@@ -188,11 +189,11 @@ impl BlobIndex {
         first..(last + 1).min(self.len()).max(first)
     }
 
-    /// The chunks that hold the bytes of `range`, which is cut to the blob, in order, each with the
-    /// part of it that is in the range.
+    /// The chunks that hold the bytes of `range`, which is clipped to the blob, in order. Each
+    /// comes with the part of it that is in the range.
     ///
-    /// The first one takes O(log n) time, so that a source which keeps only the range may ask for the
-    /// first of what is left, over and over: see [`Piece`].
+    /// The first piece takes O(log n) time. So a source that keeps only the rest of the range may
+    /// call this for each piece and take the first one: see [`Piece`].
     pub fn pieces(
         &self,
         range: Range<u64>,
@@ -210,7 +211,7 @@ impl BlobIndex {
 }
 
 /// Checks a list of chunks by the rules of [`BlobIndex`], one chunk at a time and without keeping
-/// them: for lists that are too long to be held.
+/// them: for lists that are too long to be held in memory.
 #[derive(Debug, Clone)]
 pub struct IndexCheck {
     digest: Digest,
@@ -223,7 +224,7 @@ pub struct IndexCheck {
 }
 
 impl IndexCheck {
-    /// For the chunks of the blob `digest`.
+    /// A check for the chunks of the blob `digest`.
     pub fn new(digest: Digest) -> IndexCheck {
         IndexCheck { digest, chunks: 0, size: 0, first: None, itself: None }
     }
@@ -231,7 +232,8 @@ impl IndexCheck {
     /// Takes the next chunk of the list.
     ///
     /// # Errors
-    /// Where no list may have such a chunk there. The check has ended then.
+    /// Fails if no valid list has such a chunk at this position. The check must not be used after
+    /// an error.
     pub fn add(&mut self, chunk: ChunkMeta) -> Result<(), IndexError> {
         let number = self.chunks;
         if number == MAX_CHUNKS {
@@ -253,12 +255,12 @@ impl IndexCheck {
         Ok(())
     }
 
-    /// How many chunks were taken.
+    /// The number of chunks taken so far.
     pub fn chunks(&self) -> usize {
         self.chunks
     }
 
-    /// The size in bytes of the chunks that were taken.
+    /// The total size in bytes of the chunks taken so far.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -266,7 +268,7 @@ impl IndexCheck {
     /// Ends the list.
     ///
     /// # Errors
-    /// Where the list as a whole breaks a rule.
+    /// Fails if the list as a whole breaks a rule.
     pub fn finish(&self) -> Result<(), IndexError> {
         match (self.chunks, self.first, self.itself) {
             (0, ..) if self.digest != Digest::EMPTY => Err(IndexError::NoChunks),

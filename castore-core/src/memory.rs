@@ -13,16 +13,17 @@ use crate::{
     Digest, Error, ErrorKind, Piece, Result,
 };
 
-/// Every blob is divided into pieces of this many bytes (the last may be shorter).
+/// Every blob is divided into chunks of this many bytes (the last may be shorter).
 ///
-/// Content-defined chunks would share more, but the reference is there to be plain.
+/// Content-defined chunks would share more data, but the reference implementation is meant to be
+/// simple.
 const CHUNK_SIZE: usize = 256 * 1024;
 
-/// Blobs in memory, gone when the last clone of the service is dropped.
+/// Blobs in memory, which are dropped with the last clone of the service.
 ///
-/// It keeps every point of the contract of [`BlobService`] in the simplest way, and so shows what
-/// a backend has to do: keep chunks by digest, keep an index for each blob, and publish the index
-/// last.
+/// This service keeps every point of the contract of [`BlobService`] in the simplest way. So it
+/// shows what a backend has to do: keep chunks by digest, keep an index for each blob, and publish
+/// the index last.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryBlobService {
     storage: Arc<Mutex<Storage>>,
@@ -41,7 +42,7 @@ impl MemoryBlobService {
     }
 
     fn storage(&self) -> MutexGuard<'_, Storage> {
-        // Nothing here panics halfway through a change.
+        // No code panics while it holds this lock in the middle of a change.
         self.storage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,7 +110,7 @@ impl BlobSource for Source {
                 let error = Error::new(ErrorKind::Corrupt, "read a chunk", "it is missing");
                 error.with_digest(digest)
             })?;
-            // Nothing else can change this memory, so that the chunk needs no proof here.
+            // No other code can change this memory, so the chunk needs no verification.
             Ok(piece.clip(chunk))
         };
         let pieces: Vec<Result<Bytes>> = self.index.pieces(range).map(read).collect();
@@ -148,7 +149,7 @@ impl BlobSink for Sink {
 
         let mut storage = self.service.storage();
         storage.chunks.extend(chunks.into_iter().map(|(meta, chunk)| (meta.digest, chunk)));
-        // Last, so that a blob that is there is there with all its chunks.
+        // The index comes last, so that a present blob has all its chunks.
         storage.blobs.insert(digest, index);
         Ok(digest)
     }

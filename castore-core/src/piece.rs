@@ -8,8 +8,9 @@ use crate::ChunkMeta;
 
 /// One chunk of a blob, and the part of it that a range of the blob needs.
 ///
-/// [`BlobIndex::pieces`](crate::BlobIndex::pieces) gives those of a range in order. A source reads the
-/// chunk, [verifies](ChunkMeta::verify) all of it, and hands out what [`clip`](Piece::clip) leaves:
+/// [`BlobIndex::pieces`](crate::BlobIndex::pieces) returns the pieces of a range in order. A source
+/// reads the chunk, [verifies](ChunkMeta::verify) all of it, and returns the bytes that
+/// [`clip`](Piece::clip) selects:
 ///
 /// ```
 /// use bytes::Bytes;
@@ -40,26 +41,27 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// The part that `range` of a blob needs of the chunk `meta`, whose first byte is at `start` in the blob.
+    /// The part of the chunk `meta` that `range` of a blob needs. The chunk's first byte is at
+    /// `start` in the blob.
     ///
-    /// For a source that has its chunks from elsewhere than a [`BlobIndex`](crate::BlobIndex). Where the
-    /// range has nothing of the chunk, [`within`](Piece::within) is empty.
+    /// For a source whose chunks are not listed in a [`BlobIndex`](crate::BlobIndex). If no byte of
+    /// the chunk is in the range, [`within`](Piece::within) is empty.
     pub fn clipped(meta: ChunkMeta, start: u64, range: &Range<u64>) -> Piece {
         let offset = |position: u64| position.saturating_sub(start).min(meta.size);
         let first = offset(range.start);
         Piece { meta, start, within: first..offset(range.end).max(first) }
     }
 
-    /// The position in the blob after the last byte of the chunk that is in the range: a range that
-    /// starts there has what comes after this piece.
+    /// The position in the blob after the chunk's last byte in the range: a range that starts there
+    /// continues after this piece.
     pub fn end(&self) -> u64 {
         self.start + self.within.end
     }
 
-    /// Cuts the bytes of the whole chunk to those in the range, without copying.
+    /// Clips the bytes of the whole chunk to those in the range, without copying.
     ///
-    /// `chunk` are verified bytes. Of a chunk that is too short, this is what there is: a
-    /// [`BlobReader`](crate::BlobReader) finds that bytes are missing.
+    /// `chunk` must be verified bytes. If the chunk is too short, the result is too: a
+    /// [`BlobReader`](crate::BlobReader) detects missing bytes.
     pub fn clip(&self, chunk: &Bytes) -> Bytes {
         let offset = |offset: u64| offset.min(chunk.len() as u64) as usize;
         chunk.slice(offset(self.within.start)..offset(self.within.end))
@@ -95,7 +97,7 @@ mod tests {
                     assert_eq!(piece.end(), start + read.len() as u64);
                 }
                 assert_eq!(read, expected, "{start}..{end}");
-                // The first of what is left, over and over, gives the same.
+                // Taking only the first piece of the rest, repeatedly, gives the same.
                 let mut left = start..end;
                 for piece in &pieces {
                     let next = index.pieces(left.clone()).next().unwrap();

@@ -1,4 +1,4 @@
-//! What an error of the object store, or bad stored data, means to our caller.
+//! Translates errors of the object store, and bad stored data, into errors of this crate.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -9,19 +9,20 @@ use castore_core::{Digest, Error, ErrorKind};
 
 use crate::redact::redact_error;
 
-/// An error of a request that this crate finds itself, and hands on as one of the object store.
+/// An error of a request that this crate detects itself, and passes on as an error of the object
+/// store.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Broken {
     #[error("the store did not get on for {0:?}")]
     Stalled(Duration),
     #[error("the store sent {got} bytes of an object of {size}")]
     Length { got: u64, size: u64 },
-    /// A delete failed, and its time is over.
+    /// A delete failed, and the time for another attempt is over.
     #[error(
         "the store did not say whether it has deleted the object, and it is too late to ask again"
     )]
     TooLate,
-    /// A directory that was listed a moment ago.
+    /// A directory that was listed a moment ago does not exist.
     #[error("the store lists a directory and then says that there is none")]
     Vanished,
     /// The client of the store panicked, with this message.
@@ -36,7 +37,7 @@ impl Broken {
         Broken::Panicked(message.unwrap_or("no message").to_owned())
     }
 
-    /// The error of this crate that `error` hands on.
+    /// The error of this crate inside `error`, if any.
     pub(crate) fn of(error: &object_store::Error) -> Option<&Broken> {
         chain(error).find_map(|error| error.downcast_ref())
     }
@@ -48,19 +49,19 @@ impl From<Broken> for object_store::Error {
     }
 }
 
-/// A failure that may be over at the next attempt.
+/// A failure that the next attempt may not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// The store was not reached, or had an error of its own.
+    /// The store could not be reached, or had an internal error.
     Away,
     /// The store refuses because there are too many requests.
     Refused,
-    /// Something else happens at the same place, such as the making of a directory.
+    /// Another request works at the same place, such as one that creates the same directory.
     Conflict,
 }
 
-/// Whether, and why, a request that failed with `error` may be tried again. `status` is the last
-/// that the HTTP client noted, where it is ours.
+/// Whether, and why, a request that failed with `error` may be retried. `status` is the last status
+/// that the HTTP client noted, if the client is this crate's.
 pub(crate) fn trouble(error: &object_store::Error, status: Option<u16>) -> Option<Trouble> {
     if let Some(broken) = Broken::of(error) {
         let again = matches!(broken, Broken::Stalled(_) | Broken::Length { .. } | Broken::Vanished);
@@ -71,11 +72,12 @@ pub(crate) fn trouble(error: &object_store::Error, status: Option<u16>) -> Optio
     }
     match status.or_else(|| answered_status(error)) {
         Some(429 | 503) => Some(Trouble::Refused),
-        // Not implemented, not supported, no space left: not for minutes, but for good.
+        // Not implemented, not supported, no space left: these do not end within minutes.
         Some(501 | 505 | 507) => None,
         Some(408 | 500..=599) => Some(Trouble::Away),
         Some(404 | 405 | 409 | 423) => Some(Trouble::Conflict),
-        // S3 answers a copy with "200" before it knows, and a client that is too slow with "400".
+        // S3 answers a copy with "200" before it knows the outcome, and a client that is too slow
+        // with "400".
         Some(200..=299 | 400) if names(error, &["SlowDown", "ServiceUnavailable"]) => {
             Some(Trouble::Refused)
         }
@@ -87,14 +89,14 @@ pub(crate) fn trouble(error: &object_store::Error, status: Option<u16>) -> Optio
     }
 }
 
-/// Whether an object is merely not there, as opposed to what it would be in.
+/// Whether only the object is absent, and not the bucket or container that should hold it.
 pub(crate) fn absent(error: &object_store::Error) -> bool {
-    // S3 names the missing thing in the body of its answer, which object_store keeps as a text.
+    // S3 names the missing resource in the body of its answer, which `object_store` keeps as text.
     matches!(error, object_store::Error::NotFound { .. })
         && !names(error, &["NoSuchBucket", "ContainerNotFound"])
 }
 
-/// Whether the answer of a store holds one of these `codes`.
+/// Whether a store's answer contains one of these `codes`.
 fn names(error: &object_store::Error, codes: &[&str]) -> bool {
     chain(error).any(|error| {
         let text = error.to_string();
@@ -102,20 +104,20 @@ fn names(error: &object_store::Error, codes: &[&str]) -> bool {
     })
 }
 
-/// Whether the HTTP client failed, rather than the store that it asks.
+/// Whether the HTTP client failed, rather than the store.
 fn is_transport(error: &object_store::Error) -> bool {
     #[cfg(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http"))]
     if let Some(error) =
         chain(error).find_map(|error| error.downcast_ref::<object_store::client::HttpError>())
     {
-        // The store gave an answer, and this crate's client turned that into an error.
+        // The store answered, and this crate's client turned the answer into an error.
         return !chain(error).any(|error| error.is::<FailedAnswer>());
     }
     let _ = error;
     false
 }
 
-/// An answer that object_store takes for success, and that is none.
+/// An answer that `object_store` takes for success, but that is a failure.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[cfg_attr(
     not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http")),
@@ -164,7 +166,7 @@ fn network_error(kind: io::ErrorKind) -> Option<Trouble> {
     .then_some(Trouble::Away)
 }
 
-/// Turns an error of the object store into ours, whole: it becomes the source.
+/// Turns an error of the object store into an error of this crate, with the original as its source.
 pub(crate) fn store_error(
     operation: &'static str,
     digest: Option<Digest>,
@@ -173,7 +175,7 @@ pub(crate) fn store_error(
     use object_store::Error as Store;
 
     let (kind, message) = match &error {
-        // An object that is merely absent is not an error where this is called.
+        // Callers handle a merely absent object before this point.
         Store::NotFound { .. } => (ErrorKind::StoreNotFound, "the store or bucket does not exist"),
         Store::PermissionDenied { .. } => (ErrorKind::PermissionDenied, "the store refused it"),
         Store::Unauthenticated { .. } => {
@@ -211,7 +213,7 @@ pub(crate) fn store_error(
 
 const FAILED: &str = "the store failed";
 
-/// The message for an error that is about this machine, and says nothing about the store.
+/// The message for an error that concerns this machine, and not the store.
 fn lack(error: &io::Error) -> Option<&'static str> {
     const FILES: &str = "too many files are open (ulimit -n), and it is not known what is there";
     const MEMORY: &str = "the system has no memory left, and it is not known what is there";
@@ -221,14 +223,14 @@ fn lack(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::WouldBlock => return Some(BUSY),
         _ => {}
     }
-    // ENFILE and EMFILE, which have the same numbers on every Unix, and no kind.
+    // ENFILE and EMFILE have the same numbers on every Unix, and no `ErrorKind`.
     match error.raw_os_error()? {
         23 | 24 if cfg!(unix) => Some(FILES),
         _ => None,
     }
 }
 
-/// Stored data that is missing or wrong.
+/// The error for stored data that is missing or wrong.
 pub(crate) fn corrupt(
     operation: &'static str,
     digest: Digest,
@@ -237,12 +239,12 @@ pub(crate) fn corrupt(
     Error::new(ErrorKind::Corrupt, operation, message).with_digest(digest)
 }
 
-/// Whether stored data is missing or wrong, as opposed to a store that does not give it.
+/// Whether stored data is missing or wrong, as opposed to a store that fails to return it.
 pub(crate) fn is_corrupt(error: &Error) -> bool {
     error.kind() == ErrorKind::Corrupt
 }
 
-/// Work in the background that ended without a result of its own.
+/// The error for background work that ended without a result of its own.
 pub(crate) fn task_error(operation: &'static str, error: impl Into<Unfinished>) -> Error {
     let unfinished = error.into();
     let message = unfinished.to_string();
@@ -253,10 +255,10 @@ pub(crate) fn task_error(operation: &'static str, error: impl Into<Unfinished>) 
     }
 }
 
-/// Why work in the background has no result.
+/// The reason why background work has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unfinished {
-    /// With the message of the panic, where it is a text.
+    /// The work panicked, with this message if the payload is a text.
     #[error("a background task panicked")]
     Panicked(Option<String>),
     #[error("the runtime was shut down")]
@@ -264,7 +266,7 @@ pub(crate) enum Unfinished {
 }
 
 impl Unfinished {
-    /// Of work that panicked with `payload`.
+    /// The reason for work that panicked with `payload`.
     pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Unfinished {
         let text = payload.downcast_ref::<String>().cloned();
         let text = text.or_else(|| payload.downcast_ref::<&str>().map(|&text| text.to_owned()));
@@ -288,7 +290,7 @@ fn about(error: Error, digest: Option<Digest>) -> Error {
     }
 }
 
-/// `error`, its source, the source of that, and so on.
+/// `error`, its source, that one's source, and so on.
 pub(crate) fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -300,8 +302,8 @@ pub(crate) fn chain<'a>(
     })
 }
 
-/// The HTTP status that a request was answered with. `object_store` sorts out those of single
-/// objects, but keeps most others as a text only.
+/// The HTTP status of the answer to a request. `object_store` has error variants for some statuses
+/// of single objects, but keeps most others only as text.
 pub(crate) fn answered_status(error: &(dyn StdError + 'static)) -> Option<u16> {
     chain(error).find_map(|error| {
         let text = error.to_string();
@@ -310,11 +312,11 @@ pub(crate) fn answered_status(error: &(dyn StdError + 'static)) -> Option<u16> {
     })
 }
 
-/// The innermost I/O error in `error`, where there is one.
+/// The innermost I/O error in `error`, if any.
 fn io_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a io::Error> {
     let mut innermost =
         chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).last()?;
-    // An I/O error around another error passes that one over when asked for its source.
+    // An I/O error that wraps another error skips that one when asked for its source.
     while let Some(inner) = innermost.get_ref().and_then(|inner| inner.downcast_ref()) {
         innermost = inner;
     }
@@ -334,12 +336,12 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_says_what_to_do() {
+    fn the_kind_follows_from_the_cause() {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         assert_eq!(kind_of(generic(full)), ErrorKind::Unavailable);
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         assert_eq!(kind_of(generic(denied)), ErrorKind::PermissionDenied);
-        // An I/O error around another one: the innermost tells.
+        // For nested I/O errors the innermost one determines the kind.
         let wrapped = io::Error::other(io::Error::from(io::ErrorKind::PermissionDenied));
         assert_eq!(kind_of(generic(wrapped)), ErrorKind::PermissionDenied);
         let path = "p".to_owned();
@@ -368,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_files_or_memory_are_told_from_failures_of_the_store() {
+    fn a_lack_of_files_or_memory_is_not_reported_as_a_failure_of_the_store() {
         for (error, named) in [
             (io::Error::from_raw_os_error(24), "too many files are open"),
             (io::Error::from_raw_os_error(23), "too many files are open"),
@@ -382,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_be_over_soon_is_tried_again() {
+    fn only_temporary_failures_are_retried() {
         let text = |text: &str| generic(io::Error::other(text.to_owned()));
         let answered =
             |status| text(&format!("Server returned non-2xx status code: {status}: <x>"));

@@ -1,15 +1,15 @@
-//! Secrets do not belong into messages: a URL is shown without its user information, and without
-//! the values of query parameters that may be signatures or tokens.
+//! Keeps secrets out of messages: a URL is shown without its user information, and without the
+//! values of query parameters that may be signatures or tokens.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Stands for a secret.
+/// The replacement for a secret.
 const HIDDEN: &str = "***";
 
-/// The query parameters of the stores' own protocols, which never hold a secret. Any other parameter
-/// may.
+/// The query parameters of the stores' own protocols, which never hold a secret. Any other
+/// parameter may hold one.
 const HARMLESS: [&str; 23] = [
     "alt",
     "comp",
@@ -36,11 +36,11 @@ const HARMLESS: [&str; 23] = [
     "x-id",
 ];
 
-/// `url` for messages and logs: without user information, and without the values of query parameters
-/// that may be secrets, which are shown as `***`. The fragment is hidden as a whole.
+/// `url` for messages and logs: without user information, and without the values of query
+/// parameters that may be secrets, which are replaced by `***`. The fragment is hidden as a whole.
 ///
-/// The text need not be a well-formed URL, as the ones in error messages often are not. In doubt more
-/// is hidden than is secret. A path of a local directory comes back as it is.
+/// The text need not be a well-formed URL, because URLs in error messages often are not. In doubt
+/// more is hidden than is secret. A path of a local directory is returned unchanged.
 ///
 /// ```
 /// use castore_objstore::redact_url;
@@ -99,7 +99,8 @@ pub(crate) fn redact_text(text: &str) -> Cow<'_, str> {
     if shown == text { Cow::Borrowed(text) } else { Cow::Owned(shown) }
 }
 
-/// `error` as it is, or the texts of it and its sources with their secrets hidden, where they show any.
+/// `error` unchanged if its texts show no secret; otherwise the texts of `error` and its sources
+/// with their secrets hidden.
 pub(crate) fn redact_error<E: StdError + Send + Sync + 'static>(
     error: E,
 ) -> Box<dyn StdError + Send + Sync> {
@@ -116,7 +117,7 @@ pub(crate) fn redact_error<E: StdError + Send + Sync + 'static>(
     }
 }
 
-/// The texts of an error and its sources, which showed a secret.
+/// The redacted texts of an error and its sources.
 #[derive(Debug)]
 struct Redacted {
     text: String,
@@ -143,10 +144,10 @@ impl StdError for Redacted {
     }
 }
 
-/// The length of the scheme with its colon and slashes, and the rest; `None` where `url` is a path.
+/// The length of the scheme with its colon and slashes, and the rest; `None` if `url` is a path.
 fn split_scheme(url: &str) -> Option<(usize, &str)> {
     let (scheme, rest) = url.split_once(':')?;
-    // A scheme of one letter is a drive.
+    // A scheme of one letter is a Windows drive.
     if scheme.len() < 2 || !scheme.chars().all(is_scheme_char) {
         return None;
     }
@@ -156,8 +157,9 @@ fn split_scheme(url: &str) -> Option<(usize, &str)> {
 
 /// The position of the `@` that ends the user information at the start of `rest`.
 ///
-/// A password that is not percent-encoded may hold what ends the host of a proper URL. So where the
-/// host is followed by a colon and no number of a port, the last `@` of all ends the password.
+/// A password that is not percent-encoded may contain characters that end the host of a well-formed
+/// URL. So if the host is followed by a colon and something other than a port number, the last `@`
+/// in the text ends the password.
 fn end_of_user(rest: &str) -> Option<usize> {
     let host = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
     if let Some(end) = rest[..host].rfind('@') {

@@ -1,4 +1,4 @@
-//! From a URL and options to a builder.
+//! Turns a URL and options into a builder.
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::service::ObjectStoreBlobService;
 
 const OPEN: &str = "open the store";
 
-/// Our own options, for every kind of store: what a wrong one is answered with.
+/// This crate's own options, for every kind of store. The error for an unknown option lists them.
 const OPTIONS: &str =
     "chunk-size, zstd-level, memory, requests, durable, create, grace, retry-timeout";
 
@@ -34,15 +34,16 @@ pub fn parse_url(url: &str) -> Result<Builder> {
 /// |---|---|
 /// | `memory:` | memory, fresh for each call |
 /// | `file:///DIRECTORY`, or a path | a directory |
-/// | `s3://BUCKET/BASE` | S3 and its kin, with the feature `aws` |
+/// | `s3://BUCKET/BASE` | S3 and compatible stores, with the feature `aws` |
 /// | `gs://BUCKET/BASE` | Google Cloud Storage, with the feature `gcp` |
 /// | `az://CONTAINER/BASE` | Azure, with the feature `azure` |
 /// | `http://HOST/BASE`, `https://HOST/BASE` | WebDAV, with the feature `http` |
 ///
-/// The other forms that `object_store` knows, such as `https://BUCKET.s3.REGION.amazonaws.com/BASE`,
-/// will do as well. Clouds are configured from the environment first (`AWS_ENDPOINT`,
-/// `AWS_ACCESS_KEY_ID`, ... and their like), then by options. Names of options are those of
-/// `object_store`'s configuration keys, and for every store:
+/// The other forms that `object_store` knows, such as
+/// `https://BUCKET.s3.REGION.amazonaws.com/BASE`, also work. Clouds are configured from the
+/// environment first (`AWS_ENDPOINT`, `AWS_ACCESS_KEY_ID`, ... and similar variables), then by
+/// options. The names of options are those of `object_store`'s configuration keys, and for every
+/// store:
 ///
 /// | option | sets | example |
 /// |---|---|---|
@@ -55,17 +56,18 @@ pub fn parse_url(url: &str) -> Result<Builder> {
 /// | `grace` | [`Builder::grace`] | `24h` |
 /// | `retry-timeout` | [`Builder::retry_timeout`] | `5m` |
 ///
-/// Requests are tried again by the service, not by `object_store`, and none is ended because the line
-/// is slow. `timeout`, `read_timeout` and `connect_timeout` (`AWS_TIMEOUT`, ...) are `object_store`'s
-/// own, and are as it documents them where they are set: a read timeout ends an upload that takes
-/// longer.
+/// The service retries requests, not `object_store`, and never ends a request because the line is
+/// slow. `timeout`, `read_timeout` and `connect_timeout` (`AWS_TIMEOUT`, ...) are `object_store`'s
+/// own options and, if set, have the effect that it documents: a read timeout ends an upload that
+/// takes longer.
 ///
-/// Makes no request, and does not look for a directory: [`Builder::build`] does.
+/// Makes no request, and does not check that a directory exists: [`Builder::build`] does.
 ///
 /// # Errors
 /// `InvalidInput` for a URL or an option that is unknown or malformed, and for a URL with a part
-/// that the store would not use: a user, a password, a port of a bucket, a query, a fragment;
-/// `Unsupported` for a store that this build leaves out. No error shows a secret of the URL.
+/// that the store would ignore: a user, a password, a port of a bucket, a query, a fragment.
+/// `Unsupported` for a kind of store that this build does not include. No error shows a secret of
+/// the URL.
 pub fn parse_url_opts<K, V>(url: &str, options: impl IntoIterator<Item = (K, V)>) -> Result<Builder>
 where
     K: AsRef<str>,
@@ -93,7 +95,7 @@ where
     Ok(builder)
 }
 
-/// The directory that `url` names, or `None` where it names another kind of store.
+/// The directory that `url` names, or `None` if the URL names another kind of store.
 ///
 /// # Errors
 /// `InvalidInput` for an empty or malformed URL.
@@ -102,7 +104,7 @@ pub fn local_path(url: &str) -> Result<Option<PathBuf>> {
         return Err(wrong("the store has no name".to_owned()));
     }
     let Some((scheme, _)) = url.split_once(':') else { return Ok(Some(url.into())) };
-    // One letter is a drive, and whatever has a separator before the colon is a path.
+    // A single letter is a Windows drive, and a text with a separator before the colon is a path.
     let is_scheme = scheme.len() > 1
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     if !is_scheme || FilePath::new(url).exists() {
@@ -153,7 +155,7 @@ fn remote(text: &str, options: &[(String, String)]) -> Result<Builder> {
     Ok(builder.longest_request(longest_request(options)))
 }
 
-/// The part of `url` that its store would not use, and why it is none to be left out silently.
+/// The part of `url` that its store would ignore, and the reason why this is an error.
 fn unused_part(url: &Url, scheme: &ObjectStoreScheme) -> Option<&'static str> {
     if url.password().is_some() {
         return Some(
@@ -177,8 +179,8 @@ fn unused_part(url: &Url, scheme: &ObjectStoreScheme) -> Option<&'static str> {
     None
 }
 
-/// How long a request through a network may be under way: as long as one may take, and as long as
-/// others are begun in its stead.
+/// How long a request over a network may be in flight: as long as one attempt may take, plus the
+/// time in which others are started in its stead.
 fn longest_request(options: &[(String, String)]) -> Duration {
     const MINUTE: Duration = Duration::from_secs(60);
     let given = options.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case("timeout"));
@@ -334,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_an_error_unless_it_is_to_be_made() {
+    fn a_missing_directory_is_an_error_unless_create_is_set() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("new");
         let path = path.to_str().unwrap();

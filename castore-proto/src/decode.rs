@@ -1,4 +1,4 @@
-//! From the bytes that a store holds to an index.
+//! Decodes the bytes that a store holds as an index.
 
 use castore_core::{BlobIndex, ChunkMeta, Digest, IndexError};
 use prost::Message as _;
@@ -10,17 +10,17 @@ use crate::generated::Entry;
 /// The number of the field that holds an entry.
 pub(crate) const ENTRY_FIELD: u32 = 2;
 
-/// The index of the blob `digest`, of which a store holds the encoding `bytes`.
+/// The index of the blob `digest`, from its encoding `bytes` in a store.
 ///
-/// `None` stands for a blob of one chunk that has the digest of the blob: some writers list no
-/// chunk then, and only the chunk tells its size. It also stands for that where no such chunk
-/// exists; only the store can tell.
+/// `None` stands for a blob of one chunk that has the digest of the blob: some writers then list no
+/// chunk, and only the chunk tells its size. The result is also `None` if no such chunk exists;
+/// only the store can tell.
 ///
-/// Fields that are not known are skipped.
+/// Unknown fields are skipped.
 ///
 /// # Errors
-/// Where the bytes are not such a message, or the chunks listed break a rule of [`BlobIndex`].
-/// The first entry that is wrong ends the decoding.
+/// Fails if the bytes are not such a message, or if the listed chunks break a rule of
+/// [`BlobIndex`]. The first wrong entry ends the decoding.
 pub fn decode(digest: &Digest, bytes: &[u8]) -> Result<Option<BlobIndex>, DecodeError> {
     let fields = Fields::new(bytes);
     let mut chunks = Chunks { fields, number: 0, entry: EntryDecoder::default() };
@@ -43,7 +43,7 @@ pub fn decode(digest: &Digest, bytes: &[u8]) -> Result<Option<BlobIndex>, Decode
 /// The listed chunks, decoded one at a time.
 struct Chunks<'a> {
     fields: Fields<'a>,
-    /// How many entries came before.
+    /// The number of entries decoded so far.
     number: usize,
     entry: EntryDecoder,
 }
@@ -62,7 +62,7 @@ impl Chunks<'_> {
 /// Decodes one entry at a time.
 #[derive(Debug, Default)]
 pub(crate) struct EntryDecoder {
-    /// Kept only for its allocation.
+    /// Kept only to reuse its allocation.
     entry: Entry,
 }
 
@@ -91,7 +91,7 @@ pub(crate) mod tests {
     use crate::encode;
     use crate::generated::Index;
 
-    /// The message as far as it is looked at: prost would check the type of field 3.
+    /// The part of the message that the decoder reads: prost would check the type of field 3.
     #[derive(Clone, PartialEq, prost::Message)]
     struct Listed {
         #[prost(message, repeated, tag = "2")]
@@ -117,7 +117,7 @@ pub(crate) mod tests {
         assert_eq!(encode(&index), message.encode_to_vec());
     }
 
-    /// A field, mostly one of ours, sometimes with a wrong length or of another type.
+    /// A field, mostly an entry, sometimes with a wrong length or of another type.
     pub(crate) fn field() -> impl Strategy<Value = Vec<u8>> {
         let entry = (any::<[u8; 32]>(), 1..300u64).prop_map(|(digest, size)| {
             let entry = Entry { digest: digest.to_vec(), size };
@@ -154,7 +154,7 @@ pub(crate) mod tests {
                 Err(DecodeError::Framing { .. } | DecodeError::Entry { .. }) => {
                     prop_assert!(whole.is_err(), "{:?}", whole);
                 }
-                // These are no matter of protobuf, and the rest is not looked at.
+                // These errors do not concern protobuf, and the decoder does not read the rest.
                 Err(DecodeError::DigestLength { .. } | DecodeError::Index(_)) => {}
             }
         }

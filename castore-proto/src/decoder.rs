@@ -1,4 +1,4 @@
-//! An index that arrives in pieces, and is too large to be held.
+//! Decodes an index that arrives in pieces, and is too large to be held in memory.
 
 use castore_core::{ChunkMeta, Digest, IndexCheck, IndexError};
 
@@ -6,10 +6,10 @@ use crate::decode::{ENTRY_FIELD, EntryDecoder};
 use crate::error::{DecodeError, FramingError};
 use crate::frame::{Fields, MAX_NESTING};
 
-/// Decodes an index piece by piece: the same answers as [`decode`](crate::decode) gives for all the
-/// bytes, in memory that one entry takes.
+/// Decodes an index piece by piece: with the same result as [`decode`](crate::decode) of all the
+/// bytes, in the memory of one entry.
 ///
-/// Fields that are not known are skipped without being kept, however long they are.
+/// Unknown fields of any length are skipped without being kept.
 ///
 /// ```
 /// use castore_core::{BlobIndex, ChunkMeta, Digest};
@@ -30,34 +30,34 @@ use crate::frame::{Fields, MAX_NESTING};
 pub struct Decoder {
     check: IndexCheck,
     entry: EntryDecoder,
-    /// What is left of the last piece: the beginning of a number or an entry.
+    /// The rest of the last piece: the beginning of a number or an entry.
     pending: Vec<u8>,
-    /// Where `pending` begins, in bytes from the start of the index.
+    /// The offset at which `pending` begins, in bytes from the start of the index.
     offset: u64,
-    /// Where the field begins that is being decoded.
+    /// The offset at which the current field begins.
     field: u64,
-    /// The groups that are open: what is in them is skipped.
+    /// The open groups, whose content is skipped.
     groups: Vec<u32>,
-    /// How many bytes of a value are still to be skipped.
+    /// How many bytes of a value remain to be skipped.
     skip: u64,
 }
 
-/// A chunk as it is listed.
+/// A chunk and the position of its entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListedChunk {
     /// The chunk.
     pub chunk: ChunkMeta,
-    /// Where its entry begins, in bytes from the start of the index.
+    /// The offset at which the chunk's entry begins, in bytes from the start of the index.
     pub start: u64,
-    /// Where its entry ends.
+    /// The offset at which the chunk's entry ends.
     pub end: u64,
 }
 
-/// What the next few bytes are.
+/// The meaning of the next few bytes.
 enum Step<'a> {
     Entry(&'a [u8]),
-    /// A number or a key, or a value of which so many bytes are to be skipped.
+    /// A number or a key, or a value of which this many bytes must be skipped.
     Other(u64),
 }
 
@@ -75,11 +75,11 @@ impl Decoder {
         }
     }
 
-    /// Takes the next bytes, and hands each chunk to `each` whose entry ends in them.
+    /// Takes the next bytes, and hands each chunk whose entry ends in them to `each`.
     ///
     /// # Errors
-    /// As [`decode`](crate::decode), at the first byte that no valid index has there. The decoder
-    /// must not be used any more then.
+    /// As [`decode`](crate::decode), at the first byte that no valid index has at this position.
+    /// The decoder must not be used after an error.
     pub fn push(
         &mut self,
         piece: &[u8],
@@ -98,12 +98,12 @@ impl Decoder {
         Ok(())
     }
 
-    /// Ends the index: returns the size of the blob in bytes, or `None` where no chunk is listed and
+    /// Ends the index. Returns the size of the blob in bytes, or `None` if no chunk is listed and
     /// the blob is not the empty one, as [`decode`](crate::decode) does.
     ///
     /// # Errors
-    /// As [`decode`](crate::decode), where the bytes end within a field or the list as a whole is
-    /// not an index of the blob.
+    /// As [`decode`](crate::decode), if the bytes end within a field or the list as a whole is not
+    /// an index of the blob.
     pub fn finish(self) -> Result<Option<u64>, DecodeError> {
         if !self.pending.is_empty() || self.skip > 0 || !self.groups.is_empty() {
             return Err(self.framing(FramingError::Truncated));
@@ -115,7 +115,7 @@ impl Decoder {
         }
     }
 
-    /// Takes as many whole steps from `bytes` as there are; returns how many bytes they have.
+    /// Takes all the complete steps in `bytes`. Returns how many bytes they have.
     fn take(
         &mut self,
         bytes: &[u8],
@@ -135,7 +135,7 @@ impl Decoder {
             }
             let mut fields = Fields::new(&bytes[taken..]);
             let step = match step(&mut fields, &mut self.groups) {
-                // The rest of it may be in the next piece.
+                // The rest of the step may be in the next piece.
                 Err(FramingError::Truncated) => break,
                 step => step.map_err(|error| self.framing(error))?,
             };
@@ -158,7 +158,7 @@ impl Decoder {
     }
 }
 
-/// Takes an entry, or a key and the number behind it. `Truncated` leaves `groups` as they were.
+/// Takes an entry, or a key and the number after it. `Truncated` leaves `groups` unchanged.
 fn step<'a>(fields: &mut Fields<'a>, groups: &mut Vec<u32>) -> Result<Step<'a>, FramingError> {
     let (number, wire_type) = fields.key()?;
     if groups.is_empty() && number == ENTRY_FIELD {
@@ -191,7 +191,7 @@ mod tests {
     use crate::decode::tests::field;
     use crate::{decode, encode};
 
-    /// What the decoder says of these pieces: the chunks, or the error.
+    /// The decoder's result for these pieces: the chunks, or the error.
     fn in_pieces<'a>(
         blob: Digest,
         pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -211,7 +211,7 @@ mod tests {
         Ok(decode(&blob, bytes)?.map(|index| index.iter().collect()))
     }
 
-    /// Fields that are to be skipped, some of them broken.
+    /// Fields that the decoder skips, some of them broken.
     fn unknown() -> impl Strategy<Value = Vec<u8>> {
         let group = proptest::collection::vec(field(), 0..3)
             .prop_map(|fields| [vec![0x2b], fields.concat(), vec![0x2c]].concat());
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_say_where_they_are() {
+    fn listed_chunks_state_the_position_of_their_entries() {
         let chunk = |number: u64| ChunkMeta { digest: Digest::of(&[number as u8]), size: number };
         let blob = Digest::of(b"blob");
         let index = castore_core::BlobIndex::new(blob, (1..200).map(chunk)).unwrap();

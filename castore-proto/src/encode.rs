@@ -1,4 +1,4 @@
-//! From an index to the bytes that a store holds.
+//! Encodes an index as the bytes that a store holds.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use castore_core::{BlobIndex, Digest, MAX_CHUNK_SIZE, MAX_CHUNKS};
@@ -15,18 +15,17 @@ const MAX_ENTRY_SIZE: u64 = 2 + 2 + Digest::LEN as u64 + 1 + varint_size(MAX_CHU
 
 /// The largest index object that a reader has to accept, in bytes: about 656 MiB.
 ///
-/// That is [`MAX_CHUNKS`] canonical entries of the largest size, and 64 KiB for fields that are
-/// not known yet.
+/// That is [`MAX_CHUNKS`] canonical entries of the largest size, and 64 KiB for unknown fields.
 pub const MAX_INDEX_SIZE: u64 = MAX_CHUNKS as u64 * MAX_ENTRY_SIZE + 64 * 1024;
 
-/// How many bytes a number takes in the encoding, of 7 bits each.
+/// How many bytes a number takes in the encoding, with 7 bits in each byte.
 const fn varint_size(value: u64) -> u64 {
     let bits = 64 - (value | 1).leading_zeros() as u64;
     bits.div_ceil(7)
 }
 
 /// The canonical encoding of `index`: its entries in order, each with digest and size, and nothing
-/// else. Equal indexes have equal encodings; that of the empty blob is empty.
+/// else. Equal indexes have equal encodings. The encoding of the empty blob's index is empty.
 pub fn encode(index: &BlobIndex) -> Bytes {
     let mut bytes = BytesMut::with_capacity(index.len() * MAX_ENTRY_SIZE as usize);
     let mut entry = Entry { digest: vec![0; Digest::LEN], size: 0 };

@@ -1,17 +1,17 @@
-//! Why stored bytes are not an index.
+//! The reasons why stored bytes are not an index.
 
 use castore_core::IndexError;
 
-/// Why stored bytes are not the index of a blob.
+/// The reason why stored bytes are not the index of a blob.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The bytes are not a sequence of protobuf fields.
     #[error("the field at byte {offset} is malformed")]
     Framing {
-        /// Where the field starts, in bytes.
+        /// The offset at which the field starts, in bytes.
         offset: usize,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: FramingError,
     },
@@ -20,7 +20,7 @@ pub enum DecodeError {
     Entry {
         /// The position of the entry, from 0.
         number: usize,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: EntryError,
     },
@@ -29,7 +29,7 @@ pub enum DecodeError {
     DigestLength {
         /// The position of the entry, from 0.
         number: usize,
-        /// The length of its digest in bytes; 0 where there is none.
+        /// The length of its digest in bytes; 0 if the entry has none.
         length: usize,
     },
     /// The entries are well formed, but they are not an index of the blob.
@@ -37,7 +37,7 @@ pub enum DecodeError {
     Index(#[source] IndexError),
 }
 
-/// Why some bytes are not a protobuf field.
+/// The reason why some bytes are not a protobuf field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FramingError {
@@ -50,10 +50,10 @@ pub enum FramingError {
     /// The field number is 0, or larger than protobuf allows.
     #[error("its field number is not valid")]
     FieldNumber,
-    /// There is no such wire type, or it is not the one that the field must have.
+    /// The wire type does not exist, or is not the one that the field must have.
     #[error("its wire type is {0}")]
     WireType(u8),
-    /// A group ends that did not begin, or another group than the innermost.
+    /// A group ends that did not begin, or that is not the innermost one.
     #[error("a group ends that did not begin")]
     GroupEnd,
     /// Groups are nested too deeply.
@@ -61,7 +61,7 @@ pub enum FramingError {
     Nesting,
 }
 
-/// What is wrong with the message of one entry.
+/// The reason why the message of one entry is malformed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct EntryError(pub(crate) prost::DecodeError);

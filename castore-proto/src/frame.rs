@@ -1,14 +1,14 @@
 //! The top level of a protobuf message, one field at a time.
 //!
-//! A message decoded whole can take twenty times the memory of its bytes, as an entry of two bytes
-//! becomes a struct of forty. Walking the top level keeps one entry at a time.
+//! A message that is decoded as a whole can take twenty times the memory of its bytes, because an
+//! entry of two bytes becomes a struct of forty. Walking the top level keeps one entry at a time.
 
 use crate::error::FramingError;
 
-/// How deep groups may nest: what prost allows within an entry.
+/// How deep groups may nest: as deep as prost allows within an entry.
 pub(crate) const MAX_NESTING: usize = 100;
 
-/// The fields of a message, in order, as far as they matter here.
+/// The top-level fields of a message, in order.
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     bytes: &'a [u8],
@@ -20,15 +20,15 @@ impl<'a> Fields<'a> {
         Fields { bytes, offset: 0 }
     }
 
-    /// How many bytes were taken.
+    /// The number of bytes taken so far.
     pub(crate) fn offset(&self) -> usize {
         self.offset
     }
 
-    /// The bytes of the next field `wanted`, or `None` where there is none left.
+    /// The bytes of the next field `wanted`, or `None` if none is left.
     ///
-    /// All other fields are skipped, whatever their type. On an error also says where the field
-    /// in question starts.
+    /// All other fields are skipped, whatever their type. An error comes with the offset at which
+    /// the field starts.
     pub(crate) fn next_bytes(
         &mut self,
         wanted: u32,
@@ -54,7 +54,7 @@ impl<'a> Fields<'a> {
         Ok(None)
     }
 
-    /// Steps over the value of an unknown field; of a group, over all fields up to its end.
+    /// Skips the value of an unknown field; of a group, all fields up to its end.
     fn skip(&mut self, number: u32, wire_type: u8) -> Result<(), FramingError> {
         let mut open = Vec::new();
         let (mut number, mut wire_type) = (number, wire_type);

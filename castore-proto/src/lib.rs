@@ -1,12 +1,12 @@
-//! What an index object of a castore store holds: a [`BlobIndex`] as a protobuf message.
+//! The content of an index object of a castore store: a [`BlobIndex`] as a protobuf message.
 //!
-//! - [`encode`] gives the one canonical encoding of an index;
-//! - [`decode`] takes what a store holds, from any writer, and gives an index that is valid or a
-//!   [`DecodeError`] that says what is wrong and where. It never panics, and the memory that it
-//!   takes is bounded by the index that it returns and by one entry of the input, not by what the
-//!   input claims;
-//! - [`Decoder`] takes the same bytes piece by piece, and gives the chunks one by one: for an index
-//!   that is too large to be held;
+//! - [`encode`] returns the one canonical encoding of an index;
+//! - [`decode`] takes an index object from any writer, and returns a valid index or a
+//!   [`DecodeError`] that says what is wrong and where. `decode` never panics, and the memory that
+//!   it takes is bounded by the index that it returns and by one entry of the input, not by the
+//!   sizes that the input claims;
+//! - [`Decoder`] takes the same bytes piece by piece, and returns the chunks one by one: for an
+//!   index that is too large to be held in memory;
 //! - [`MAX_INDEX_SIZE`] bounds what a reader has to fetch.
 //!
 //! FORMAT.md in the repository specifies the bytes.

@@ -40,7 +40,7 @@ fn expected(chunks: &[(&str, u64)]) -> Vec<(String, u64)> {
     chunks.iter().map(|(digest, size)| (digest.to_string(), *size)).collect()
 }
 
-/// Decodes the object, and checks that we would have written the same bytes.
+/// Decodes the object, and checks that encoding the index gives the same bytes.
 fn index(digest: Digest, object: &[u8]) -> BlobIndex {
     let index = decode(&digest, object).unwrap().unwrap();
     assert_eq!(index.digest(), digest);

@@ -1,4 +1,4 @@
-//! Every way in which an index object can be wrong, and some in which it is only unusual.
+//! Every way in which an index object can be wrong, and some in which one is only unusual.
 
 use castore_core::{BlobIndex, Digest, IndexError, MAX_CHUNK_SIZE, MAX_CHUNKS};
 use castore_proto::DecodeError::{DigestLength, Entry, Framing, Index};
@@ -48,7 +48,7 @@ fn decoded(objects: &[Vec<u8>]) -> Result<Option<BlobIndex>, DecodeError> {
     decode(&blob(), &objects.concat())
 }
 
-/// The sizes of the chunks of an object that is valid.
+/// The sizes of the chunks of a valid object.
 fn sizes(objects: &[Vec<u8>]) -> Vec<u64> {
     decoded(objects).unwrap().unwrap().iter().map(|chunk| chunk.size).collect()
 }
@@ -133,8 +133,8 @@ fn a_size_of_more_than_64_bits() {
 }
 
 #[test]
-fn more_chunks_than_there_may_be() {
-    // Without the last entry it is valid.
+fn more_chunks_than_the_format_allows() {
+    // Without the last entry the index is valid.
     let object = good("a").repeat(MAX_CHUNKS + 1);
     assert_eq!(decode(&blob(), &object), Err(Index(IndexError::TooManyChunks)));
 }
@@ -150,7 +150,7 @@ fn the_largest_index_fits_the_stated_size() {
 
 #[test]
 fn empty_entries_are_not_amplified() {
-    // Decoded whole, these two megabytes would take forty before anything is checked.
+    // Decoded as a whole, these two megabytes would take forty before any check.
     let object = entry(&[]).repeat(1_000_000);
     assert_eq!(decode(&blob(), &object), Err(DigestLength { number: 0, length: 0 }));
 }
@@ -173,7 +173,7 @@ fn an_object_that_is_cut_short() {
 #[test]
 fn an_entry_that_is_cut_short() {
     let fields = [digest("a"), size(3)].concat();
-    // Without the size it is a message, of a chunk of no bytes.
+    // Without the size the entry is a message, of a chunk without bytes.
     for length in (1..34).chain([35]) {
         let result = decoded(&[delimited(2, &fields[..length])]);
         assert!(matches!(result, Err(Entry { number: 0, .. })), "{length}: {result:?}");
@@ -280,7 +280,7 @@ fn unknown_fields_are_skipped() {
 #[test]
 fn unknown_fields_of_an_entry_are_skipped() {
     let mut fields = unknown();
-    // A whole entry inside would make this one longer than one byte of length can say.
+    // A whole entry inside would make this field longer than one byte of length can express.
     fields[3] = [vec![9 << 3 | 3], varint(1, 1), vec![9 << 3 | 4]].concat();
     for field in fields {
         let objects = [
@@ -316,7 +316,7 @@ fn nothing_is_carried_over_to_the_next_entry() {
 }
 
 #[test]
-fn the_first_error_is_the_one_that_is_told() {
+fn the_first_error_is_reported() {
     let result = decoded(&[good("a"), entry(&[]), vec![0]]);
     assert_eq!(result, Err(DigestLength { number: 1, length: 0 }));
     let result = decoded(&[entry(&[digest("a")]), entry(&[])]);

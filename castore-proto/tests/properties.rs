@@ -1,4 +1,4 @@
-//! What holds of every index, and of every sequence of bytes.
+//! Properties of every index, and of every sequence of bytes.
 
 use castore_core::{BlobIndex, ChunkMeta, Digest, MAX_CHUNK_SIZE};
 use castore_proto::{DecodeError, decode, encode};
@@ -28,7 +28,7 @@ fn index() -> impl Strategy<Value = BlobIndex> {
     })
 }
 
-/// Checks what holds of every outcome of decoding `bytes`.
+/// Checks the properties of every outcome of decoding `bytes`.
 fn check(digest: &Digest, bytes: &[u8]) -> Result<(), TestCaseError> {
     match decode(digest, bytes) {
         Ok(Some(index)) => {
@@ -47,7 +47,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn what_was_encoded_is_decoded(index in index()) {
+    fn an_encoded_index_decodes_to_itself(index in index()) {
         prop_assert_eq!(decode(&index.digest(), &encode(&index)), Ok(Some(index)));
     }
 

@@ -1,21 +1,23 @@
-//! The kernel for every processor: several places of the data are hashed at once.
+//! The kernel for every processor: hashes several positions of the data at once.
 //!
-//! One hash needs the one before, which takes a processor longer than all else that a byte costs.
-//! So a window of the data is divided into four lanes of equal length, and the processor works on
-//! their four hashes at the same time. A lane other than the first starts with the hash that it gets
-//! from the bytes before it, which it knows exactly (`HISTORY`).
+//! Each hash depends on the one before, and waiting for that takes a processor longer than all
+//! other work on a byte. So a window of the data is divided into four lanes of equal length, and
+//! the processor works on their four hashes at the same time. Each lane but the first starts with
+//! the hash of the bytes before it, which determine that hash exactly (`HISTORY`).
 
 use super::prefetch::prefetch;
 use super::{HISTORY, Tables, find_serially, hash_of};
 
 const LANES: usize = 4;
 
-/// The length of a lane in bytes: long, so that starting it costs little in comparison; for masks
-/// that match often short, since the rest of a window was hashed in vain.
+/// The length of a lane in bytes. Long lanes make the cost of starting one comparatively small.
+/// Short lanes are for masks that match often, because the work on the rest of a window after a
+/// match is wasted.
 const LONG: usize = 1024;
 const SHORT: usize = 128;
 
-/// A mask of so many bits matches rarely in comparison to a window of long lanes.
+/// A mask of at least this many bits matches rarely, compared to the length of a window of long
+/// lanes.
 const RARE: u32 = 14;
 
 /// As [`Kernel::find`](super::Kernel::find).
@@ -37,11 +39,11 @@ pub(super) fn find(tables: &Tables, hash: &mut u64, data: &[u8], mask: u64) -> O
 enum Searched {
     /// The index of the first match.
     Found(usize),
-    /// There is none in so many bytes.
+    /// No match in this many bytes.
     Nothing(usize),
 }
 
-/// Searches as many windows of lanes of `LEN` bytes as there are in `data`.
+/// Searches as many windows of lanes of `LEN` bytes as fit into `data`.
 #[inline(never)]
 fn find_in_windows<const LEN: usize>(
     tables: &Tables,
@@ -68,16 +70,17 @@ fn find_in_windows<const LEN: usize>(
     Searched::Nothing(windows.len() * LANES * LEN)
 }
 
-/// The length of a line of the cache in bytes, mostly; it only decides how often to prefetch.
+/// The usual length of a cache line in bytes. This only decides how often to prefetch.
 const LINE: usize = 64;
 
 const STEP: usize = 4;
 
-/// How far into its lane, in bytes, some lane has the first match, rounded down to a step; without
-/// one, `hashes` become those of the last bytes.
+/// The offset within its lane, in bytes and rounded down to a step, of the first match found in any
+/// lane. Without a match, `hashes` become those of the last bytes.
 ///
-/// Not inlined: with what goes on around it there are more values than registers, and the masks
-/// would be loaded for each byte. Loads are what bounds the speed, two for each byte without that.
+/// Not inlined: with the surrounding code there are more values than registers, and the masks would
+/// be loaded for each byte. The number of loads limits the speed; without inlining there are two
+/// for each byte.
 #[inline(never)]
 fn hit_of<const LEN: usize>(
     tables: &Tables,
@@ -87,7 +90,8 @@ fn hit_of<const LEN: usize>(
 ) -> Option<usize> {
     let mut own = *hashes;
     for line in 0..LEN / LINE {
-        // The processor foresees one or two streams of data, not four that end soon.
+        // The processor's own prefetching follows one or two streams of data, not four that end
+        // soon.
         if LEN >= LONG {
             for lane in 0..LANES {
                 prefetch(window.as_flattened(), (LANES + lane) * LEN + line * LINE);
@@ -108,8 +112,8 @@ fn hit_of<const LEN: usize>(
 
 /// Whether none of four bytes matches.
 ///
-/// What all four add is shifted to where it is in the hash of the last one, so that there is one
-/// shift instead of four; the masks are shifted along.
+/// The contributions of all four bytes are shifted to their positions in the hash of the last one,
+/// which takes one shift instead of four. The masks are shifted accordingly.
 #[inline(always)]
 fn misses(tables: &Tables, hash: &mut u64, bytes: &[u8; STEP], masks: [u64; STEP]) -> bool {
     let mut sum = *hash << STEP;
@@ -123,8 +127,8 @@ fn misses(tables: &Tables, hash: &mut u64, bytes: &[u8; STEP], masks: [u64; STEP
     true
 }
 
-/// The index of the first match in `window`, which has one; but none that is less than `hit` bytes
-/// into its lane. `hash` is that of the byte before.
+/// The index of the first match in `window`, which has one. No match is less than `hit` bytes into
+/// its lane. `hash` is that of the byte before the window.
 fn first_match<const LEN: usize>(
     tables: &Tables,
     hash: u64,

@@ -1,10 +1,12 @@
-//! The search for bytes at which the gear hash matches a mask: one definition, several ways to do it.
+//! Searches for bytes at which the gear hash matches a mask: one definition, and several
+//! implementations.
 //!
-//! The hash of a byte is twice that of the byte before it, plus what the gear table has for the byte
-//! itself, modulo 2^64. A byte matches a mask where its hash has no bit of it. Each kernel is a
-//! module that finds the first match; all of them find the same one (`docs/chunking.md` argues why).
+//! The hash of a byte is twice that of the byte before it, plus the gear table's entry for the byte
+//! itself, modulo 2^64. A byte matches a mask if all bits of the mask are zero in its hash. Each
+//! kernel is a module that finds the first match. All kernels find the same one (`docs/chunking.md`
+//! argues why).
 //!
-//! Only modules in here have unsafe code.
+//! Only the modules below have unsafe code.
 
 mod lanes;
 mod prefetch;
@@ -20,7 +22,8 @@ pub(crate) use tables::Tables;
 
 /// A way to search for cut points. All of them find the same ones, at different speeds.
 ///
-/// Nobody has to choose: the fastest one that the processor has is used. It is for comparing them
+/// The chunker uses the fastest kernel that the processor supports, so no caller has to choose one.
+/// A caller can name a kernel to compare it with others
 /// ([`CutPoints::with_kernel`](crate::CutPoints::with_kernel)).
 ///
 /// ```
@@ -38,7 +41,7 @@ pub(crate) use tables::Tables;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Kernel(Kind);
 
-/// Only made where the processor has what it takes.
+/// Only created if the processor supports the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     Lanes,
@@ -70,11 +73,11 @@ impl Kernel {
         }
     }
 
-    /// The index in `data` of the first byte that matches `mask`, where the byte before them has the
-    /// hash `hash`. Without a match `hash` becomes that of the last byte, as far as a mask may have its bits;
-    /// otherwise it is undefined.
+    /// The index in `data` of the first byte that matches `mask`, if `hash` is the hash of the byte
+    /// before `data`. Without a match `hash` becomes that of the last byte, in the bits that a mask
+    /// may have; otherwise it is undefined.
     ///
-    /// `mask` has a bit, and none above [`HIGHEST_MASK_BIT`].
+    /// `mask` has at least one bit, and none above [`HIGHEST_MASK_BIT`].
     pub(crate) fn find(
         &self,
         tables: &Tables,
@@ -97,12 +100,13 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// How many bytes, up to and with a byte, make those bits of its hash that a mask may have: what is
-/// further back was shifted beyond them, and a higher bit never changes a lower one.
+/// How many bytes, up to and including a byte, determine those bits of its hash that a mask may
+/// have. The contributions of earlier bytes were shifted beyond these bits, and a higher bit never
+/// changes a lower one.
 const HISTORY: usize = HIGHEST_MASK_BIT as usize + 1;
 
-/// The hash of the last byte of `data`, of which there are at least [`HISTORY`] bytes, as far as it
-/// counts.
+/// The hash of the last byte of `data`, which has at least [`HISTORY`] bytes, in the bits that a
+/// mask may have.
 #[inline(always)]
 fn hash_of(tables: &Tables, data: &[u8]) -> u64 {
     let (steps, rest) = data.as_chunks::<4>();
@@ -113,7 +117,7 @@ fn hash_of(tables: &Tables, data: &[u8]) -> u64 {
     rest.iter().fold(hash, |hash, byte| tables.one(hash, *byte))
 }
 
-/// [`Kernel::find`], one byte after another.
+/// [`Kernel::find`], byte by byte.
 fn find_serially(tables: &Tables, hash: &mut u64, data: &[u8], mask: u64) -> Option<usize> {
     data.iter().position(|byte| {
         *hash = tables.one(*hash, *byte);
@@ -132,9 +136,9 @@ mod tests {
         data
     }
 
-    /// Every mask there is, on data in which it matches now and then, at every alignment to lanes.
+    /// Every mask, on data in which it matches now and then, at every alignment to lanes.
     #[test]
-    fn every_kernel_finds_what_a_search_byte_by_byte_finds() {
+    fn every_kernel_finds_the_same_match_as_a_search_byte_by_byte() {
         let tables = Tables::of(0);
         let mut found = 0;
         for bits in 5..=25 {
@@ -165,7 +169,7 @@ mod tests {
     #[test]
     fn the_first_of_several_matches_is_found() {
         let tables = Tables::of(0);
-        // It matches every 500 bytes or so, wherever a search begins.
+        // Each mask below matches about every 500 bytes, wherever a search begins.
         let data = random(1, 40_000);
         for mask in [0x0000_0000_01ff_0000, 0x0000_0003_0350_3000, 0x0000_8000_0353_0000] {
             for start in (0..20_000).step_by(61) {

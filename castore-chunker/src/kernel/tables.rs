@@ -1,4 +1,4 @@
-//! The gear table of a seed, in the forms that kernels look things up in.
+//! The gear table of a seed, in the forms in which kernels look up entries.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -7,10 +7,10 @@ use crate::gear::GEAR;
 
 static UNSEEDED: LazyLock<Arc<Tables>> = LazyLock::new(|| Arc::new(Tables::with_seed(0)));
 
-/// The gear table, for one byte after another and for four at a time.
+/// The gear table, for single bytes and for four at a time.
 pub(crate) struct Tables {
-    /// The table times 8, 4, 2 and 1: what the first to the last of four bytes add to the hash of
-    /// the last.
+    /// The table times 8, 4, 2 and 1: the contributions of the first to the last of four bytes to
+    /// the hash of the last one.
     steps: [[u64; 256]; 4],
     /// The lowest, second, third and fourth byte of each entry.
     #[cfg(target_arch = "x86_64")]
@@ -24,7 +24,7 @@ impl fmt::Debug for Tables {
 }
 
 impl Tables {
-    /// The tables of `seed`; those of 0 are made once.
+    /// The tables of `seed`. Those of seed 0 are made once.
     pub(crate) fn of(seed: u64) -> Arc<Tables> {
         match seed {
             0 => Arc::clone(&UNSEEDED),
@@ -51,13 +51,13 @@ impl Tables {
         &self.planes
     }
 
-    /// The hash of `byte`, after one of `hash`.
+    /// The hash of `byte`, if the byte before it has the hash `hash`.
     #[inline(always)]
     pub(super) fn one(&self, hash: u64, byte: u8) -> u64 {
         (hash << 1).wrapping_add(self.steps[3][usize::from(byte)])
     }
 
-    /// The hash of the last of four bytes, after one of `hash`.
+    /// The hash of the last of four bytes, if the byte before them has the hash `hash`.
     #[inline(always)]
     pub(super) fn four(&self, hash: u64, bytes: &[u8; 4]) -> u64 {
         let mut sum = 0_u64;

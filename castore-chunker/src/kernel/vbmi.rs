@@ -1,10 +1,11 @@
-//! The kernel for processors with AVX-512 VBMI: 16 places at once, with look-ups in registers.
+//! The kernel for processors with AVX-512 VBMI: hashes 16 positions at once, with table look-ups in
+//! registers.
 //!
-//! The gear table does not fit into registers, but the low 32 bits of its entries do: four tables of
-//! 256 bytes, one for each byte of an entry, take 16 registers. From them the low 32 bits of each
-//! hash are made, which depend on the last 32 bytes only. Where these have none of the mask's low
-//! bits, the bytes may match: a *candidate*. Candidates are written down, and looked at exactly once
-//! the window of 16 lanes is done.
+//! The gear table does not fit into registers, but the low 32 bits of its entries do: four tables
+//! of 256 bytes, one for each byte of an entry, take 16 registers. They give the low 32 bits of
+//! each hash, which depend on the last 32 bytes only. If none of the mask's low bits is set in
+//! these, the byte may match: it is a *candidate*. The kernel records the candidates, and tests
+//! them with the full hash once the window of 16 lanes is done.
 #![allow(unsafe_code, reason = "AVX-512 has to be promised to be there, and loads take pointers")]
 
 use std::arch::x86_64::*;
@@ -20,23 +21,23 @@ const LEN: usize = 512;
 
 const WINDOW: usize = LANES * LEN;
 
-/// How many bytes of each lane are taken at a time.
+/// How many bytes of each lane are processed at a time.
 const GROUP: usize = 16;
 
 const _: () =
     assert!(RUN * 4 == GROUP && WARM_UP.is_multiple_of(GROUP) && LEN.is_multiple_of(GROUP));
 
-/// How many bytes before a lane are hashed for the low 32 bits at its start.
+/// How many bytes before a lane are hashed to get the low 32 bits of the hash at its start.
 const WARM_UP: usize = 32;
 
-/// Fewer low bits than these make too many candidates: every 64 bytes one, with 6 of them.
+/// A mask with fewer low bits than this makes too many candidates: with 6 bits, one every 64 bytes.
 const FILTER_BITS: u32 = 9;
 
-/// The most candidates of a window that are written down; by chance there are 16 with 9 bits. Data
-/// that makes more of them is left to the other kernel.
+/// The largest number of candidates that are recorded for a window; random data has 16 with 9 bits.
+/// Data with more candidates is left to the other kernel.
 const CANDIDATES: usize = 64;
 
-/// Four bytes in a row, some of which may match.
+/// The length of a run: four consecutive bytes, some of which may match.
 const RUN: usize = 4;
 
 /// Proof that the processor has AVX-512 F, BW and VBMI.
@@ -64,11 +65,11 @@ pub(super) fn find(
 ) -> Option<usize> {
     let mut at = 0;
     if (mask as u32).count_ones() >= FILTER_BITS && data.len() >= HISTORY + WINDOW {
-        // From here on all that a hash depends on is in `data`.
+        // From here on all bytes that a hash depends on are in `data`.
         if let Some(index) = find_serially(tables, hash, &data[..HISTORY], mask) {
             return Some(index);
         }
-        // SAFETY: a token is made only where the processor has these features.
+        // SAFETY: a token exists only if the processor has these features.
         let searched = unsafe { find_in_windows(tables, data, mask) };
         match searched {
             Searched::Found(index) => return Some(index),
@@ -82,11 +83,11 @@ pub(super) fn find(
 enum Searched {
     /// The index of the first match.
     Found(usize),
-    /// There is none before this index.
+    /// No match before this index.
     Nothing(usize),
 }
 
-/// Searches windows from `HISTORY` on, as many as there are or up to one with too many candidates.
+/// Searches windows from `HISTORY` on, as many as fit, or up to one with too many candidates.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn find_in_windows(tables: &Tables, data: &[u8], mask: u64) -> Searched {
     let mut candidates = [0; CANDIDATES];
@@ -118,8 +119,8 @@ fn match_in_run(tables: &Tables, data: &[u8], run: usize, mask: u64) -> Option<u
     find_serially(tables, &mut hash, &data[run..run + RUN], mask).map(|index| run + index)
 }
 
-/// Writes down the candidates of the window at `start`: where their runs begin, from `start` on.
-/// Returns how many there are, or `None` where there are too many.
+/// Records the candidates of the window at `start`: the positions at which their runs begin,
+/// relative to `start`. Returns how many there are, or `None` if there are too many.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn filter(
     planes: &[[u8; 256]; 4],
@@ -135,21 +136,21 @@ fn filter(
     let mut hash = _mm512_setzero_si512();
     let mut count = 0;
     for offset in (0..WARM_UP + LEN).step_by(GROUP) {
-        // A line of each lane of the next window.
+        // A cache line of each lane of the next window.
         if offset.is_multiple_of(64) {
             for lane in 0..LANES {
                 prefetch(data, start + WINDOW + lane * LEN + offset);
             }
         }
         for (column, bytes) in columns(bytes, offset).into_iter().enumerate() {
-            // The least of the four hashes, of which only the mask's bits are kept: 0 if one matches.
+            // The minimum of the four hashes, masked: 0 if one of them matches.
             let mut least = _mm512_set1_epi32(-1);
             for gear in look_up(&planes, bytes) {
                 hash = _mm512_add_epi32(_mm512_add_epi32(hash, hash), gear);
                 least = _mm512_min_epu32(least, _mm512_and_si512(hash, mask));
             }
             let mut lanes = _mm512_testn_epi32_mask(least, least);
-            // What comes before the lanes is only there for the hash.
+            // The bytes before the lanes only contribute to the hash.
             if lanes == 0 || offset < WARM_UP {
                 continue;
             }
@@ -169,26 +170,26 @@ fn filter(
 #[target_feature(enable = "avx512f")]
 fn quarters(table: &[u8; 256]) -> [__m512i; 4] {
     let (quarters, _) = table.as_chunks::<64>();
-    // SAFETY: each load is of the 64 bytes of an array; it need not be aligned.
+    // SAFETY: each load reads the 64 bytes of an array, and need not be aligned.
     let load = |quarter: &[u8; 64]| unsafe { _mm512_loadu_si512(quarter.as_ptr().cast()) };
     [load(&quarters[0]), load(&quarters[1]), load(&quarters[2]), load(&quarters[3])]
 }
 
-/// The `GROUP` bytes at `offset` of each lane and the `WARM_UP` bytes before it, where lanes are `LEN`
-/// apart, in four registers: of the first one, the 32 bits number n are the first four bytes of lane n,
-/// and so on.
+/// The `GROUP` bytes at `offset` of each lane together with the `WARM_UP` bytes before it, in four
+/// registers. Lanes are `LEN` bytes apart. In the first register, the 32 bits number n are the
+/// first four bytes of lane n, and so on.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn columns(bytes: &[u8; WARM_UP + WINDOW], offset: usize) -> [__m512i; 4] {
     assert!(offset <= WARM_UP + LEN - GROUP);
     macro_rules! lane {
         ($lane:expr) => {
-            // SAFETY: 16 bytes are loaded, the last of them at most number
-            // `(LANES - 1) * LEN + WARM_UP + LEN - 1`, the last of `bytes`. They need not be aligned.
+            // SAFETY: 16 bytes are loaded, the last of them at most number `(LANES - 1) * LEN +
+            // WARM_UP + LEN - 1`, the last of `bytes`. They need not be aligned.
             unsafe { _mm_loadu_si128(bytes.as_ptr().add($lane * LEN + offset).cast()) }
         };
     }
-    // Not a function: the registers would be saved around its calls.
+    // A macro, because calls of a function would save the registers.
     macro_rules! every_fourth {
         ($first:expr) => {{
             let register = _mm512_castsi128_si512(lane!($first));
@@ -198,7 +199,7 @@ fn columns(bytes: &[u8; WARM_UP + WINDOW], offset: usize) -> [__m512i; 4] {
         }};
     }
     let [a, b, c, d] = [every_fourth!(0), every_fourth!(1), every_fourth!(2), every_fourth!(3)];
-    // In each quarter of the registers, a square of four times four 32 bits is transposed.
+    // In each quarter of the registers, a square of four by four 32-bit numbers is transposed.
     let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     [
@@ -209,8 +210,8 @@ fn columns(bytes: &[u8; WARM_UP + WINDOW], offset: usize) -> [__m512i; 4] {
     ]
 }
 
-/// What the gear table has, in its low 32 bits, for the first, second, third and fourth of the bytes
-/// that are in each 32 bits of `bytes`.
+/// The low 32 bits of the gear table's entries for the first, second, third and fourth byte in each
+/// 32 bits of `bytes`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 fn look_up(planes: &[[__m512i; 4]; 4], bytes: __m512i) -> [__m512i; 4] {
@@ -218,7 +219,7 @@ fn look_up(planes: &[[__m512i; 4]; 4], bytes: __m512i) -> [__m512i; 4] {
     let by_turn =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
     let bytes = _mm512_shuffle_epi8(bytes, by_turn);
-    // The two highest bits of a byte say which quarter of the table has it.
+    // The two highest bits of a byte select the quarter of the table.
     let high = _mm512_movepi8_mask(bytes);
     let low = _mm512_movepi8_mask(_mm512_slli_epi16::<1>(bytes));
     let plane = |plane: &[__m512i; 4]| {
@@ -228,7 +229,7 @@ fn look_up(planes: &[[__m512i; 4]; 4], bytes: __m512i) -> [__m512i; 4] {
         _mm512_mask_permutexvar_epi8(entry, high & low, bytes, plane[3])
     };
     let [a, b, c, d] = [plane(&planes[0]), plane(&planes[1]), plane(&planes[2]), plane(&planes[3])];
-    // The four bytes of each entry are put together.
+    // Joins the four bytes of each entry.
     let (ab_low, ab_high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
     let (cd_low, cd_high) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
     [

@@ -1,4 +1,4 @@
-//! Data to cut, all of which anyone can make again.
+//! Reproducible data to cut.
 
 use castore_chunker::{ChunkParams, Normalization};
 use proptest::prelude::*;
@@ -11,13 +11,13 @@ pub(crate) fn random(seed: &[u8], len: usize) -> Vec<u8> {
     data
 }
 
-/// Every cut that FastCDC has to offer in a few kilobytes.
+/// Parameters with which a few kilobytes contain every kind of cut.
 pub(crate) fn tiny() -> ChunkParams {
     ChunkParams::new(64, 256, 1024).unwrap()
 }
 
-/// Parameters that are usual, tiny, or have equal sizes; half of them with the format's normalization
-/// and seed.
+/// Parameters that are usual, tiny, or have equal sizes; half of them have the format's
+/// normalization and seed.
 pub(crate) fn params() -> impl Strategy<Value = ChunkParams> {
     let level = prop::sample::select(vec![
         Normalization::Level0,
@@ -46,7 +46,8 @@ fn sizes() -> impl Strategy<Value = ChunkParams> {
     .prop_map(|(min, avg, max)| ChunkParams::new(min, avg, max).unwrap())
 }
 
-/// Parameters, and a blob of a length at which something changes or of any up to some maxima.
+/// Parameters, and a blob whose length is either near a limit or anything up to a few maximum
+/// sizes.
 pub(crate) fn params_and_blob() -> impl Strategy<Value = (ChunkParams, Vec<u8>)> {
     let len = |params: ChunkParams| {
         let (min, avg, max) = (params.min_size(), params.avg_size(), params.max_size());
@@ -75,7 +76,7 @@ fn blob(len: usize) -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The same `cases` in every run, and no file of past failures.
+/// A configuration with the same `cases` in every run, and without a file of past failures.
 pub(crate) fn config(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,

@@ -1,4 +1,4 @@
-//! All ways to cut a blob, against the `fastcdc` crate. Also what the fuzzer calls.
+//! Compares all ways to cut a blob with the `fastcdc` crate. The fuzzer calls this too.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use castore_chunker::{
 };
 use fastcdc::v2020::FastCDC;
 
-/// What the crate that defines the cut points says.
+/// The result of the crate that defines the cut points.
 pub(crate) fn oracle(data: &[u8], params: ChunkParams) -> Vec<Range<usize>> {
     let level = match params.normalization() {
         Normalization::Level0 => fastcdc::v2020::Normalization::Level0,
@@ -23,8 +23,8 @@ pub(crate) fn oracle(data: &[u8], params: ChunkParams) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// Cuts `data` in every way there is, and panics where one of them differs from the oracle. Pieces
-/// are of `piece` bytes, or of one.
+/// Cuts `data` in every way, and panics if one of the results differs from the oracle's. Pieces
+/// have `piece` bytes, but at least one.
 pub(crate) fn check(data: &[u8], params: ChunkParams, piece: usize) -> Vec<Range<usize>> {
     let expected = oracle(data, params);
     for kernel in Kernel::available() {
@@ -54,7 +54,8 @@ pub(crate) fn check(data: &[u8], params: ChunkParams, piece: usize) -> Vec<Range
 
 /// Checks the blob and the parameters that `recipe` describes; any bytes describe some.
 ///
-/// A recipe is short and its blob is long, so that a fuzzer reaches what happens after many bytes.
+/// A recipe is short and its blob is long, so that a fuzzer reaches code that runs only after many
+/// bytes.
 pub(crate) fn check_recipe(recipe: &[u8]) {
     let mut recipe = recipe.iter().copied();
     let mut next = || recipe.next();
@@ -75,7 +76,7 @@ pub(crate) fn check_recipe(recipe: &[u8]) {
         2 => Normalization::Level2,
         _ => Normalization::Level3,
     };
-    // One that lets zeros flood a filter by the low bits of the hash, none, or any.
+    // A seed with which zeros flood a filter by the low bits of the hash, or none, or any.
     let seed = match next().unwrap_or(0) % 4 {
         0 => 0x3b5d_3c7d_207e_37dc ^ (1 << 33),
         1 => u64::from_le_bytes(std::array::from_fn(|_| next().unwrap_or(0))),
@@ -101,7 +102,7 @@ pub(crate) fn check_recipe(recipe: &[u8]) {
                 let mut noise = blake3::Hasher::new();
                 noise.update(&[next().unwrap_or(0)]).finalize_xof().fill(&mut data[start..]);
             }
-            // What was there already, from anywhere.
+            // A copy of earlier data, from any position.
             _ => {
                 let start = data.len() * usize::from(next().unwrap_or(0)) / 256;
                 data.extend_from_within(start..data.len().min(start + len));
@@ -112,5 +113,5 @@ pub(crate) fn check_recipe(recipe: &[u8]) {
     check(&data, params.with_normalization(level).with_seed(seed), piece);
 }
 
-/// No recipe makes many more bytes than this.
+/// No recipe makes much more than this many bytes.
 const LONGEST: usize = 400_000;

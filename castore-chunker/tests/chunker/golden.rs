@@ -1,8 +1,8 @@
 //! Cut points as literal numbers.
 //!
-//! They are part of the storage format: a change that moves them makes all that is stored so far
-//! useless for deduplication. The sizes were made with `fastcdc` 5.0; the data takes a line each to
-//! make, and its BLAKE3 digest tells whether it was made right.
+//! Cut points are part of the storage format: a change that moves them makes all data stored so far
+//! useless for deduplication. The sizes come from `fastcdc` 5.0. One line of code makes each test's
+//! data, and the data's BLAKE3 digest verifies it.
 
 use bytes::Bytes;
 use castore_chunker::{ChunkParams, Cutter, cut_points};
@@ -52,7 +52,7 @@ fn random_bytes_with_tiny_chunks() {
     );
 }
 
-/// Zeros have no cut point, and so chunks of the maximum.
+/// Zeros have no cut point, so their chunks have the maximum size.
 #[test]
 fn zeros() {
     check(

@@ -1,4 +1,5 @@
-//! No kernel reads a byte beyond the slice: on both sides of it memory that must not be touched begins.
+//! No kernel reads a byte beyond the slice: on both sides of the slice there is memory that faults
+//! on access.
 #![cfg(unix)]
 #![allow(unsafe_code, reason = "maps memory")]
 
@@ -8,7 +9,7 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, m
 use crate::data::random;
 use crate::differential::oracle;
 
-/// Memory between two pages that must not be touched.
+/// Memory between two pages that fault on access.
 struct Guarded {
     start: *mut u8,
     page: usize,
@@ -19,8 +20,8 @@ impl Guarded {
     fn new(pages: usize) -> Guarded {
         let page = rustix::param::page_size();
         let len = pages * page;
-        // SAFETY: new memory is mapped, wherever there is room; the pages around `len` bytes in the
-        // middle of it are protected.
+        // SAFETY: this maps new memory, at an address that the system chooses; the pages around
+        // `len` bytes in the middle of it are protected.
         unsafe {
             let both = ProtFlags::READ | ProtFlags::WRITE;
             let start: *mut u8 =
@@ -34,14 +35,14 @@ impl Guarded {
     }
 
     fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: these bytes were mapped to be read and written, and are borrowed with `self`.
+        // SAFETY: these bytes are mapped for reading and writing, and are borrowed with `self`.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(self.page), self.len) }
     }
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // SAFETY: exactly what was mapped, and nothing borrows it any more.
+        // SAFETY: this is exactly the mapped memory, and nothing borrows it any more.
         let _ = unsafe { munmap(self.start.cast(), self.len + 2 * self.page) };
     }
 }

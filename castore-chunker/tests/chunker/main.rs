@@ -1,4 +1,5 @@
-//! The cut points: fixed ones, against the `fastcdc` crate, and however a blob arrives.
+//! Tests of the cut points: fixed ones, those of the `fastcdc` crate, and those of a blob that
+//! arrives in pieces.
 
 mod data;
 mod differential;

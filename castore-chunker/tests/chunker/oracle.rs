@@ -1,4 +1,4 @@
-//! The same cut points as the `fastcdc` crate, which defines them.
+//! Compares the cut points with those of the `fastcdc` crate, which defines them.
 
 use std::io::Write;
 use std::ops::Range;
@@ -26,7 +26,7 @@ proptest! {
 proptest! {
     #![proptest_config(config(1500))]
 
-    /// What the fuzzer does, on recipes by chance: `fuzz/README.md`.
+    /// The same as the fuzzer, on random recipes: `fuzz/README.md`.
     #[test]
     fn the_blob_of_any_recipe_is_cut_as_fastcdc_cuts_it(
         recipe in prop::collection::vec(any::<u8>(), 0..200),
@@ -35,7 +35,7 @@ proptest! {
     }
 }
 
-/// Which kernels all the other tests run.
+/// Reports which kernels all the other tests run.
 #[test]
 fn say_which_kernels_are_run() {
     let run: Vec<_> = Kernel::available().map(|kernel| kernel.name()).collect();
@@ -44,11 +44,11 @@ fn say_which_kernels_are_run() {
         ["lanes"] => ("lanes", "avx512-vbmi (the processor has no AVX-512 VBMI)"),
         other => panic!("kernels that the tests do not know: {other:?}"),
     };
-    // Not by a macro: the tests' harness keeps what those print to itself.
+    // Not with `eprintln!`: the test harness captures its output.
     writeln!(std::io::stderr(), "kernels that are run: {here}; not run: {missing}").unwrap();
 }
 
-/// Every length of blob, and so every way in which a match can meet the end of the blob.
+/// Blobs of every length, and so every way in which a match can meet the end of the blob.
 #[test]
 fn every_prefix_is_cut_as_fastcdc_cuts_it() {
     let data = random(b"castore chunker prefixes", 6000);
@@ -56,15 +56,15 @@ fn every_prefix_is_cut_as_fastcdc_cuts_it() {
     let mut matches_left_out = 0;
     for len in 1..data.len() {
         let now = check(&data[..len], tiny(), 700);
-        // The last byte matches, but has no partner to be looked at with.
+        // The last byte matches, but has no second byte to form a pair with.
         let longer = oracle(&data[..len + 1], tiny());
         matches_left_out += usize::from(cut_at(&longer, len - 1) && !cut_at(&now, len - 1));
     }
     assert!(matches_left_out > 3, "only {matches_left_out} of these in the data");
 }
 
-/// Lengths at which a window of a kernel, or of the largest of them, begins to fit, after each of the
-/// places where a search begins.
+/// Lengths at which a window of a kernel begins to fit, after each of the positions at which a
+/// search begins.
 #[test]
 fn every_kernel_cuts_the_same_around_the_length_of_its_windows() {
     let params = ChunkParams::new(2048, 1 << 20, 1 << 22).unwrap();
@@ -87,15 +87,15 @@ fn the_largest_params_cut_as_fastcdc_does() {
     }
 }
 
-/// With this seed zeros have a hash whose low 32 bits match every mask, and whose others match none:
-/// a filter by the low bits lets all of them pass.
+/// With this seed the hash of zeros matches every mask in the low 32 bits, and none in the others:
+/// a filter by the low bits lets all zeros pass.
 const FLOODING_SEED: u64 = 0x3b5d_3c7d_207e_37dc ^ (1 << 33);
 
 #[test]
 fn data_that_floods_a_filter_is_cut_the_same() {
     let noise = random(b"castore chunker flood", 4 * MIB);
     let mut mixed = noise.clone();
-    // Floods of lengths from a few bytes to several windows, between noise.
+    // Runs of zeros, from a few bytes to several windows long, between noise.
     for (number, start) in (0..mixed.len() - 50_000).step_by(60_000).enumerate() {
         mixed[start..start + (17 * number * number) % 50_000].fill(0);
     }

@@ -1,4 +1,4 @@
-//! Cut points as literal numbers, of all profiles: averages, levels of normalization, a seed.
+//! Cut points as literal numbers, for all profiles: averages, levels of normalization, a seed.
 
 use castore_chunker::{ChunkParams, Normalization};
 
@@ -12,11 +12,10 @@ const SEED: u64 = 0x0123_4567_89ab_cdef;
 const LEVELS: [Normalization; 4] =
     [Normalization::Level0, Normalization::Level1, Normalization::Level2, Normalization::Level3];
 
-/// How many chunks there are, and the start of the digest of their ends as 64 bits each,
-/// little-endian.
+/// The number of chunks, and the start of the digest of their ends as 64 bits each, little-endian.
 type Cuts = (usize, &'static str);
 
-/// Of each average in KiB and each seed, by level. Made with `fastcdc` 5.0.
+/// For each average in KiB and each seed, the cuts by level. Made with `fastcdc` 5.0.
 #[rustfmt::skip]
 const GOLDEN: [(usize, u64, [Cuts; 4]); 18] = [
     (16, 0, [(1201, "9ca7f42384e73fee"), (1212, "fea901ed89e74004"), (1293, "d7234b938fec5987"), (1390, "66c58626b21ae3e7")]),
@@ -40,7 +39,7 @@ const GOLDEN: [(usize, u64, [Cuts; 4]); 18] = [
 ];
 
 #[test]
-fn all_profiles_cut_where_they_did() {
+fn all_profiles_cut_at_the_recorded_positions() {
     let data = random(b"castore chunker profiles", 24 * 1024 * KIB + 1);
     let mut all = Vec::new();
     for avg in (14..=22).map(|power| 1 << power) {

@@ -1,4 +1,5 @@
-//! A blob's chunks however its bytes are pushed, and what of them is copied and held.
+//! Pushes a blob's bytes in many ways: the chunks stay the same. Also tests which bytes are copied
+//! and held.
 
 use bytes::Bytes;
 use castore_chunker::{ChunkParams, Cutter, cut_points};
@@ -55,7 +56,7 @@ proptest! {
     }
 }
 
-/// The end of a piece meets every position of a chunk, and the end of the blob all near a cut.
+/// Splits at every position of blobs that end near a cut.
 #[test]
 fn every_split_in_two_makes_no_difference() {
     let data = Bytes::from(random(b"castore chunker splits", 4000));
@@ -82,8 +83,8 @@ fn a_chunk_within_a_piece_shares_its_memory() {
         let mut within = 0;
         for (range, chunk) in cut_points(&blob, params).zip(&chunks) {
             assert_eq!(blob.slice(range.clone()), chunk);
-            // A chunk that is one byte short of the piece's end may wait for the next piece, and
-            // still lies within the first.
+            // A chunk that ends one byte before the piece does may have to wait for the next piece,
+            // but still lies within the first.
             if range.start / step == (range.end - 1) / step {
                 assert_eq!(chunk.as_ptr(), blob[range].as_ptr());
                 within += 1;
@@ -119,7 +120,8 @@ fn a_chunk_keeps_no_piece_alive_but_its_own() {
     cutter.push(vec![0; 1000].into(), |chunk| chunks.push(chunk));
     assert_eq!(chunks.len(), 2);
     chunks.remove(0);
-    // The second chunk spans both pieces, so it is a copy, and nobody needs the first any more.
+    // The second chunk spans both pieces, so it is a copy, and no chunk needs the first piece any
+    // more.
     assert!(piece.is_unique());
     assert_eq!(cutter.buffered(), 2500 - 2048);
 }

@@ -1,14 +1,14 @@
-//! When something was seen, by clocks of this machine that go on while it is suspended.
+//! Moments in time, by clocks of this machine that continue while the machine is suspended.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// A moment, to ask later how long ago it was.
+/// A moment, whose age can be measured later.
 ///
 /// A monotonic clock may stand still while the machine is suspended, and the wall clock may be set
-/// back. So both are asked, and the one that says more is believed: whoever relies on something
-/// being recent then errs to the safe side.
+/// back. So the longer of the two measured times counts: a caller that relies on something being
+/// recent then errs on the safe side.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     monotonic: Instant,
@@ -20,13 +20,13 @@ impl Moment {
         Moment { monotonic: Instant::now(), wall: wall() }
     }
 
-    /// How long ago it was, at most.
+    /// The longest time that may have passed since this moment.
     pub(crate) fn elapsed(self) -> Duration {
         let wall = wall().duration_since(self.wall).unwrap_or_default();
         self.monotonic.elapsed().max(wall)
     }
 
-    /// A moment that is not after either.
+    /// A moment that is not later than either of the two.
     pub(crate) fn earlier(self, other: Moment) -> Moment {
         Moment { monotonic: self.monotonic.min(other.monotonic), wall: self.wall.min(other.wall) }
     }
@@ -37,7 +37,7 @@ fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// The wall clock of the tests goes on when they say so, and not by itself.
+/// The wall clock of the tests advances only when a test sets it.
 #[cfg(test)]
 fn wall() -> SystemTime {
     SystemTime::UNIX_EPOCH + AHEAD.get()

@@ -1,4 +1,4 @@
-//! The digest of a whole blob, taken piece by piece while other things are done with the pieces.
+//! The digest of a whole blob, computed piece by piece, concurrently with other work on the pieces.
 
 use bytes::Bytes;
 use castore_core::Digest;
@@ -7,16 +7,16 @@ use crate::error::Unfinished;
 use crate::exec::limits::{DIGESTED_AT_ONCE, start_off_thread};
 use crate::exec::pool::Started;
 
-/// Digests small pieces where it is, and large ones off the async threads.
+/// Digests small pieces on the calling thread, and large ones off the async threads.
 #[derive(Default)]
 pub(crate) struct RunningDigest {
     hasher: blake3::Hasher,
-    /// Has the hasher while it is at large pieces.
+    /// Holds the hasher while it digests large pieces.
     started: Option<Started<blake3::Hasher>>,
 }
 
 impl RunningDigest {
-    /// Begins with the next bytes, when those before are done with.
+    /// Starts to digest the next bytes, once the bytes before are digested.
     pub(crate) async fn update(&mut self, pieces: Vec<Bytes>) -> Result<(), Unfinished> {
         self.settle().await?;
         if pieces.iter().map(Bytes::len).sum::<usize>() <= DIGESTED_AT_ONCE {

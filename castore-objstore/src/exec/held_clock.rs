@@ -1,8 +1,8 @@
-//! For tests on tokio's paused clock: the clock stands still while a thread of ours works.
+//! For tests on tokio's paused clock: the clock stands still while a thread of this crate works.
 //!
-//! A paused clock moves on whenever its runtime is idle, and a runtime does not see what goes on in
-//! threads that are not its own. It does see work in its blocking pool: so such work is there, and does
-//! nothing, while there are jobs of the runtime. One hold serves all of them.
+//! A paused clock advances whenever its runtime is idle, and a runtime does not see the work of
+//! threads that are not its own. A runtime does see work in its blocking pool. So while the runtime
+//! has jobs here, a piece of work that does nothing occupies the pool. One hold serves all jobs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
@@ -15,7 +15,7 @@ pub(crate) struct Hold {
     _released: Arc<mpsc::Sender<()>>,
 }
 
-/// Holds the clock of the runtime `handle`, where it has one that can be paused.
+/// Holds the clock of the runtime `handle`, if the runtime has one that can be paused.
 pub(crate) fn hold(handle: &Handle) -> Option<Hold> {
     static HOLDS: Mutex<Option<HashMap<Id, Weak<mpsc::Sender<()>>>>> = Mutex::new(None);
     if handle.runtime_flavor() != RuntimeFlavor::CurrentThread {

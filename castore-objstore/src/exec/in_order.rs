@@ -1,4 +1,4 @@
-//! Many things are done at once, and their results are taken in order.
+//! Runs many items of work at once, and hands out their results in order.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,26 +8,26 @@ use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
 
 use crate::exec::limits::Limits;
 
-/// How much may be under way.
+/// The limits on concurrent work.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct InOrder {
     at_once: usize,
-    /// One thing may be under way that is larger.
+    /// A single item that is larger may run alone.
     max_bytes: u64,
 }
 
 impl InOrder {
-    /// As much as the requests and the memory for reading of a service allow.
+    /// As much as a service's limits on requests and on memory for reading allow.
     pub(crate) fn of(limits: &Limits) -> InOrder {
         InOrder { at_once: limits.requests_at_once(), max_bytes: limits.reading_bytes() }
     }
 
-    /// At most `at_once` things.
+    /// At most `at_once` items.
     pub(crate) fn few(self, at_once: usize) -> InOrder {
         InOrder { at_once: at_once.min(self.at_once), ..self }
     }
 
-    /// Does `work` for each of `items`, which come with the bytes of memory that it takes; hands the
+    /// Runs `work` on each of `items`, which state the bytes of memory that they take. Hands the
     /// results to `each` in the order of the items. Ends with the first error.
     pub(crate) async fn in_order<T, R, F: Future<Output = R>>(
         self,

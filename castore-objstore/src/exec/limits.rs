@@ -1,13 +1,13 @@
-//! What the whole service may use at once: memory, requests, processors.
+//! The limits of the whole service: memory, concurrent requests, processors.
 //!
-//! Memory is counted by what is under way: chunks as they are, or as they are stored. What the
-//! processors are at, one chunk each in its other form, comes on top.
+//! The memory limits count the chunks in flight, uncompressed or compressed. In addition each
+//! processor at work holds one chunk in its other form.
 //!
-//! Nothing here can deadlock. Whoever waits for a share or holds one is a task of its own
-//! ([`driven`]), or a job that becomes one when it has to wait (`pool.rs`), and never a future
-//! that its caller may stop to poll; and it ends without its caller's help. The one exception is
-//! memory for reading, which a reader may hold that is never read from again: so nobody waits for
-//! it, and a reader without it fetches one chunk at a time.
+//! These limits cannot deadlock. A share is only ever awaited or held by a task of its own
+//! ([`driven`]), or by a job that becomes a task when it has to wait (`pool.rs`), never by a future
+//! that its caller may stop polling. Such a task ends without its caller's help. The one exception
+//! is memory for reading: a reader that is never read from again may hold it. So no task waits for
+//! that memory, and a reader without it fetches one chunk at a time.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,11 +24,11 @@ use crate::exec::reading::ReadingMemory;
 use crate::exec::request_limit::{RequestLimit, RequestPermit};
 use crate::exec::under_way;
 
-/// Up to so many bytes are digested wherever they are, on an async thread too. That takes 100 to 200
-/// microseconds, and having it done elsewhere would cost a good part of that.
+/// Up to this many bytes are digested on the calling thread, even on an async one. That takes 100
+/// to 200 microseconds, and handing the work to another thread would cost a large part of that.
 pub(crate) const DIGESTED_AT_ONCE: usize = 512 * 1024;
 
-/// The unit in which memory is counted out, in bytes: a semaphore counts to 2^32 at a time only.
+/// The unit of memory permits, in bytes: a semaphore hands out at most 2^32 permits at once.
 const UNIT: usize = 1024;
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct Limits {
     reading: ReadingMemory,
 }
 
-/// Memory that is waited for.
+/// Memory that tasks wait for.
 #[derive(Debug)]
 struct Memory {
     free: Arc<Semaphore>,
@@ -52,7 +52,7 @@ impl Memory {
         Memory { free: Arc::new(Semaphore::new(units)), units }
     }
 
-    /// Waits until `bytes` (or all there is, where that is less) are free.
+    /// Waits until `bytes` are free, or all the memory if that is less.
     async fn take(&self, bytes: usize) -> Permit {
         acquire(&self.free, self.units_of(bytes)).await
     }
@@ -69,7 +69,7 @@ impl Memory {
     }
 }
 
-/// Holds its share of a limit until it is dropped.
+/// A share of a limit. Dropping the permit releases it.
 #[derive(Debug)]
 pub(crate) struct Permit {
     permit: Option<OwnedSemaphorePermit>,
@@ -80,7 +80,7 @@ impl Permit {
         Permit { permit: Some(permit) }
     }
 
-    /// Gives back what is beyond `bytes`.
+    /// Releases all but `bytes`.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         if let Some(permit) = &mut self.permit {
             let beyond = permit.num_permits().saturating_sub(bytes.div_ceil(UNIT));
@@ -90,10 +90,10 @@ impl Permit {
 }
 
 impl Limits {
-    /// `memory` is in bytes, one half of it for writing and one for reading.
+    /// `memory` is in bytes: one half for writing, the other for reading.
     ///
-    /// Of the half for writing, five eighths are for chunks as they are, and the rest is for compressed
-    /// ones: both are under way for one round trip, and most data are compressed to less than half.
+    /// Of the half for writing, five eighths are for uncompressed chunks and the rest for
+    /// compressed ones: both are held for one round trip, and most data compress to less than half.
     pub(crate) fn new(memory: usize, requests: usize, processors: usize) -> Limits {
         let units = (memory / 2 / UNIT).max(1);
         let writing_units = (units * 5 / 8).max(1);
@@ -107,26 +107,27 @@ impl Limits {
         }
     }
 
-    /// Waits until `bytes` (or all there is, where that is less) are free for writing.
+    /// Waits until `bytes` are free for writing, or all the memory for writing if that is less.
     pub(crate) async fn writing(&self, bytes: usize) -> Permit {
         self.writing.take(bytes).await
     }
 
-    /// The same for an index whose object has `size` bytes: as it is stored, and as it is.
+    /// The same for an index whose object has `size` bytes: for its encoded and its decoded form.
     pub(crate) async fn for_index(&self, size: u64) -> Permit {
         self.writing(2 * size as usize).await
     }
 
-    /// The same as [`Self::writing`] for what is to be compressed and sent. Whoever has that waits for no other memory, and
-    /// so may wait for it with memory for writing.
+    /// The same as [`Self::writing`] for a chunk that will be compressed and sent. A task that
+    /// holds this memory waits for no other memory. So a task may wait for it while it holds memory
+    /// for writing.
     pub(crate) async fn storing(&self, bytes: usize) -> Permit {
         self.storing.take(bytes).await
     }
 
-    /// The same as [`Self::writing`] of two services, for what passes through both.
+    /// The same as [`Self::writing`] from two services, for data that pass through both.
     ///
-    /// Whoever takes from two takes from them in the same order, that of their addresses: otherwise
-    /// two who pass in opposite directions could each wait for the other.
+    /// Every task takes from the two services in the order of their addresses: otherwise two tasks
+    /// that copy in opposite directions could each wait for the other.
     pub(crate) async fn writing_of_both(
         a: &Arc<Limits>,
         b: &Arc<Limits>,
@@ -163,19 +164,19 @@ impl Limits {
         self.reading.bytes()
     }
 
-    /// How many requests may be under way at once.
+    /// How many requests may be in flight at once.
     pub(crate) fn requests_at_once(&self) -> usize {
         self.requests.ceiling()
     }
 
-    /// Waits until one more request may be under way.
+    /// Waits until one more request may be in flight.
     pub(crate) async fn request(&self) -> RequestPermit {
         self.requests.acquire().await
     }
 
-    /// Runs `work` off the async threads, as many at once as there are processors.
+    /// Runs `work` off the async threads, as many jobs at once as there are processors.
     ///
-    /// Where the future is dropped, work that has begun goes on to its end.
+    /// If the future is dropped, work that has started runs to its end.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -184,8 +185,9 @@ impl Limits {
         self.processors.compute(operation, work).await
     }
 
-    /// Begins `work`, which makes requests to a directory: all of it on one thread, where it need not
-    /// wait for others. It is to begin nothing that it does not poll until that has ended, or drop.
+    /// Starts `work`, which makes requests to a directory. All of it runs on one thread unless it
+    /// has to wait for other work. `work` must drive every future it starts to completion, or drop
+    /// it. A suspended one might never finish.
     pub(crate) fn begin<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -195,12 +197,13 @@ impl Limits {
     }
 }
 
-/// A task that ends when what waits for it is dropped; a job that has begun then goes on until it has to
-/// wait for others. Its result is an error of `operation` where it panicked, or its runtime has ended.
+/// A task that is aborted when this handle is dropped. A job that has started then continues until
+/// it has to wait for other work. The result is an error of `operation` if the task panicked, or
+/// its runtime has ended.
 #[derive(Debug)]
 pub(crate) struct Task<T> {
     running: Running<T>,
-    /// The blob or chunk that the task is about.
+    /// The blob or chunk that the task handles.
     digest: Option<Digest>,
 }
 
@@ -221,7 +224,7 @@ impl<T> Task<T> {
         Task { running: Running::Spawned(operation, tokio::spawn(work)), digest: None }
     }
 
-    /// Names `digest` in the error of a task that panics, or ends with its runtime.
+    /// Names `digest` in the error of a task that panics, or that ends with its runtime.
     pub(crate) fn about(mut self, digest: Digest) -> Task<T> {
         self.digest = Some(digest);
         self
@@ -260,18 +263,18 @@ impl<T> Drop for Task<T> {
 }
 
 tokio::task_local! {
-    /// Set in a task that always polls what it has begun.
+    /// Set in a task that always polls the futures that it has started.
     static STRAIGHT: ();
 }
 
-/// Within `work`, [`driven`] makes no further tasks. It is to be all of a task, and to begin nothing that
-/// it does not poll until that has ended, or drop.
+/// Runs `work`, in which [`driven`] spawns no further tasks. `work` must be all of its task, and
+/// must drive every future it starts to completion, or drop it. A suspended one might never finish.
 pub(crate) async fn straight<T>(work: impl Future<Output = T>) -> T {
     STRAIGHT.scope((), work).await
 }
 
-/// Runs `work` as a task of its own, which gets on whether or not this future is polled. Ends it
-/// when this future is dropped.
+/// Runs `work` as a task of its own, which makes progress even if this future is not polled.
+/// Dropping this future aborts the task.
 pub(crate) async fn driven<T: Send + 'static>(
     operation: &'static str,
     work: impl Future<Output = Result<T>> + Send + 'static,
@@ -284,7 +287,7 @@ pub(crate) async fn driven<T: Send + 'static>(
 
 /// Runs `work` off the async threads at once.
 ///
-/// On a thread that may block, that is here and now.
+/// If the current thread may block, `work` runs on it, immediately.
 pub(crate) async fn off_thread<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
@@ -295,7 +298,7 @@ pub(crate) async fn off_thread<T: Send + 'static>(
     start_off_thread(work).await.map_err(|error| task_error(operation, error))
 }
 
-/// Starts `work` off the async threads. It goes on to its end, also where the result is dropped.
+/// Starts `work` off the async threads. `work` runs to its end, even if the result is dropped.
 pub(crate) fn start_off_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Started<T> {
@@ -308,7 +311,7 @@ pub(crate) fn start_off_thread<T: Send + 'static>(
 
 async fn acquire(semaphore: &Arc<Semaphore>, units: usize) -> Permit {
     let units = u32::try_from(units).unwrap_or(u32::MAX);
-    // An error would mean that the semaphore is closed, and nobody closes it.
+    // Only a closed semaphore returns an error, and this one is never closed.
     let permit = Arc::clone(semaphore).acquire_many_owned(units).await.ok();
     Permit { permit }
 }
@@ -340,7 +343,7 @@ mod tests {
         drop(all);
         let held = b.writing(1 << 20).await;
         assert!(Limits::try_writing_of_both(&a, &b, 1).is_none());
-        // Nothing of the other's is kept.
+        // The failed attempt kept no memory of the other service.
         assert!(Limits::try_writing_of_both(&a, &a, 1 << 20).is_some());
         drop(held);
         assert!(Limits::try_writing_of_both(&a, &b, 1 << 20).is_some());

@@ -1,4 +1,4 @@
-//! Running work: what may run at once, on which thread, and in which order.
+//! Runs work: how much at once, on which thread, and in which order.
 
 pub(crate) mod clock;
 pub(crate) mod gate;

@@ -1,15 +1,14 @@
-//! Work for the processors: off the async threads, as much at once as there are processors.
+//! Work for the processors, off the async threads: as many jobs at once as there are processors.
 //!
-//! Jobs wait in one queue. A thread that is done with a job takes the next one, without waking another
-//! thread for it: for a chunk, being handed from thread to thread costs as much as a good part of the
-//! work.
+//! Jobs wait in one queue. A thread that finishes a job takes the next one, without waking another
+//! thread for it: for a chunk, passing from thread to thread costs a large part of the work itself.
 //!
-//! A job is something to compute, or, where the store is a directory, all that is to be done with a
-//! chunk or a small blob: then its thread waits for the disk as well ([`may_block`]). While the disk is
-//! slow, there are more threads, of which no more compute at once than before.
+//! A job is either a computation or, if the store is a directory, all the work on a chunk or a
+//! small blob. Then its thread also waits for the disk ([`may_block`]). While the disk is slow
+//! there are more threads, but no more of them compute at once.
 //!
-//! A job runs on a thread of our own (`threads.rs`), whichever runtime began it. A job that has to wait
-//! for others goes on as a task of the runtime that began it.
+//! A job runs on one of this crate's threads (`threads.rs`), whichever runtime started it. A job
+//! that has to wait for other work continues as a task of the runtime that started it.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -30,13 +29,14 @@ use crate::error::{Unfinished, task_error};
 use crate::exec::limits::straight;
 use crate::exec::threads::{FOR_WAITING, threads};
 
-/// A wait that is shorter counts as computing: a request costs about this much of a processor by itself.
+/// Waits shorter than this count as computing: a request costs about this much of a processor by
+/// itself.
 const NO_WAIT: Duration = Duration::from_micros(500);
 
-/// Returns how long it took, where it may have waited.
+/// Returns how long the job took, if the job may have waited.
 type Job = Box<dyn FnOnce() -> Took + Send>;
 
-/// How long a job took, to compute and otherwise.
+/// How long a job took: to compute, and to wait.
 #[derive(Debug, Clone, Copy, Default)]
 struct Took {
     computed: Duration,
@@ -52,38 +52,38 @@ struct Shared {
     computing: Computing,
     /// How many jobs may compute at once.
     at_once: usize,
-    /// How many threads there may be.
+    /// The largest number of threads.
     most: usize,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// How many threads take from it, or will when they start.
+    /// How many threads take jobs from the queue, or will once they have started.
     threads: usize,
-    /// What the last jobs took, the more so the later they were.
+    /// A weighted sum of the times of the last jobs: recent jobs weigh more.
     took: Took,
 }
 
-/// The result of a job, to be waited for. When this is dropped, a job that has not begun never does, and
-/// one that has begun goes on until it has to wait for others.
+/// The pending result of a job. If this is dropped, a job that has not started never does, and one
+/// that has started continues until it has to wait for other work.
 #[derive(Debug)]
 pub(crate) struct Outcome<T> {
     operation: &'static str,
     result: oneshot::Receiver<thread::Result<T>>,
 }
 
-/// Work that was started and goes on to its end, also when this is dropped.
+/// The pending result of started work, which runs to its end even if this is dropped.
 #[derive(Debug)]
 pub(crate) struct Started<T>(oneshot::Receiver<thread::Result<T>>);
 
 thread_local! {
-    /// How long the job that is being done has computed, or waited for its turn to; none while there is
-    /// no job that may wait.
+    /// How long the current job has computed, or waited for its turn to compute; `None` unless the
+    /// thread runs a job that may wait.
     static COMPUTED: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
-/// Whether this thread may wait for the disk, and compute: whatever is to be done is best done on it.
+/// Whether this thread may wait for the disk, and compute. If so, all work is best done on it.
 pub(crate) fn may_block() -> bool {
     COMPUTED.get().is_some()
 }
@@ -97,7 +97,7 @@ impl Processors {
         Processors { shared: Arc::new(shared) }
     }
 
-    /// Has `work` done, which computes.
+    /// Runs `work`, a computation, on a thread of the pool.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -115,7 +115,7 @@ impl Processors {
         self.shared.add(Box::new(move || {
             if !done.is_closed() {
                 let result = catch_unwind(AssertUnwindSafe(|| shared.computing.run(work)));
-                // The receiver may be gone meanwhile.
+                // The receiver may have been dropped meanwhile.
                 let _ = done.send(result);
             }
             drop(within);
@@ -124,8 +124,9 @@ impl Processors {
         Outcome { operation, result }.await
     }
 
-    /// Has all of `work` done on one thread, which waits for the disk where that must be. Work that has to
-    /// wait for others goes on as a task of this runtime: so no two jobs wait for each other's thread.
+    /// Runs all of `work` on one thread, which waits for the disk if necessary. Work that has to
+    /// wait for other work continues as a task of this runtime: so no two jobs wait for each
+    /// other's thread.
     pub(crate) fn begin<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -150,13 +151,13 @@ impl Processors {
     }
 }
 
-/// Starts `work` off the async threads: at once, or as soon as one of our threads is free.
+/// Starts `work` off the async threads: at once, or as soon as one of this crate's threads is free.
 pub(crate) fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Started<T> {
     let (done, result) = oneshot::channel();
     let within = Within::current();
     on_thread(move || {
         let result = within.enter(|| catch_unwind(AssertUnwindSafe(work)));
-        // The receiver may be gone meanwhile.
+        // The receiver may have been dropped meanwhile.
         let _ = done.send(result);
     });
     Started(result)
@@ -173,7 +174,7 @@ fn on_thread(job: impl FnOnce() + Send + 'static) {
 
 #[cfg(test)]
 thread_local! {
-    /// Whether all work is to be done on this thread, for tests that decide what happens when.
+    /// Whether all work runs on this thread, for tests that determine the order of events.
     pub(crate) static ON_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -199,7 +200,8 @@ impl Within {
         work()
     }
 
-    /// Outside of a runtime `work` is dropped, as one drops it that has ended.
+    /// Spawns `work` in the runtime. Outside of a runtime `work` is dropped, as by a runtime that
+    /// has ended.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Some(handle) = &self.handle {
             handle.spawn(work);
@@ -207,7 +209,7 @@ impl Within {
     }
 }
 
-/// Does as much of `work` as can be done without waiting for others.
+/// Polls `work` once: runs it up to the first point where it has to wait for other work.
 fn poll_once<T>(work: Pin<&mut impl Future<Output = T>>) -> (thread::Result<Poll<T>>, Took) {
     let began = Instant::now();
     COMPUTED.set(Some(Duration::ZERO));
@@ -226,7 +228,7 @@ async fn go_on<T>(work: impl Future<Output = T>, mut done: oneshot::Sender<threa
 }
 
 impl Took {
-    /// Earlier jobs count for less and less.
+    /// Adds a job's times. Earlier jobs count for less and less.
     fn add(&mut self, last: Took) {
         self.computed = self.computed * 15 / 16 + last.computed;
         self.waited = self.waited * 15 / 16 + last.waited.saturating_sub(NO_WAIT);
@@ -249,7 +251,7 @@ impl Shared {
         }
     }
 
-    /// So many threads keep the processors busy where jobs take as long as that.
+    /// The number of threads that keep the processors busy if jobs take times in this proportion.
     fn threads(&self, took: Took) -> usize {
         let (waited, computed) = (took.waited.as_nanos(), took.computed.as_nanos().max(1));
         let waiting = self.at_once as u128 * waited / computed;
@@ -257,7 +259,7 @@ impl Shared {
     }
 }
 
-/// A thread that takes from the queue. It counts until it is dropped.
+/// A thread that takes jobs from the queue. The thread counts until this is dropped.
 struct Thread {
     shared: Arc<Shared>,
     counts: bool,
@@ -269,7 +271,7 @@ impl Thread {
         while let Some(job) = self.next(took) {
             took = job();
             if threads().are_busy() {
-                // Other services, and work that is not of the queue, get their turn.
+                // Other services, and work outside of this queue, get their turn.
                 self.note(took);
                 return on_thread(move || self.work());
             }
@@ -280,8 +282,8 @@ impl Thread {
         lock(&self.shared.queue).took.add(took);
     }
 
-    /// The next job, after one that took so long. When there is none, or there are too many threads, this
-    /// thread counts no more from the same instant on: the next job to be added starts another one.
+    /// The next job, after one that took `took`. If there is none, or there are too many threads,
+    /// this thread stops counting in the same instant: the next job to be added starts another one.
     fn next(&mut self, took: Took) -> Option<Job> {
         let mut queue = lock(&self.shared.queue);
         queue.took.add(took);
@@ -306,7 +308,7 @@ impl Drop for Thread {
     }
 }
 
-/// What is computed at once.
+/// The limit on concurrent computations.
 struct Computing {
     free: Mutex<usize>,
     freed: Condvar,
@@ -317,7 +319,7 @@ impl Computing {
         Computing { free: Mutex::new(at_once), freed: Condvar::new() }
     }
 
-    /// Does `work` when few others compute.
+    /// Runs `work` once fewer than the limit compute.
     fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         let free = self.freed.wait_while(lock(&self.free), |free| *free == 0);
         *free.unwrap_or_else(PoisonError::into_inner) -= 1;
@@ -379,7 +381,7 @@ mod tests {
 
     use super::*;
 
-    /// How many are at something, and the most there were.
+    /// How many jobs do something now, and the most that ever did at once.
     #[derive(Default)]
     struct Gauge {
         now: AtomicUsize,
@@ -426,7 +428,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_waits_for_is_not_begun() {
+    async fn a_job_whose_result_is_dropped_is_not_begun() {
         let processors = Processors::new(1, 1);
         let begun = Arc::new(AtomicUsize::new(0));
         let first = processors.compute("test", || sleep(Duration::from_millis(50)));
@@ -456,7 +458,7 @@ mod tests {
         assert!(!elsewhere.unwrap().0);
     }
 
-    /// Each of these waits for the one that is begun after it, and there is one thread.
+    /// Each of these jobs waits for the one that is started after it, and there is only one thread.
     #[tokio::test]
     async fn work_that_waits_for_other_work_does_not_hold_it_up() {
         let processors = Processors::new(1, 1);
@@ -481,7 +483,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_waits_ends_when_nobody_waits_for_it() {
+    async fn work_that_waits_ends_when_its_result_is_dropped() {
         let processors = Processors::new(1, 1);
         let held = Arc::new(());
         let holds = Arc::clone(&held);
@@ -489,7 +491,7 @@ mod tests {
             std::future::pending::<()>().await;
             drop(holds);
         });
-        // The one thread is past the first one when it has done this.
+        // Once the only thread has run this, it has left the first job.
         processors.compute("test", || ()).await.unwrap();
         assert_eq!(Arc::strong_count(&held), 2);
         drop(begun);
@@ -502,7 +504,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_of_work_is_told_at_once_and_later() {
+    async fn a_panic_of_work_is_an_error_at_once_and_later() {
         let processors = Processors::new(1, 1);
         let at_once = processors.begin("test", async { panic!("as it should") });
         let (go, wait) = oneshot::channel::<()>();
@@ -543,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_as_many_as_what_jobs_took_says() {
+    fn the_number_of_threads_follows_from_the_times_of_jobs() {
         let processors = Processors::new(2, 100);
         let threads = |jobs: &[(u64, u64)]| {
             let mut took = Took::default();
@@ -554,18 +556,18 @@ mod tests {
             processors.shared.threads(took)
         };
         assert_eq!(threads(&[]), 2);
-        // Requests to a page cache, and one of them that another process was put before.
+        // Requests to a page cache, and one of them during which another process ran.
         assert_eq!(threads(&[(1000, 200); 50]), 2);
         assert_eq!(threads(&[[(1000, 200); 30].as_slice(), &[(1000, 4000)]].concat()), 2);
-        // Each waits four times as long as it computes.
+        // Each job waits four times as long as it computes.
         assert_eq!(threads(&[(1000, 4500); 50]), 10);
-        // The rest of the process's threads is for other work.
+        // The other threads of the process are for other work.
         assert_eq!(threads(&[(0, 4500)]), FOR_WAITING);
-        // It was slow, and is so no more.
+        // The disk was slow, and is not any more.
         assert_eq!(threads(&[[(1000, 9000); 50].as_slice(), &[(1000, 200); 50]].concat()), 2);
     }
 
-    /// A runtime whose only blocking thread is taken.
+    /// A runtime whose only blocking thread is busy.
     fn without_blocking_threads() -> tokio::runtime::Runtime {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.max_blocking_threads(1).enable_time().build().unwrap();
@@ -592,7 +594,7 @@ mod tests {
         runtime.shutdown_background();
     }
 
-    /// One runtime's job is taken up by a thread that another runtime's jobs keep busy.
+    /// A thread that another runtime's jobs keep busy takes one runtime's job.
     #[test]
     fn work_that_waits_goes_on_in_the_runtime_that_began_it() {
         let processors = Arc::new(Processors::new(1, 1));

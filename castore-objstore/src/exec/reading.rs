@@ -1,7 +1,7 @@
-//! Memory for what is read ahead, shared by all readers of a service.
+//! Memory for data that is read ahead, shared by all readers of a service.
 //!
-//! Nothing waits for it: a reader that gets none goes on with one chunk at a time. A reader that is
-//! not read from gives up what it has fetched when another one needs memory.
+//! No reader waits for this memory: a reader that gets none fetches one chunk at a time. An idle
+//! reader gives up the data that it has fetched when another one needs the memory.
 
 use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 use std::time::Duration;
@@ -10,15 +10,15 @@ use tokio::sync::Semaphore;
 
 use crate::exec::limits::Permit;
 
-/// The unit in which memory is counted out, in bytes: a semaphore counts to 2^32 at a time only.
+/// The unit of memory permits, in bytes: a semaphore hands out at most 2^32 permits at once.
 const UNIT: u64 = 1024;
 
-/// A reader that was not read from for so long is idle.
+/// A reader that was not read from for this long is idle.
 pub(crate) const IDLE_AFTER: Duration = Duration::from_secs(1);
 
-/// Bytes that were fetched ahead, and permits for them: what a reader holds.
+/// The bytes that a reader has fetched ahead, and the permits for them.
 pub(crate) trait Ahead: Send + 'static {
-    /// Gives up what was fetched, if the reader is idle.
+    /// Gives up the fetched bytes, if the reader is idle.
     fn give_up_if_idle(&mut self);
 }
 
@@ -39,18 +39,18 @@ impl ReadingMemory {
         ReadingMemory { free, bytes: units as u64 * UNIT, holders: Holders::default() }
     }
 
-    /// All of it, in bytes.
+    /// All the memory, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Makes what a reader holds known, so that it can be asked to give that up.
+    /// Registers the data that a reader holds, so that it can be asked to give them up.
     pub(crate) fn register<T: Ahead>(&self, ahead: T) -> Arc<Mutex<T>> {
         let ahead = Arc::new(Mutex::new(ahead));
         let shared: Arc<Mutex<dyn Ahead>> = ahead.clone();
         let mut holders = self.holders.lock();
-        // Each time the list is full, those are dropped that are gone: it stays as long as they are
-        // many, and that costs little for each.
+        // Each time the list is full, the readers that are gone are dropped from it. The list keeps
+        // its largest size, at a small cost for each entry.
         if holders.len() == holders.capacity() {
             holders.retain(|holder| holder.strong_count() > 0);
         }
@@ -58,7 +58,7 @@ impl ReadingMemory {
         ahead
     }
 
-    /// `bytes` of it, where they are free now or idle readers hold them.
+    /// Takes `bytes` if they are free now, or if idle readers give up enough.
     pub(crate) fn try_take(&self, bytes: u64) -> Option<Permit> {
         if let Some(permit) = self.try_take_free(bytes) {
             return Some(permit);
@@ -66,7 +66,7 @@ impl ReadingMemory {
         if bytes > self.bytes {
             return None;
         }
-        // Those that are locked are being read from; one of them is the caller itself.
+        // A locked reader is being read from; one of them is the caller itself.
         let holders = self.holders.lock().clone();
         for holder in holders.iter().filter_map(Weak::upgrade) {
             let mut ahead = match holder.try_lock() {
@@ -106,7 +106,7 @@ impl std::fmt::Debug for Holders {
 mod tests {
     use super::*;
 
-    /// What a reader holds, and whether it is idle.
+    /// The memory that a reader holds, and whether the reader is idle.
     struct Held {
         permits: Vec<Permit>,
         idle: bool,
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn idle_readers_give_up_what_others_need_and_busy_ones_do_not() {
+    fn idle_readers_give_up_memory_that_others_need_and_busy_ones_do_not() {
         let memory = ReadingMemory::new(100 * UNIT as usize);
         let [idle, busy] = [true, false].map(|idle| memory.register(held(idle)));
         for ahead in [&idle, &busy] {
@@ -141,7 +141,7 @@ mod tests {
         assert!(memory.try_take(50 * UNIT).is_some());
     }
 
-    /// It asks for more while it is locked itself.
+    /// The reader asks for more while it is locked itself.
     #[test]
     fn a_reader_that_asks_for_memory_gives_up_nothing_and_does_not_wait_for_itself() {
         let memory = ReadingMemory::new(10 * UNIT as usize);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_there_is_takes_nothing_from_others() {
+    fn a_request_for_more_than_all_memory_takes_nothing_from_others() {
         let memory = ReadingMemory::new(10 * UNIT as usize);
         let ahead = memory.register(held(true));
         ahead.lock().unwrap().permits.push(memory.try_take(UNIT).unwrap());

@@ -1,4 +1,4 @@
-//! How many requests may be under way at once: fewer while the store says that there are too many.
+//! The limit on requests in flight: it shrinks while the store answers that there are too many.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,14 +6,15 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// The limit shrinks at most this often. All requests under way when a store begins to refuse are
-/// refused together: they are one sign, not a hundred.
+/// The limit shrinks at most this often. When a store begins to refuse, it refuses all requests in
+/// flight together: they are one sign, not a hundred.
 const SHRINK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The limit shrinks to 7/10, and to no less than one request.
 ///
-/// One, because a store may take no more than one at once, and would refuse all above for ever. One is
-/// no trap either: the limit grows by one for each full window of answers, from 1 to 10 within 55.
+/// The minimum is one, because a store may accept no more than one at once, and would refuse all
+/// above for ever. One is no trap either: the limit grows by one for each full window of answers,
+/// from 1 to 10 within 55.
 const SHRINK: (usize, usize) = (7, 10);
 
 /// An adaptive limit on requests, between 1 and a ceiling.
@@ -27,14 +28,15 @@ pub(crate) struct RequestLimit {
 #[derive(Debug)]
 struct State {
     limit: usize,
-    /// So many permits are not given back when they are dropped: the limit has shrunk meanwhile.
+    /// The number of permits to discard when they are dropped, because the limit has shrunk
+    /// meanwhile.
     surplus: usize,
     /// Answers since the limit last changed.
     answers: usize,
     shrunk: Option<Instant>,
 }
 
-/// The right to have one request under way, until it is dropped.
+/// The right to have one request in flight, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct RequestPermit {
     limit: Arc<RequestLimit>,
@@ -42,20 +44,20 @@ pub(crate) struct RequestPermit {
 }
 
 impl RequestLimit {
-    /// `ceiling` is at least 1, and at most what a semaphore counts to; the builder checks it.
+    /// `ceiling` is at least 1, and at most a semaphore's maximum; the builder checks it.
     pub(crate) fn new(ceiling: usize) -> RequestLimit {
         let state = State { limit: ceiling, surplus: 0, answers: 0, shrunk: None };
         RequestLimit { free: Arc::new(Semaphore::new(ceiling)), ceiling, state: Mutex::new(state) }
     }
 
-    /// How many requests may be under way at once when the store does not object.
+    /// How many requests may be in flight at once while the store does not object.
     pub(crate) fn ceiling(&self) -> usize {
         self.ceiling
     }
 
-    /// Waits until one more request may be under way, in the order of the calls. Cancel safe.
+    /// Waits until one more request may be in flight, in the order of the calls. Cancel safe.
     pub(crate) async fn acquire(self: &Arc<Self>) -> RequestPermit {
-        // An error would mean that the semaphore is closed, and nothing closes it.
+        // Only a closed semaphore returns an error, and this one is never closed.
         let permit = Arc::clone(&self.free).acquire_owned().await.ok();
         RequestPermit { limit: Arc::clone(self), permit }
     }
@@ -64,7 +66,7 @@ impl RequestLimit {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The store has answered a request as it should: the limit grows by one after a full window of
+    /// The store has answered a request normally: the limit grows by one after a full window of
     /// such answers.
     fn grow(&self) {
         let mut state = self.state();
@@ -102,7 +104,7 @@ impl RequestLimit {
 }
 
 impl RequestPermit {
-    /// Notes that the store has answered this request as it should.
+    /// Notes that the store has answered this request normally.
     pub(crate) fn answered(&self) {
         self.limit.grow();
     }
@@ -131,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// How many permits there are to be had now.
+    /// How many permits are available now.
     fn available(limit: &Arc<RequestLimit>) -> usize {
         let permits: Vec<_> = std::iter::from_fn(|| limit.acquire().now_or_never()).collect();
         permits.len()

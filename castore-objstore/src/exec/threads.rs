@@ -1,11 +1,11 @@
-//! Threads of our own for work that computes or waits for a disk.
+//! This crate's own threads, for work that computes or waits for a disk.
 //!
-//! All services of a process share them. They belong to no tokio runtime: a runtime's blocking pool ends
-//! with the runtime, and callers who block in it (`spawn_blocking` with `block_on` inside) can fill it and
-//! then wait for work that finds no thread there. The number of these threads is bounded, and each ends
-//! after it was idle for a while.
+//! All services of a process share the threads. They belong to no tokio runtime: a runtime's
+//! blocking pool ends with the runtime, and callers who block in it (`spawn_blocking` with
+//! `block_on` inside) can fill it and then wait for work that finds no thread there. The number of
+//! these threads is bounded, and each ends after it was idle for a while.
 //!
-//! No job may wait for another job: then every job comes to its end, however few threads there are.
+//! No job may wait for another job. So every job finishes, however few threads there are.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,11 +15,12 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The most threads, unless there are more processors than [`FOR_WAITING`] leaves of them.
+/// The largest number of threads on a machine with at most [`FOR_WAITING`] processors. Each further
+/// processor adds one thread.
 const MAX_THREADS: usize = 48;
 
-/// How many of the threads wait for disks at most, for one service: the rest is for other services,
-/// and for what must not queue behind a slow disk.
+/// The largest number of threads that wait for disks for one service. The remaining threads are for
+/// other services, and for work that must not queue behind a slow disk.
 pub(crate) const FOR_WAITING: usize = 32;
 
 /// An idle thread ends after this time.
@@ -34,7 +35,7 @@ pub(crate) struct Threads {
     state: Mutex<State>,
     /// Signals that a job was added.
     added: Condvar,
-    /// Whether jobs wait, and there are no further threads for them.
+    /// Whether jobs wait, and no further threads can be started for them.
     busy: AtomicBool,
     max: usize,
     idle_for: Duration,
@@ -44,9 +45,9 @@ pub(crate) struct Threads {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// All threads, those that are starting counted.
+    /// All threads, including those that are starting.
     threads: usize,
-    /// The threads that wait for a job, those that were woken and have not taken it yet counted.
+    /// The threads that wait for a job, including those that were woken and have not taken one yet.
     idle: usize,
 }
 
@@ -69,9 +70,9 @@ impl Threads {
         Arc::new(Threads { state, added, busy, max, idle_for, start })
     }
 
-    /// Has `job` done by a thread: at once by an idle or a new one, or when one is free.
+    /// Runs `job` on a thread: at once on an idle or a new one, otherwise when one is free.
     ///
-    /// Where the system has no more threads and there is none of ours, the calling thread does the job:
+    /// If the system has no more threads and the pool has none, the calling thread runs the job:
     /// that is slow, but it neither fails nor hangs.
     pub(crate) fn add(self: &Arc<Self>, job: impl FnOnce() + Send + 'static) {
         let mut state = self.state();
@@ -103,12 +104,12 @@ impl Threads {
         }
     }
 
-    /// Whether jobs wait because all threads are busy. A job that goes on and on makes way then.
+    /// Whether jobs wait because all threads are busy. A long-running job then yields its thread.
     pub(crate) fn are_busy(&self) -> bool {
         self.busy.load(Relaxed)
     }
 
-    /// Does jobs until there was none for a while.
+    /// Runs jobs until none has arrived for the idle time.
     fn work(&self) {
         let mut state = self.state();
         loop {
@@ -142,7 +143,8 @@ impl Threads {
     }
 }
 
-/// A job reports a panic of its work by itself; none may end the thread, which would still count.
+/// Runs a job. A job reports a panic of its work itself. No panic may end the thread, which would
+/// still be counted.
 fn run(job: Job) {
     let _ = catch_unwind(AssertUnwindSafe(job));
 }
@@ -156,7 +158,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(30);
 
-    /// Has `count` jobs done that all wait for each other, where `max` threads allow that.
+    /// The largest number of `count` jobs that run at the same time.
     fn most_at_once(threads: &Arc<Threads>, count: usize) -> usize {
         let gauge = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
         let (done, all_done) = mpsc::channel();
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn where_one_thread_can_be_started_it_does_all_the_work() {
+    fn the_only_thread_that_can_be_started_does_all_the_work() {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let threads = Threads::new(4, LONG, |work| match STARTED.fetch_add(1, SeqCst) {
             0 => start_thread(work),

@@ -1,7 +1,7 @@
-//! What is under way for one owner: to wait until all of it has ended.
+//! The running work of one owner, which can wait until all of it has ended.
 //!
-//! A task that is aborted ends some time later, and work on a thread cannot be aborted at all. Each of them
-//! holds a [`Guard`] of its owner, which waits until there is none.
+//! An aborted task ends some time later, and work on a thread cannot be aborted at all. Each of
+//! them holds a [`Guard`] of its owner, and the owner waits until no guard is left.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,7 +17,7 @@ pub(crate) struct UnderWay {
     released: mpsc::Receiver<Infallible>,
 }
 
-/// Held by each task and each piece of work, until it has ended.
+/// Each task and each piece of work holds a guard until it has ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Guard {
     _held: mpsc::Sender<Infallible>,
@@ -39,7 +39,7 @@ impl UnderWay {
         self.guard.clone()
     }
 
-    /// Returns when all guards are released.
+    /// Returns once all guards are released.
     pub(crate) async fn ended(self) {
         let UnderWay { guard, mut released } = self;
         drop(guard);
@@ -48,13 +48,14 @@ impl UnderWay {
 }
 
 impl Guard {
-    /// Runs `work`, which holds the guard, as does the work that it starts on threads.
+    /// Runs `work`, which holds the guard. The work that it starts on threads holds the guard as
+    /// well.
     pub(crate) fn held_by<T>(self, work: impl Future<Output = T>) -> impl Future<Output = T> {
         GUARD.scope(self, work)
     }
 }
 
-/// The guard of the future that is being polled, where it has one.
+/// The guard of the future that is being polled, if any.
 pub(crate) fn current() -> Option<Guard> {
     GUARD.try_with(Guard::clone).ok()
 }

@@ -1,7 +1,7 @@
-//! The status of a store's answer, from the HTTP client to the request that it answers.
+//! The HTTP status of a store's answer, passed from the HTTP client to the request that it answers.
 //!
-//! `object_store` keeps a status in the text of its errors only. The client that its stores are built
-//! with notes each status where the request is made, in the same task.
+//! `object_store` keeps a status only in the text of its errors. This crate builds its stores with
+//! an HTTP client that notes each status in the task that makes the request.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -16,11 +16,11 @@ tokio::task_local! {
     allow(dead_code)
 )]
 pub(crate) fn note(status: u16) {
-    // Requests that nothing asked about, such as those of another library, have no room for it.
+    // Requests outside of `noting`, such as those of another library, have no place for the status.
     let _ = STATUS.try_with(|noted| noted.set(Some(status)));
 }
 
-/// The result of `request`, and the last status that was noted meanwhile.
+/// The result of `request`, and the last status noted while it ran.
 pub(crate) async fn noting<T>(request: impl Future<Output = T>) -> (T, Option<u16>) {
     let noting = async {
         let result = request.await;

@@ -1,4 +1,4 @@
-//! Making blobs in a directory survive a power cut, with one flush for all their chunks.
+//! Makes blobs in a directory survive a power cut, with one flush for all their chunks.
 
 use std::fmt;
 use std::io;
@@ -17,8 +17,8 @@ const FLUSH: &str = "flush the store";
 
 /// A point after which everything written to the store before is durable.
 ///
-/// All the chunks of a blob, and of all blobs that are being closed meanwhile, share one flush. It also
-/// covers the chunks that are reused, which another process may have written and not flushed yet.
+/// All the chunks of a blob, and of all blobs that are closed concurrently, share one flush. The
+/// flush also covers reused chunks, which another process may have written and not flushed yet.
 #[derive(Debug)]
 pub(crate) struct Barrier {
     whole: Gate,
@@ -35,7 +35,7 @@ impl Barrier {
         }
     }
 
-    /// A barrier that flushes so.
+    /// A barrier that calls `flush`.
     #[cfg(test)]
     pub(crate) fn new(flush: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Barrier {
         let flush = Arc::new(flush);
@@ -43,38 +43,38 @@ impl Barrier {
         Barrier { whole: Gate::new(move || flush()), chunks: Gate::new(move || chunks()) }
     }
 
-    /// Returns once a flush has ended well that began after this call: everything that was stored before
-    /// is durable.
+    /// Returns once a flush that began after this call has succeeded: everything stored before the
+    /// call is durable.
     ///
-    /// A flush whose caller is dropped goes on, and its failure fails every later one.
+    /// A flush whose caller is dropped continues, and its failure fails every later one.
     ///
     /// # Errors
-    /// `Unavailable` where this flush or an earlier one failed.
+    /// `Unavailable` if this flush or an earlier one failed.
     pub(crate) async fn wait(&self) -> Result<()> {
         self.whole.wait().await
     }
 
-    /// The same for the chunks of an index: they are durable before an index is that is stored later.
+    /// The same for the chunks of an index: they are durable before any index that is stored later.
     pub(crate) async fn wait_for_chunks(&self) -> Result<()> {
         self.chunks.wait().await
     }
 }
 
-/// Those who wait for a flush share the next one.
+/// Lets all callers that wait for a flush share the next one.
 struct Gate {
     flush: Arc<dyn Fn() -> io::Result<()> + Send + Sync>,
-    /// The number of flushes that have begun.
+    /// The number of flushes that have started.
     begun: AtomicU64,
-    /// Locked during a flush, by the flush.
+    /// The flush itself holds this lock while it runs.
     progress: Arc<Mutex<Progress>>,
 }
 
 #[derive(Default)]
 struct Progress {
-    /// The number of the last flush that has ended well.
+    /// The number of the last successful flush.
     done: u64,
-    /// The first failure. The kernel reports one only once, and then forgets what was lost; so
-    /// nothing that this service has written can be vouched for any more.
+    /// The first failure. The kernel reports a failure only once, and then forgets which data it
+    /// lost. So this service cannot vouch for any of its writes any more.
     failed: Option<Error>,
 }
 
@@ -94,8 +94,8 @@ impl Gate {
         }
         let number = self.begun.fetch_add(1, SeqCst) + 1;
         let flush = Arc::clone(&self.flush);
-        // The flush records its own result: the caller may be dropped meanwhile, and the kernel reports
-        // a failure only once.
+        // The flush records its own result: the caller may be dropped meanwhile, and the kernel
+        // reports a failure only once.
         let flushed = start_off_thread(move || {
             let flushed = catch_unwind(AssertUnwindSafe(|| flush()));
             match flushed.unwrap_or_else(|_| Err(io::Error::other("the flush panicked"))) {
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_comes_during_a_flush_shares_the_next_one() {
+    async fn callers_that_wait_during_a_flush_share_the_next_one() {
         let (begin, begins) = mpsc::channel::<()>();
         let begins = std::sync::Mutex::new(begins);
         let flushes = Arc::new(AtomicU64::new(0));
@@ -148,7 +148,7 @@ mod tests {
         while flushes.load(SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
-        // The flush that is under way may have passed what these have written.
+        // The running flush may have passed the data that these callers have written.
         let others: Vec<_> = (0..10).map(|_| wait(&barrier)).collect();
         tokio::task::yield_now().await;
         begin.send(()).unwrap();

@@ -1,4 +1,4 @@
-//! The requests to the object store: limited, counted, and with errors of ours.
+//! The requests to the object store: limited, counted, and with errors of this crate.
 
 use std::fs::File;
 use std::future::Future;
@@ -38,7 +38,7 @@ pub(super) enum Backend {
     Remote(Remote),
 }
 
-/// The place that requests go to, for one who makes requests that are neither limited nor tried again.
+/// The place that requests go to, for a caller whose requests are neither limited nor retried.
 #[derive(Clone)]
 pub(crate) enum Place {
     Directory(Local),
@@ -46,7 +46,7 @@ pub(crate) enum Place {
 }
 
 impl Requests {
-    /// Requests to a store of object_store's; they are tried again where there is `patience`.
+    /// Requests to a store behind `object_store`; they are retried if `patience` is given.
     pub(crate) fn remote(
         store: Arc<dyn ObjectStore>,
         limits: Arc<Limits>,
@@ -70,9 +70,9 @@ impl Requests {
         Requests { metrics, ..self }
     }
 
-    /// Begins what is to be done with one chunk, or one small blob: without handing each step of it
-    /// over to others, as far as the store allows for it. It is to begin nothing that it does not poll
-    /// until that has ended, or drop.
+    /// Starts the work on one chunk, or on one small blob, without handing each step over to other
+    /// threads, as far as the store permits. `work` must drive every future it starts to
+    /// completion, or drop it. A suspended one might never finish.
     pub(crate) fn begin<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -101,7 +101,7 @@ impl Requests {
         }
     }
 
-    /// Makes a request to a directory: on this thread where it may wait for the disk.
+    /// Makes a request to a directory: on the calling thread if that may wait for the disk.
     pub(super) async fn locally<T: Send + 'static>(
         &self,
         local: &Local,
@@ -111,7 +111,7 @@ impl Requests {
         let permit = self.limits.request().await;
         let local = local.clone();
         let answer = off_thread(request.operation, move || {
-            // A request whose caller has gone goes on, and counts until it ends.
+            // A request whose caller is dropped continues, and counts until it ends.
             let _permit = permit;
             work(&local)
         });
@@ -122,7 +122,7 @@ impl Requests {
         }
     }
 
-    /// The stored size of an object in bytes, or `None` where there is no such object.
+    /// The stored size of an object in bytes, or `None` if it does not exist.
     pub(crate) async fn head(
         &self,
         operation: &'static str,
@@ -133,8 +133,9 @@ impl Requests {
         Ok(meta.map(|meta| meta.size))
     }
 
-    /// The stored size of an object in bytes, or `None` where there is no such object; and what
-    /// `examine` says of its file, in a directory. It counts as [`head`](Self::head) does.
+    /// The stored size of an object in bytes, or `None` if it does not exist. For a store in a
+    /// directory also the result of `examine` on the object's file. Counts as a
+    /// [`head`](Self::head).
     pub(crate) async fn examine<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -164,8 +165,8 @@ impl Requests {
         self.metrics.observe(RequestKind::Head, operation, answered, work).await
     }
 
-    /// Has an object that a writer relies on made durable by the next flush, where that is known only
-    /// by flushing it.
+    /// Ensures that the next flush makes an object durable that a writer relies on, if only a flush
+    /// can ensure that.
     pub(crate) async fn rely_on(
         &self,
         operation: &'static str,
@@ -182,7 +183,7 @@ impl Requests {
         driven(operation, rely).await
     }
 
-    /// The version of an object, or `None` where there is no such object.
+    /// The version of an object, or `None` if it does not exist.
     pub(crate) async fn version(
         &self,
         operation: &'static str,
@@ -193,7 +194,7 @@ impl Requests {
         Ok(meta.map(Version::from))
     }
 
-    /// What the store says of an object, or `None` where there is no such object.
+    /// The store's metadata of an object, or `None` if it does not exist.
     pub(crate) async fn look(
         &self,
         operation: &'static str,
@@ -220,8 +221,8 @@ impl Requests {
         self.metrics.observe(RequestKind::Head, operation, answered, work).await
     }
 
-    /// An object, or `None` where there is none. One of more than `max_size` bytes is `Corrupt`,
-    /// and is not fetched.
+    /// An object, or `None` if it does not exist. An object of more than `max_size` bytes is
+    /// `Corrupt`, and is not fetched.
     pub(crate) async fn get(
         &self,
         operation: &'static str,
@@ -264,7 +265,7 @@ impl Requests {
         self.metrics.observe(RequestKind::Get, operation, answered, work).await
     }
 
-    /// Makes or replaces an object.
+    /// Creates or replaces an object.
     pub(crate) async fn put(
         &self,
         operation: &'static str,
@@ -276,8 +277,8 @@ impl Requests {
         Ok(())
     }
 
-    /// Makes or replaces an object, if `allowed` still says so at the moment when the request may be
-    /// sent. Returns whether it did.
+    /// Creates or replaces an object if `allowed` returns `true` at the moment when the request may
+    /// be sent. Returns whether it did.
     pub(crate) async fn put_if(
         &self,
         operation: &'static str,
@@ -304,8 +305,8 @@ impl Requests {
                 };
                 match &this.backend {
                     Backend::Local(local) => {
-                        // The key of a chunk or an index says what it holds. Of other objects the time
-                        // matters, and they are written again under the same key.
+                        // The key of a chunk or an index determines its content. For other objects
+                        // the time matters, and they are written again under the same key.
                         let durable = request.digest.is_some();
                         let how = if durable { Put::Durable } else { Put::AtOnce };
                         let put = move |local: &Local| match allowed() {
@@ -328,7 +329,7 @@ impl Requests {
         self.metrics.observe(RequestKind::Put, operation, answered, work).await
     }
 
-    /// Deletes an object; one that is not there is deleted already.
+    /// Deletes an object. One that does not exist counts as deleted.
     pub(crate) async fn delete(
         &self,
         operation: &'static str,
@@ -339,8 +340,8 @@ impl Requests {
         Ok(())
     }
 
-    /// Deletes an object, if `allowed` still says so at the moment when the request may be sent, and
-    /// before each further attempt. Returns whether it did.
+    /// Deletes an object if `allowed` returns `true` at the moment when the request may be sent,
+    /// and before each further attempt. Returns whether it did.
     pub(crate) async fn delete_if(
         &self,
         operation: &'static str,
@@ -374,16 +375,17 @@ impl Requests {
                         unless_absent(request, remote.delete_if(&path, allowed).await)?
                     }
                 };
-                // An object that is not there is deleted already.
+                // An object that does not exist counts as deleted.
                 Ok(deleted.unwrap_or(true))
             }),
         );
         self.metrics.observe(RequestKind::Delete, operation, answered, work).await
     }
 
-    /// Copies an object within the store; returns whether it was there.
+    /// Copies an object within the store. Returns whether the object exists.
     ///
-    /// In a directory the copy has the time of the original, elsewhere one of its own.
+    /// In a directory the copy keeps the time of the original. In other stores it has a time of its
+    /// own.
     pub(crate) async fn copy(
         &self,
         operation: &'static str,
@@ -411,11 +413,11 @@ impl Requests {
         self.metrics.observe(RequestKind::Copy, operation, answered, work).await
     }
 
-    /// All objects under `prefix`, in the order of the store. A listing is not one of the requests that
-    /// are limited, because its caller may take the objects slowly.
+    /// All objects under `prefix`, in the store's order. A listing does not count as one of the
+    /// limited requests, because its caller may take the objects slowly.
     ///
-    /// In a directory the listing goes into those directories that `enters` tells, and shows each other
-    /// one as a stray. A stream that is dropped ends the listing.
+    /// In a directory the listing enters the directories that `enters` accepts, and reports every
+    /// other one as a stray. Dropping the stream ends the listing.
     pub(crate) fn list(
         &self,
         operation: &'static str,
@@ -466,7 +468,7 @@ impl Request {
         store_error(self.operation, self.digest, error)
     }
 
-    /// Makes a panic of a library below an error that names the object.
+    /// Turns a panic of a library below into an error that names the object.
     pub(super) async fn guard<T>(
         self,
         path: Path,
@@ -493,13 +495,13 @@ impl Request {
     }
 }
 
-/// A file of the store that was opened but cannot be read.
+/// The error of a file that was opened but cannot be read.
 pub(crate) fn unreadable(operation: &'static str, digest: Digest, error: std::io::Error) -> Error {
     let error = object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(error) };
     store_error(operation, Some(digest), error)
 }
 
-/// An object that is too large to be what its key says.
+/// The error of an object that is too large for its key.
 pub(super) fn too_large(
     operation: &'static str,
     digest: Digest,
@@ -524,7 +526,7 @@ fn local_error(request: Request, error: LocalError) -> Error {
     }
 }
 
-/// The store's answer about an object, `None` where that is merely absent.
+/// The store's answer about an object; `None` if the object is merely absent.
 pub(super) fn unless_absent<T>(
     request: Request,
     answer: object_store::Result<T>,

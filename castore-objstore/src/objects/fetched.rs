@@ -5,10 +5,10 @@ use std::io::{Read, Seek, SeekFrom};
 
 use bytes::Bytes;
 
-/// An object that was asked for, all there or an open file.
+/// A fetched object: its bytes, or an open file.
 pub(crate) enum Fetched {
     Bytes(Bytes),
-    /// So many bytes (the second number) from this offset on (the first).
+    /// An open file, an offset, and the number of bytes from that offset on.
     File(File, u64, u64),
 }
 
@@ -21,7 +21,7 @@ impl Fetched {
         }
     }
 
-    /// The bytes of the object. Blocks where it is a file: call it off the async threads.
+    /// The bytes of the object. Blocks if the object is a file: call it off the async threads.
     pub(crate) fn read(self) -> std::io::Result<Bytes> {
         match self {
             Fetched::Bytes(bytes) => Ok(bytes),

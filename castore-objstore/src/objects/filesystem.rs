@@ -1,4 +1,4 @@
-//! How what is written to a directory is made durable: by flushing its filesystem, or file by file.
+//! How writes to a directory are made durable: by flushing the whole filesystem, or file by file.
 
 use std::fs::File;
 use std::io;
@@ -7,21 +7,22 @@ use std::path::Path;
 /// The way in which the files of a directory are flushed.
 #[derive(Debug)]
 pub(crate) enum Flushing {
-    /// Not at all.
+    /// No flush at all.
     Never,
-    /// Together, with the filesystem that holds the directory. The directory stays open, because only
-    /// failures since it was opened are reported.
+    /// All files together, by flushing the filesystem that holds the directory. The directory stays
+    /// open, because the system reports only failures since it was opened.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "needs syncfs"))]
     Filesystem(File),
-    /// Each by itself, and then each directory.
+    /// Each file by itself, and then each directory.
     Files,
 }
 
 impl Flushing {
-    /// The way for the directory `root`.
+    /// The way of flushing for the directory `root`.
     ///
-    /// `syncfs` does nothing on some filesystems (FUSE, for one), and before Linux 5.8 it does not
-    /// report what could not be written. So it is used where it is known to be right, and nowhere else.
+    /// `syncfs` does nothing on some filesystems (FUSE, for example), and before Linux 5.8 it does
+    /// not report write errors. So this uses `syncfs` only if both the filesystem and the kernel
+    /// are known to support it.
     pub(crate) fn of(root: &Path, durable: bool) -> io::Result<Flushing> {
         if !durable {
             return Ok(Flushing::Never);
@@ -69,15 +70,15 @@ pub(crate) fn flush_filesystem(_: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Flushes the names in a directory, where the system can.
+/// Flushes the entries of a directory, if the system can.
 pub(crate) fn flush_directory(path: &Path) -> io::Result<()> {
-    // Elsewhere a directory cannot be opened.
+    // Only Unix can open a directory.
     if !cfg!(unix) {
         return Ok(());
     }
     let flushed = File::open(path).and_then(|directory| directory.sync_all());
     match flushed {
-        // It is gone, and so are the names in it; or its filesystem flushes no directories.
+        // The directory is gone, with its entries, or its filesystem does not flush directories.
         Err(error)
             if matches!(
                 error.kind(),
@@ -105,7 +106,7 @@ mod linux {
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(super) enum Kind {
-        /// `syncfs` writes everything, and reports what could not be written.
+        /// `syncfs` writes everything, and reports write errors.
         Flushes,
         Unknown,
     }
@@ -116,12 +117,12 @@ mod linux {
         (0x5846_5342, "xfs"),
         (0x9123_683e, "btrfs"),
         (0xf2f5_2010, "f2fs"),
-        // There is nothing to write.
+        // Filesystems in memory, which write nothing to disk.
         (0x0102_1994, "tmpfs"),
         (0x8584_58f6, "ramfs"),
     ];
 
-    /// Others, whose names are worth telling.
+    /// Other filesystems, known by name for messages only.
     const OTHERS: [(u32, &str); 10] = [
         (0x6969, "NFS"),
         (0x794c_7630, "overlayfs"),

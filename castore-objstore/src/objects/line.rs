@@ -1,9 +1,10 @@
-//! The line to the store: how many bytes may be in flight, measured by how fast they arrive.
+//! The network line to the store: how many bytes may be in flight, according to the measured rate
+//! at which they arrive.
 //!
-//! The kernel takes the bytes of an upload at once, far ahead of a slow line, so a timeout cannot tell
-//! a slow upload from one that stands still. The bytes in flight are bounded instead, to as many as
-//! the line carries in [`SPAN`]; then each upload must be answered within a time that follows from
-//! what was in flight before it.
+//! The kernel accepts the bytes of an upload at once, far ahead of a slow line. So a timeout cannot
+//! distinguish a slow upload from one that has stopped. Instead the bytes in flight are limited to
+//! as many as the line carries in [`SPAN`], and each upload must be answered within a time that
+//! follows from the bytes in flight before it.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,28 +13,30 @@ use std::time::Duration;
 use tokio::sync::{Mutex as Turnstile, Notify};
 use tokio::time::{Instant, timeout};
 
-/// As many bytes are in flight as the line carries in this time.
+/// The bytes in flight are limited to as many as the line carries in this time.
 const SPAN: Duration = Duration::from_secs(10);
 
-/// So many bytes may always be in flight: enough to measure a fast line again after a slow hour.
+/// At least this many bytes may always be in flight: enough to measure a fast line again after a
+/// slow hour.
 const FLOOR: u64 = 1024 * 1024;
 
-/// Nothing is known of the line: an upload is given as much time as one of 64 kbit/s needs.
+/// Bytes per second, assumed for a line that was never measured: an upload gets as much time as it
+/// needs at 64 kbit/s.
 const UNKNOWN_RATE: f64 = 8192.0;
 
-/// Bytes per second; no measurement counts as slower.
+/// Bytes per second. Slower measurements are raised to this.
 const MIN_RATE: f64 = 1024.0;
 
-/// A store may take this long to answer when nothing is in flight.
+/// The time a store may take to answer when nothing is in flight.
 pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// One direction of the line.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// What may be in flight before anything was measured, in bytes.
+    /// The bytes that may be in flight before the first measurement.
     start: u64,
     state: Mutex<State>,
-    /// Held by the one that waits for room, so that all are let in by their order.
+    /// The request that waits for room holds this, so that requests enter in their order.
     turn: Turnstile<()>,
     freed: Notify,
 }
@@ -64,7 +67,7 @@ impl Line {
     }
 
     /// Waits until `bytes` more may be in flight, in the order of the calls. An object larger than
-    /// the bound is let in alone. Cancel safe.
+    /// the bound enters alone. Cancel safe.
     pub(crate) async fn load(self: &Arc<Self>, bytes: u64) -> Load {
         let _turn = self.turn.lock().await;
         loop {
@@ -107,8 +110,8 @@ impl State {
 }
 
 impl Load {
-    /// How long the request may take before it counts as stalled, as far as is known now. Requests
-    /// that began later share the line with it, and what is known of the line changes.
+    /// How long the request may take before it counts as stalled, according to the current state.
+    /// The result changes: later requests share the line, and new measurements arrive.
     pub(crate) fn allowance(&self) -> Duration {
         let state = self.line.state();
         let rate = state.rate.unwrap_or(UNKNOWN_RATE);
@@ -116,7 +119,7 @@ impl Load {
         ANSWER_TIME + Duration::from_secs_f64(4.0 * bytes as f64 / rate)
     }
 
-    /// `request`, or the time that it was given where it takes longer than its allowance.
+    /// The result of `request`, or the allowance if the request takes longer than that.
     pub(crate) async fn unless_stalled<T>(
         &self,
         request: impl Future<Output = T>,
@@ -134,7 +137,7 @@ impl Load {
         }
     }
 
-    /// Changes the number of bytes, when it turns out to be another.
+    /// Changes the number of bytes once the real number is known.
     pub(crate) fn resize(&mut self, bytes: u64) {
         let mut state = self.line.state();
         state.in_flight = state.in_flight.saturating_sub(self.bytes).saturating_add(bytes);
@@ -147,19 +150,20 @@ impl Load {
     pub(crate) fn arrived(self) {
         let mut state = self.line.state();
         state.arrived += self.bytes;
-        // All that arrived since this request began, not only its own: they share the line.
+        // Counts all bytes that have arrived since this request began, not only its own: the
+        // requests share the line.
         let bytes = (state.arrived - self.arrived_before) as f64;
         let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
         let measured = (bytes / seconds).max(MIN_RATE);
-        // The first of many that share a line evenly arrives nearly as late as the last one, and so
-        // measures too little. An average over a few requests is near enough.
+        // The first of many requests that share a line evenly arrives nearly as late as the last
+        // one, and so measures too low a rate. An average over a few requests is accurate enough.
         state.rate = Some(match state.rate {
             Some(rate) => rate + (measured - rate) / 4.0,
             None => measured,
         });
     }
 
-    /// Notes that the request has stalled: the line is slower than it was thought to be.
+    /// Notes that the request has stalled: the line is slower than assumed.
     pub(crate) fn stalled(self) {
         let mut state = self.line.state();
         let bytes = self.in_flight_before.max(state.in_flight) as f64;
@@ -200,7 +204,7 @@ mod tests {
         loads.drain(..).for_each(Load::arrived);
         let mut loads: Vec<_> = std::iter::from_fn(|| line.load(MIB / 4).now_or_never()).collect();
         assert!((20..=40).contains(&loads.len()), "{}", loads.len());
-        // A quarter of the rate by and by.
+        // The measured rate falls to a quarter, step by step.
         for _ in 0..20 {
             tokio::time::advance(Duration::from_secs(1)).await;
             loads.remove(0).arrived();
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_waits_is_let_in_by_its_order() {
+    async fn waiting_requests_enter_in_their_order() {
         let line = line();
         let first = line.load(8 * MIB).await;
         let mut large = Box::pin(line.load(7 * MIB));
@@ -248,7 +252,7 @@ mod tests {
         loads.into_iter().for_each(Load::stalled);
         let loads: Vec<_> = std::iter::from_fn(|| line.load(MIB / 4).now_or_never()).collect();
         assert_eq!(loads.len(), 4);
-        // 1 MiB is given the time of a line that carries 12 MiB in 250 s.
+        // 1 MiB gets the time that a line needs which carries 12 MiB in 250 s.
         let allowance = loads.last().unwrap().allowance();
         assert!(allowance > Duration::from_secs(80), "{allowance:?}");
     }

@@ -1,8 +1,8 @@
 //! Requests to a directory: blocking methods, called on threads that may wait for the disk.
 //!
-//! A key is the path of its file below the root. A file has another name while it is written: the name
-//! of its object, `#` and a number. It gets its own when its bytes are durable: at the next flush of the
-//! filesystem (`staging.rs`), or at once, where each file is flushed by itself.
+//! A key is the path of its file below the root. While a file is written, its name is that of its
+//! object, `#` and a number. The file is renamed to its key once its bytes are durable: at the next
+//! flush of the filesystem (`staging.rs`), or at once if each file is flushed by itself.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -30,7 +30,7 @@ pub(crate) enum LocalError {
 }
 
 impl LocalError {
-    /// Whether the request failed because there is no such object.
+    /// Whether the request failed because the object does not exist.
     pub(crate) fn is_absent(&self) -> bool {
         match self {
             LocalError::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
@@ -51,9 +51,10 @@ pub(crate) struct Local {
 /// When an object gets its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Put {
-    /// When it is durable. An object that waits for that under the same key already is the same one.
+    /// Once the object is durable. If another object already waits under the same key, both have
+    /// the same content.
     Durable,
-    /// At once: its time matters.
+    /// At once, because the object's time matters.
     AtOnce,
 }
 
@@ -71,14 +72,15 @@ impl Local {
         Ok(Local { root: root.into(), device, staging })
     }
 
-    /// Makes everything durable that was written before, and gives the objects that waited their keys.
-    /// Where `whole`, the keys are durable as well; else they are before the key of any later object is.
+    /// Makes everything durable that was written before, and renames the waiting objects to their
+    /// keys. If `whole` is set, the keys are durable as well; otherwise they become durable before
+    /// the key of any later object does.
     pub(crate) fn flush(&self, whole: bool) -> io::Result<()> {
         self.staging.flush(whole)
     }
 
-    /// Whether a file has to be flushed by itself: the flush of the filesystem, if there is one, does not
-    /// reach it.
+    /// Whether a file has to be flushed by itself, because the flush of the filesystem, if any,
+    /// does not reach it.
     fn flushes_alone(&self, metadata: &Metadata) -> bool {
         match self.staging.flushing() {
             Flushing::Never => false,
@@ -93,8 +95,8 @@ impl Local {
         path
     }
 
-    /// What the directory says of an object. In its place may lie something that is no file; then its
-    /// size is 0, like that of an object which holds nothing that could be read.
+    /// The metadata of an object. If the object's place holds something other than a file, its size
+    /// is 0, as for an object without readable bytes.
     pub(crate) fn head(&self, key: &Path) -> Result<Meta> {
         let path = self.path(key);
         let metadata = self.at(&path, |path| std::fs::metadata(path));
@@ -105,13 +107,14 @@ impl Local {
         Ok(Meta { path: key.clone(), size, modified, tag: tag_of(&metadata) })
     }
 
-    /// Has the object and its name flushed by the next flush, since a writer relies on it.
+    /// Ensures that the next flush covers the object and its name, because a writer relies on the
+    /// object.
     pub(crate) fn rely_on(&self, key: &Path) -> Result<()> {
         self.head(key).map(drop)
     }
 
-    /// The process that has written a file may have been killed before it flushed the file, or one of
-    /// the directories above, each of which holds a name.
+    /// Notes a reused file, and the directories above it, for the next flush: the process that
+    /// wrote the file may have been killed before it flushed them.
     fn note_reuse(&self, path: &FilePath, metadata: &Metadata) -> Result<()> {
         if !metadata.is_file() || !self.flushes_alone(metadata) {
             return Ok(());
@@ -121,11 +124,11 @@ impl Local {
         noted.map_err(failed("flush", path))
     }
 
-    /// Does something with the file of an object, under the name that it has now.
+    /// Runs `act` on the file of an object, under the file's current name.
     fn at<T>(&self, path: &FilePath, act: impl Fn(&FilePath) -> io::Result<T>) -> io::Result<T> {
         if let Some(staged) = self.staging.staged(path) {
             match act(&staged) {
-                // It was renamed meanwhile, or deleted.
+                // The staged file was renamed or deleted meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 answer => return answer,
             }
@@ -137,7 +140,7 @@ impl Local {
         path.parent().map_or(Ok(()), |directory| self.staging.note(directory))
     }
 
-    /// Opens an object; returns its size in bytes as well.
+    /// Opens an object. Also returns its size in bytes.
     pub(crate) fn open_object(&self, key: &Path) -> Result<(File, u64)> {
         let path = self.path(key);
         let mut options = OpenOptions::new();
@@ -153,7 +156,7 @@ impl Local {
         match opened {
             Ok((metadata, file)) if metadata.is_file() => Ok((file, metadata.len())),
             Ok(_) => Err(LocalError::NotAFile { path }),
-            // A socket, for one, cannot be opened.
+            // A socket, for example, cannot be opened.
             Err(_) if std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) => {
                 Err(LocalError::NotAFile { path })
             }
@@ -161,7 +164,7 @@ impl Local {
         }
     }
 
-    /// Makes or replaces an object in an instant.
+    /// Creates or replaces an object atomically.
     pub(crate) fn put(&self, key: &Path, bytes: &[u8], how: Put) -> Result<()> {
         let path = self.path(key);
         self.staging.check().map_err(failed("write", &path))?;
@@ -174,7 +177,7 @@ impl Local {
             if alone || at_once && is_durable && !bytes.is_empty() {
                 file.sync_data()?;
             }
-            // Some filesystems report only now what they could not write.
+            // Some filesystems report write errors only on close.
             close(file)?;
             Ok((alone, at_once))
         });
@@ -194,7 +197,8 @@ impl Local {
             }
         });
         if done.is_err() {
-            // If that fails as well, a leftover remains, as of a process that was killed.
+            // If the removal fails as well, the file remains as a leftover, as after a killed
+            // process.
             let _ = std::fs::remove_file(&staged);
         }
         done
@@ -211,7 +215,8 @@ impl Local {
         removed.map_err(|error| self.failed("delete", &path, error))
     }
 
-    /// Copies an object, whose copy has its time. The copy is a link where the filesystem has links.
+    /// Copies an object; the copy keeps the original's time. The copy is a hard link if the
+    /// filesystem supports links.
     pub(crate) fn copy(&self, from: &Path, to: &Path) -> Result<()> {
         let (from, to) = (self.path(from), self.path(to));
         if self.staging.staged(&from).is_some() {
@@ -238,11 +243,11 @@ impl Local {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(self.failed("copy", &from, error));
             }
-            // A filesystem without links, or the copy lies on another one.
+            // The filesystem has no links, or the copy is on another filesystem.
             Err(_) => self.copy_bytes(&from, &to, metadata.modified().ok())?,
         };
         let copied = replace(&staged, &to);
-        // Where both names are links to the same file already, renaming one to the other keeps both.
+        // If both names are already links to the same file, renaming one to the other keeps both.
         let _ = std::fs::remove_file(&staged);
         copied?;
         match alone || std::fs::metadata(&to).is_ok_and(|metadata| self.flushes_alone(&metadata)) {
@@ -261,7 +266,7 @@ impl Local {
         let (mut copy, staged) = self.create_beside(to)?;
         let copied = io::copy(&mut source, &mut copy);
         if let Some(time) = modified {
-            // Some filesystems set no times; the copy is right without its original's.
+            // Some filesystems cannot set times; the copy is valid without the original's.
             let _ = copy.set_modified(time);
         }
         let copied = copied.and_then(|_| copy.sync_all()).and_then(|()| close(copy));
@@ -271,12 +276,13 @@ impl Local {
         copied.map(|()| staged).map_err(failed("write", to))
     }
 
-    /// Whether what is written is flushed at all.
+    /// Whether writes are flushed at all.
     pub(crate) fn is_durable(&self) -> bool {
         self.staging.flushing().is_durable()
     }
 
-    /// The way in which what is written is flushed, in words; an error where it is not the fast one.
+    /// A description of how writes are flushed. An error with the description if the way is not the
+    /// fast one.
     pub(crate) fn describe_flushing(&self) -> std::result::Result<String, String> {
         let name = filesystem_name(&self.root);
         match self.staging.flushing() {
@@ -288,7 +294,7 @@ impl Local {
         }
     }
 
-    /// Whether two objects are one file; `None` where the system does not tell.
+    /// Whether two objects are one file; `None` if the system does not tell.
     pub(crate) fn is_link(&self, first: &Path, second: &Path) -> Result<Option<bool>> {
         let identity = |key: &Path| {
             let path = self.path(key);
@@ -302,8 +308,8 @@ impl Local {
         Ok(first.zip(second).map(|(first, second)| first == second))
     }
 
-    /// Removes the directory `key` with all that is in it, and `parent` above it where nothing else is in
-    /// there. A caller names only what it has made.
+    /// Removes the directory `key` with all its content, and then `parent` above it if that is
+    /// empty. A caller names only directories that it has created.
     pub(crate) fn remove_directory(&self, key: &Path, parent: &Path) -> Result<()> {
         let (path, parent) = (self.path(key), self.path(parent));
         match std::fs::remove_dir_all(&path) {
@@ -312,7 +318,7 @@ impl Local {
             }
             _ => {}
         }
-        // Another run may have its directory in there.
+        // Another run may have its own directory in `parent`.
         let _ = std::fs::remove_dir(parent);
         Ok(())
     }
@@ -322,25 +328,27 @@ impl Local {
         Walk::new(&self.root, prefix.as_ref(), enters)
     }
 
-    /// A new file for what is to be `path`.
+    /// Creates a new file that will be renamed to `path`.
     fn create_beside(&self, path: &FilePath) -> Result<(File, PathBuf)> {
         let create =
             |staged: &FilePath| OpenOptions::new().write(true).create_new(true).open(staged);
         self.beside(path, create).map_err(|error| match error.kind() {
-            // An object that is written is not absent.
+            // The kind must not be `NotFound`: a failed write does not mean that an object is
+            // absent.
             io::ErrorKind::NotFound => self.failed("create", path, io::Error::other(error)),
             _ => failed("create", path)(error),
         })
     }
 
-    /// Makes something that is to be `path` with `make`, and the directories on the way to it: under the
-    /// first of the names that it may have which is free.
+    /// Creates, with `make`, an entry that will be renamed to `path`, under its first free
+    /// temporary name. Also creates the missing directories on the way.
     fn beside<T>(
         &self,
         path: &FilePath,
         make: impl Fn(&FilePath) -> io::Result<T>,
     ) -> io::Result<(T, PathBuf)> {
-        /// A directory that vanishes more often is not removed by a program that tidies up.
+        /// How many times the directories are created again. A program that tidies up does not
+        /// remove a directory more often than this.
         const TIMES: u32 = 16;
 
         let (mut number, mut times) = (1_u64, 0);
@@ -360,8 +368,8 @@ impl Local {
         }
     }
 
-    /// Creates the directories between the root and the file `path`, never the root: where that is
-    /// gone, its disk is not mounted.
+    /// Creates the directories between the root and the file `path`, but never the root: if the
+    /// root is gone, its disk is not mounted.
     fn create_directories(&self, path: &FilePath) -> io::Result<()> {
         let parts = path.parent().and_then(|parent| parent.strip_prefix(&self.root).ok());
         let mut directory = self.root.to_path_buf();
@@ -382,9 +390,9 @@ impl Local {
         Ok(())
     }
 
-    /// The error of a request for `path`. Only what is certainly not there is absent: not what a
-    /// symbolic link to nothing should lead to, whose disk may not be mounted, nor anything below a
-    /// root that is gone.
+    /// The error of a request for `path`. An object is absent only if that is certain. The target
+    /// of a dangling symbolic link is not absent, since its disk may not be mounted; nor is
+    /// anything below a root that is gone.
     fn failed(&self, action: &'static str, path: &FilePath, error: io::Error) -> LocalError {
         if error.kind() != io::ErrorKind::NotFound {
             return failed(action, path)(error);
@@ -408,7 +416,7 @@ impl Local {
 
 const IN_PLACE_OF_DIRECTORY: &str = "put a file in the place of the directory";
 
-/// The filesystem that holds a file, where the system tells.
+/// The filesystem that holds a file, if the system tells.
 #[cfg(unix)]
 fn device(metadata: &Metadata) -> Option<u64> {
     Some(std::os::unix::fs::MetadataExt::dev(metadata))
@@ -419,7 +427,7 @@ fn device(_: &Metadata) -> Option<u64> {
     None
 }
 
-/// Renames a file that is complete to `path`.
+/// Renames a complete file to `path`.
 fn replace(staged: &FilePath, path: &FilePath) -> Result<()> {
     std::fs::rename(staged, path).map_err(|error| match path.is_dir() {
         true => failed(IN_PLACE_OF_DIRECTORY, path)(error),
@@ -427,7 +435,7 @@ fn replace(staged: &FilePath, path: &FilePath) -> Result<()> {
     })
 }
 
-/// Closes a file that was written. Some filesystems report only then that it could not be.
+/// Closes a written file. Some filesystems report write errors only then.
 #[cfg(unix)]
 fn close(file: File) -> io::Result<()> {
     nix::unistd::close(file).map_err(io::Error::from)
@@ -439,7 +447,7 @@ fn close(file: File) -> io::Result<()> {
     Ok(())
 }
 
-/// The error of a symbolic link that leads nowhere.
+/// The error of a dangling symbolic link.
 pub(crate) fn dangling(path: &FilePath) -> LocalError {
     let error = io::Error::other("it is a symbolic link to something that is not there");
     failed("follow", path)(error)
@@ -452,7 +460,7 @@ pub(crate) fn failed(
     move |source| LocalError::Io { action, path: path.to_owned(), source }
 }
 
-/// Changes when the file does.
+/// A tag that changes when the file does.
 #[cfg(unix)]
 pub(crate) fn tag_of(metadata: &Metadata) -> Option<String> {
     use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,4 @@
-//! What a store says about an object without giving its bytes.
+//! The metadata that a store states about an object without sending its bytes.
 
 use std::time::SystemTime;
 
@@ -9,26 +9,26 @@ use object_store::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) path: Path,
-    /// Its stored size in bytes.
+    /// The stored size in bytes.
     pub(crate) size: u64,
-    /// When it was written, by the store's clock.
+    /// The time at which the object was written, by the store's clock.
     pub(crate) modified: SystemTime,
-    /// What changes when the object does, where the store tells.
+    /// A tag that changes when the object does, if the store provides one.
     pub(crate) tag: Option<String>,
 }
 
-/// Something in a store that no key of ours can address.
+/// An entry of a store that no key of this format can address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stray {
-    /// Its key, to be shown: it holds no control character, and may not be the key of any object.
+    /// The key for display: without control characters, and not necessarily the key of an object.
     pub(crate) key: String,
-    /// Its stored size in bytes; of a directory, none.
+    /// The stored size in bytes; 0 for a directory.
     pub(crate) size: u64,
-    /// When it was written, by the store's clock.
+    /// The time at which the object was written, by the store's clock.
     pub(crate) modified: SystemTime,
 }
 
-/// What a listing finds.
+/// An entry of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Entry {
     Object(Meta),
@@ -46,7 +46,7 @@ impl From<ObjectMeta> for Meta {
     }
 }
 
-/// What tells whether an object was written again since it was last looked at.
+/// The version of an object, which tells whether the object was written again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Version {
     size: u64,
@@ -66,7 +66,7 @@ impl Version {
         self.size
     }
 
-    /// Whether the two are surely the same bytes, written at the same time.
+    /// Whether the two are certainly the same bytes, written at the same time.
     pub(crate) fn is_copy_of(&self, other: &Version) -> bool {
         self.tag.is_some() && self == other
     }

@@ -1,4 +1,4 @@
-//! Requests for parts of an object, and for an object that is too large to be held.
+//! Requests for parts of an object, and for an object that is too large to be held in memory.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -20,18 +20,18 @@ use super::remote::{Remote, USUAL_OBJECT, stalled, within};
 use crate::error::Broken;
 use crate::exec::limits::{driven, off_thread};
 
-/// So many bytes are handed over at once, at least, unless the object ends.
+/// The taker receives at least this many bytes at once, unless the object ends.
 const PIECE: usize = 256 * 1024;
 
-/// Up to so many bytes are taken wherever they are, on an async thread too.
+/// Up to this many bytes are taken on the calling thread, even on an async one.
 const AT_ONCE: usize = 16 * 1024;
 
 /// Takes an object piece by piece.
 pub(crate) trait Take: Send + Sized + 'static {
-    /// Begins to take an object of `size` bytes; forgets what it has taken of an earlier attempt.
+    /// Begins an object of `size` bytes. Forgets the bytes of an earlier attempt.
     fn begin(&mut self, size: u64);
 
-    /// Takes the next bytes. May compute: it is called off the async threads where there are many.
+    /// Takes the next bytes. May compute: many bytes are handed over off the async threads.
     fn take(&mut self, piece: &[u8]) -> Result<()>;
 }
 
@@ -53,8 +53,8 @@ impl<T: Take> Take for Counted<T> {
 }
 
 impl Requests {
-    /// The bytes `range` of an object, or `None` where there is no such object. Fewer bytes where the
-    /// object ends before.
+    /// The bytes `range` of an object, or `None` if it does not exist. Fewer bytes if the object
+    /// ends earlier.
     pub(crate) async fn get_range(
         &self,
         operation: &'static str,
@@ -85,9 +85,9 @@ impl Requests {
         self.metrics.observe(RequestKind::Get, operation, answered, work).await
     }
 
-    /// Fetches an object and hands it to `taker` piece by piece; returns it when it has taken all, or
-    /// `None` where there is no object. One of more than `max_size` bytes is `Corrupt`, and is not
-    /// fetched.
+    /// Fetches an object and hands it to `taker` piece by piece. Returns the taker once it has all
+    /// pieces, or `None` if the object does not exist. An object of more than `max_size` bytes is
+    /// `Corrupt`, and is not fetched.
     pub(crate) async fn get_pieces<T: Take>(
         &self,
         operation: &'static str,
@@ -135,19 +135,19 @@ impl Requests {
     }
 }
 
-/// What became of an object that was asked for piece by piece.
+/// The outcome of a request for an object piece by piece.
 enum Pieces<T> {
-    /// All of it was taken, or the taker refused a piece.
+    /// The taker has all pieces, or it refused one.
     Taken(Result<T>),
-    /// An object of so many bytes, which is more than was wanted.
+    /// An object of this many bytes, more than the request allows.
     TooLarge(u64),
-    /// A file of the store that is open: so many bytes (the second number) from this offset on.
+    /// An open file of the store, an offset, and the number of bytes from that offset on.
     File(File, u64, u64, T),
 }
 
 impl Remote {
-    /// Fetches an object, unless it has more than `max_size` bytes. An attempt that fails in the middle
-    /// begins anew.
+    /// Fetches an object unless it has more than `max_size` bytes. An attempt that fails in the
+    /// middle starts again from the beginning.
     async fn get_pieces<T: Take>(
         &self,
         operation: &'static str,
@@ -157,7 +157,7 @@ impl Remote {
     ) -> StoreResult<Pieces<T>> {
         let limit = self.limit(ANSWER_TIME);
         let line = self.patience.as_ref().map(|patience| (&patience.down, USUAL_OBJECT));
-        // One attempt at a time has the taker, and gives it back where the store fails.
+        // One attempt at a time holds the taker, and returns it if the store fails.
         let slot = &Mutex::new(Some(taker));
         let locked = || slot.lock().unwrap_or_else(PoisonError::into_inner);
         let attempt = |mut load: Option<Load>| async move {

@@ -1,5 +1,5 @@
-//! Requests to a store that is reached through `object_store`: any of the clouds, WebDAV, memory, or
-//! a store of the caller's own.
+//! Requests to a store behind `object_store`: any of the clouds, WebDAV, memory, or a store of the
+//! caller's own.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,29 +25,29 @@ use crate::objects::remote_walk::walk;
 use crate::objects::retry::{Backend, Patience, Trial};
 use crate::objects::walk::Enters;
 
-/// A store may take this long for a copy of its own, before it counts as stalled.
+/// A copy within the store counts as stalled after this time.
 const COPY_TIME: Duration = Duration::from_secs(600);
 
-/// The room that a GET takes on the line before its answer says how large the object is: a chunk of
-/// the default size that does not compress.
+/// The bytes that a GET reserves on the line before its answer states the size of the object: a
+/// chunk of the default size that does not compress.
 pub(super) const USUAL_OBJECT: u64 = 256 * 1024;
 
-/// A store behind `object_store`, and how many requests to it may be under way.
+/// A store behind `object_store`, and the limit on concurrent requests to it.
 ///
-/// Every method waits for its share of the requests; a request lasts until its bytes are here. A
-/// request that is tried again gives its share back while it waits.
+/// Every method waits for its share of the requests. A request lasts until its bytes have arrived.
+/// While a request waits to be retried, it releases its share.
 #[derive(Clone)]
 pub(crate) struct Remote {
     pub(super) store: Arc<dyn ObjectStore>,
     limits: Arc<Limits>,
-    /// How requests are tried again, where this service does it and not the store.
+    /// How requests are retried, if this service retries them and not the store.
     pub(super) patience: Option<Arc<Patience>>,
 }
 
-/// An object that was asked for.
+/// The answer to a request for an object.
 pub(crate) enum Got {
     Object(Fetched),
-    /// An object of so many bytes, which is more than was wanted.
+    /// An object of this many bytes, more than the request allows.
     TooLarge(u64),
 }
 
@@ -106,7 +106,7 @@ impl Remote {
     ) -> StoreResult<Fetched> {
         let size = result.meta.size;
         let stream = match result.payload {
-            // A file that is open is no request any more.
+            // An open file does not count as a request any more.
             GetResultPayload::File(file, _) => {
                 return Ok(Fetched::File(file, result.range.start, size));
             }
@@ -133,8 +133,9 @@ impl Remote {
         self.persist(None, |_| false, get).await
     }
 
-    /// Puts an object if `allowed` says so when the request may be sent, and before each further
-    /// attempt. Returns whether the object is there: where not, an attempt may have taken effect.
+    /// Puts an object if `allowed` returns `true` when the request may be sent, and before each
+    /// further attempt. Returns whether the object is stored. If not, an earlier attempt may still
+    /// have taken effect.
     pub(crate) async fn put_if(
         &self,
         path: &Path,
@@ -171,8 +172,8 @@ impl Remote {
         self.persist(line, conflicts, put).await
     }
 
-    /// Deletes an object if `allowed` says so when the request may be sent, and before each further
-    /// attempt; returns whether it did.
+    /// Deletes an object if `allowed` returns `true` when the request may be sent, and before each
+    /// further attempt. Returns whether it did.
     pub(crate) async fn delete_if(
         &self,
         path: &Path,
@@ -200,9 +201,9 @@ impl Remote {
         self.persist(None, |backend| backend.makes_directories, copy).await
     }
 
-    /// Lists what lies under `prefix`; of a store that has directories, what lies in those that `enters`
-    /// tells. A listing that comes in pages is not one of the requests that are limited: its caller may
-    /// take the objects slowly.
+    /// Lists the objects under `prefix`; in a store that has directories, those in the directories
+    /// that `enters` accepts. A listing that comes in pages does not count as one of the limited
+    /// requests: its caller may take the objects slowly.
     pub(crate) fn list(
         &self,
         prefix: &Path,
@@ -218,13 +219,14 @@ impl Remote {
         listed.map_ok(|object| Entry::Object(object.into())).boxed()
     }
 
-    /// The time that a request may take, where requests are tried again.
+    /// The time that a request may take, if requests are retried.
     pub(super) fn limit(&self, time: Duration) -> Option<Duration> {
         self.patience.as_ref().map(|_| time)
     }
 
-    /// Makes attempts until one is answered, or the store's time is over. `line` is the direction in
-    /// which bytes go, and how many; `conflicts` says for which stores a conflict is tried again.
+    /// Makes attempts until one is answered, or the time for retries is over. `line` is the
+    /// direction in which bytes travel, and their number; `conflicts` says for which stores a
+    /// conflict is retried.
     pub(super) async fn persist<T, F: Future<Output = StoreResult<T>>>(
         &self,
         line: Option<(&Arc<Line>, u64)>,
@@ -237,8 +239,8 @@ impl Remote {
         };
         let mut trial = Trial::default();
         loop {
-            // Whatever has room on the line waits for a share of the requests, and never the other
-            // way round: a HEAD need not wait for a slow line.
+            // A request first waits for room on the line and then for a share of the requests,
+            // never in the other order: a HEAD need not wait for a slow line.
             let load = match line {
                 Some((line, bytes)) => Some(line.load(bytes).await),
                 None => None,
@@ -249,7 +251,7 @@ impl Remote {
                 Ok(answer) => {
                     permit.answered();
                     patience.answered();
-                    // What is answered with more than "not found" is in a bucket.
+                    // An answer other than "not found" shows that the bucket exists.
                     let _ = patience.bucket.set(());
                     return Ok(answer);
                 }
@@ -272,10 +274,10 @@ impl Remote {
         }
     }
 
-    /// Makes sure, once, that an object that is absent is not absent with its bucket.
+    /// Checks, once, that an absent object is not absent because its bucket is.
     ///
-    /// The answer to a HEAD has no body that would tell. A listing of what lies under the absent
-    /// object's key has one, and holds nothing otherwise.
+    /// The answer to a HEAD has no body that could distinguish the two. A listing under the absent
+    /// object's key has a body, and is otherwise empty.
     async fn find_bucket(&self, patience: &Patience, absent: &Path) -> StoreResult<()> {
         if !patience.backend.has_bucket {
             return Ok(());
@@ -287,7 +289,7 @@ impl Remote {
                     Err(StoreError::Generic { store: "bucket", source: Box::new(error) })
                 }
                 Some(Err(error)) if trouble(&error, None).is_some() => Err(error),
-                // The store answers and refuses to list: then it may not be asked.
+                // The store answers but refuses to list: this service may lack the permission.
                 Some(Err(_)) => Ok(()),
             }
         };
@@ -295,7 +297,8 @@ impl Remote {
     }
 }
 
-/// `request`, or an error that says that it stalls where it takes longer than `limit`.
+/// The result of `request`, or an error that says that the request stalls if it takes longer than
+/// `limit`.
 pub(super) async fn within<T>(
     limit: Option<Duration>,
     request: impl Future<Output = StoreResult<T>>,
@@ -309,7 +312,7 @@ pub(super) async fn within<T>(
     }
 }
 
-/// `error`, having told the line if it says that the request stalled.
+/// Returns `error`. If it says that the request stalled, the line is told first.
 pub(super) fn stalled(load: Option<Load>, error: StoreError) -> StoreError {
     if let Some(load) = load
         && matches!(Broken::of(&error), Some(Broken::Stalled(_)))
@@ -319,8 +322,8 @@ pub(super) fn stalled(load: Option<Load>, error: StoreError) -> StoreError {
     error
 }
 
-/// Exactly `size` bytes of `stream`; without a copy where they come in one piece. Each piece is to
-/// come within `limit`.
+/// Exactly `size` bytes of `stream`, without a copy if they come in one piece. Each piece must come
+/// within `limit`.
 async fn collect(
     mut stream: BoxStream<'static, StoreResult<Bytes>>,
     size: u64,

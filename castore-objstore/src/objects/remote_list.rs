@@ -1,4 +1,4 @@
-//! A listing that goes on after an outage.
+//! A listing that continues after an outage.
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -11,25 +11,26 @@ use crate::objects::answer::noting;
 use crate::objects::remote::{Remote, within};
 use crate::objects::retry::Trial;
 
-/// A page of a listing, a thousand keys or so, or a directory of a store that has some, comes within
-/// this time.
+/// The limit for a page of a listing, which has about a thousand keys, and for the listing of a
+/// directory in a store that has directories.
 pub(super) const PAGE_TIME: Duration = Duration::from_secs(120);
 
-/// A listing that comes as a whole.
+/// The limit for a listing that comes as a whole.
 const WHOLE_TIME: Duration = Duration::from_secs(3600);
 
 struct Listing {
     remote: Remote,
     prefix: Path,
     pages: Option<BoxStream<'static, StoreResult<ObjectMeta>>>,
-    /// The last key that was handed out.
+    /// The last key that the caller received.
     last: Option<Path>,
-    /// Whether all keys so far were in order, so that the listing can go on after the last one.
+    /// Whether all keys so far were in order, so that the listing can continue after the last one.
     ordered: bool,
     trial: Trial,
 }
 
-/// Lists what lies under `prefix`. A page that fails is asked for again, for as long as any request.
+/// Lists the objects under `prefix`. A page that fails is requested again, for as long as any
+/// request.
 pub(super) fn list(remote: Remote, prefix: Path) -> BoxStream<'static, StoreResult<ObjectMeta>> {
     let trial = Trial::default();
     let listing = Listing { remote, prefix, pages: None, last: None, ordered: true, trial };
@@ -67,7 +68,7 @@ impl Listing {
                 }
                 Ok(Some(Err(error))) => error,
                 Err(error) => {
-                    // It may not be polled again.
+                    // The failed stream must not be polled again.
                     self.pages = Some(stream::empty().boxed());
                     error
                 }

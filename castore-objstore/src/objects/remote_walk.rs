@@ -1,8 +1,9 @@
-//! The listing of a store that has directories (WebDAV): a walk, with one request for each directory.
+//! The listing of a store that has directories (WebDAV): a walk with one request for each
+//! directory.
 //!
-//! `object_store` asks such a server for everything below a directory at once. Some servers refuse that,
-//! some answer as if they had been asked for one level, which looks like an empty store, and the answer
-//! of a large store does not fit into memory.
+//! `object_store` asks such a server for everything below a directory at once. Some servers refuse
+//! that. Some answer as if only one level was requested, which looks like an empty store. And the
+//! answer of a large store does not fit into memory.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -19,13 +20,13 @@ use crate::objects::remote::{Remote, within};
 use crate::objects::remote_list::PAGE_TIME;
 use crate::objects::walk::{Enters, shown};
 
-/// How many directories are asked for at once.
+/// How many directories are requested at once.
 const AT_ONCE: usize = 16;
 
 struct Walk {
     remote: Remote,
     enters: Enters,
-    /// Directories that are not asked for yet.
+    /// Directories that are not requested yet.
     waiting: Vec<Path>,
     under_way: FuturesUnordered<BoxFuture<'static, StoreResult<Vec<Found>>>>,
     found: VecDeque<Entry>,
@@ -37,8 +38,8 @@ enum Found {
     Object(Entry),
 }
 
-/// Lists what lies under `prefix`, in no order. The walk goes into those directories that `enters` tells,
-/// and shows each other one as a stray.
+/// Lists the objects under `prefix`, in no order. The walk enters the directories that `enters`
+/// accepts, and reports every other one as a stray.
 pub(super) fn walk(
     remote: Remote,
     prefix: Path,
@@ -80,8 +81,8 @@ impl Walk {
     }
 }
 
-/// The members of a directory. One that its parent has listed (`is_listed`) is there: an answer that says
-/// otherwise would hide all that lies below.
+/// The members of a directory. A directory that its parent has listed (`is_listed`) exists: an
+/// answer to the contrary is an error, because it would hide everything below.
 async fn list(remote: Remote, directory: Path, is_listed: bool) -> StoreResult<Vec<Found>> {
     let attempt = |_| {
         let listed = remote.store.list_with_delimiter(Some(&directory));
@@ -97,7 +98,7 @@ async fn list(remote: Remote, directory: Path, is_listed: bool) -> StoreResult<V
     };
     let ListResult { common_prefixes, objects, .. } =
         remote.persist(None, |_| false, attempt).await?;
-    // A server may answer with more than it was asked for.
+    // A server may answer with more than the request asks for.
     let is_member = |path: &Path| {
         path.prefix_match(&directory)
             .is_some_and(|mut parts| parts.next().is_some() && parts.next().is_none())

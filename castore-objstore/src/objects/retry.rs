@@ -1,4 +1,4 @@
-//! How long a request is tried again, and how long it waits in between.
+//! How long a request is retried, and how long it waits between attempts.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,56 +10,59 @@ use tokio::time::Instant;
 use crate::error::Trouble;
 use crate::objects::line::Line;
 
-/// A store that never answered is waited for this long: it restarts within that time, and a wrong
-/// address is told soon.
+/// The service waits this long for a store that has never answered: a store restarts within that
+/// time, and a wrong address is reported soon.
 const FIRST_ANSWER: Duration = Duration::from_secs(12);
 
-/// After this long without any failure, the next one begins a new search for a store that never
-/// answered.
+/// If this time passes without any failure, the next failure starts a new wait for a store that has
+/// never answered.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
-/// An outage is worth a line in the log when it lasts this long.
+/// An outage is logged once it has lasted this long.
 const WORTH_A_WARNING: Duration = Duration::from_secs(3);
 
-/// The waits of a request double from the first to the longest, each times a random number below 1.
+/// The waits of a request double from the first to the longest, each multiplied by a random number
+/// below 1.
 const SHORTEST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// Requests that make the same directory at once are tried again this often.
+/// Requests that conflict because they create the same directory at once are retried this often.
 const CONFLICTS: u32 = 10;
 const SHORTEST_CONFLICT: Duration = Duration::from_millis(50);
 const LONGEST_CONFLICT: Duration = Duration::from_secs(1);
 
-/// Upload bytes in flight before the line was measured. At 64 kbit/s that takes 17 minutes, and at
-/// 100 MB/s it is the first 80 ms.
+/// Upload bytes in flight before the line is measured. At 64 kbit/s they take 17 minutes, and at
+/// 100 MB/s they are the first 80 ms.
 const FIRST_UPLOADS: u64 = 8 * 1024 * 1024;
 
-/// The same for downloads: one request of each of the default 128 for a chunk of 256 KiB.
+/// The same for downloads: each of the default 128 requests fetches a chunk of 256 KiB.
 const FIRST_DOWNLOADS: u64 = 32 * 1024 * 1024;
 
-/// What a kind of store is like, as far as requests are concerned.
+/// The properties of a kind of store that requests depend on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Backend {
     /// A listing comes in pages, in the order of the keys, and can begin after any key.
     pub(crate) ordered_lists: bool,
     /// The bucket may be missing, and the answer to a HEAD does not say so.
     pub(crate) has_bucket: bool,
-    /// A put makes the directories that it needs, and may meet another one that makes the same.
+    /// A put creates the directories that it needs, and may conflict with another put that creates
+    /// the same ones.
     pub(crate) makes_directories: bool,
 }
 
-/// The memory that the requests to one store share: whether it answers, and how fast.
+/// The state that all requests to one store share: whether the store answers, and how fast.
 #[derive(Debug)]
 pub(crate) struct Patience {
     pub(crate) backend: Backend,
     timeout: Duration,
-    /// The longest that one attempt of an upload may be under way. The times of gc count on that: an
-    /// index that takes effect later may list chunks that are gone (`R` in docs/gc.md).
+    /// The longest time that one attempt of an upload may take. The times of garbage collection
+    /// rely on this: an index that takes effect later may list chunks that are gone (`R` in
+    /// docs/gc.md).
     pub(crate) longest_request: Duration,
     health: Mutex<Health>,
     pub(crate) up: Arc<Line>,
     pub(crate) down: Arc<Line>,
-    /// Set once the bucket is known to be there.
+    /// Set once the bucket is known to exist.
     pub(crate) bucket: OnceCell<()>,
 }
 
@@ -68,7 +71,7 @@ struct Health {
     last_answer: Option<Instant>,
     /// The first and the last failure before any answer.
     unanswered: Option<(Instant, Instant)>,
-    /// The beginning of an outage that a line in the log tells of.
+    /// The beginning of an outage that was logged.
     outage: Option<Instant>,
 }
 
@@ -93,7 +96,8 @@ impl Patience {
         }
     }
 
-    /// Notes that the store has answered a request, if only that there is no such object.
+    /// Notes that the store has answered a request, even if the answer is that an object does not
+    /// exist.
     pub(crate) fn answered(&self) {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         health.last_answer = Some(Instant::now());
@@ -102,13 +106,13 @@ impl Patience {
         }
     }
 
-    /// Notes a failure of a request. Returns how long it waits for its next attempt; `None` where it
-    /// is not tried again.
+    /// Notes a failure of a request. Returns how long the request waits before its next attempt;
+    /// `None` if it is not retried.
     ///
-    /// The time counts from the request's first failure since the store last answered any request. So
-    /// an outage of minutes is waited for, and of many requests in a bad hour the unluckiest does not
-    /// end the work. A request that always fails while others are answered is tried for at most twice
-    /// that time.
+    /// The time counts from the request's first failure since the store last answered any request.
+    /// So a request survives an outage of minutes, and in a bad hour with many requests a single
+    /// unlucky one does not end the work. A request that always fails while others are answered is
+    /// retried for at most twice that time.
     pub(crate) fn failed(&self, trial: &mut Trial, trouble: Trouble) -> Option<Duration> {
         if trouble == Trouble::Conflict {
             trial.conflicts += 1;
@@ -149,12 +153,12 @@ impl Health {
     }
 }
 
-/// A random time before the attempt after the `failures`th failure: up to `shortest`, twice that, and
-/// so on to `longest`.
+/// The random wait after the `failures`th failure: at most `shortest`, then twice that, and so on
+/// up to `longest`.
 fn wait(failures: u32, shortest: Duration, longest: Duration) -> Duration {
     let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
     let most = shortest.saturating_mul(doubled).min(longest);
-    // Each `RandomState` has keys of its own.
+    // Each `RandomState` has its own keys.
     let random = RandomState::new().build_hasher().finish();
     most.mul_f64(random as f64 / u64::MAX as f64)
 }
@@ -169,7 +173,7 @@ mod tests {
         Patience::new(MINUTES, MINUTES, Backend::default())
     }
 
-    /// How long a request is tried that fails each time, each attempt taking `attempt`.
+    /// How long a request is retried that fails each time, if each attempt takes `attempt`.
     async fn endures(patience: &Patience, attempt: Duration, between: impl Fn()) -> Duration {
         let (start, mut trial) = (Instant::now(), Trial::default());
         loop {
@@ -187,10 +191,10 @@ mod tests {
         let patience = patience();
         let took = endures(&patience, Duration::from_millis(10), || ()).await;
         assert!((12..14).contains(&took.as_secs()), "{took:?}");
-        // The next request finds that out by its first attempt.
+        // The next request fails after its first attempt.
         let took = endures(&patience, Duration::from_millis(10), || ()).await;
         assert_eq!(took, Duration::from_millis(10));
-        // Much later is another story.
+        // Much later a new request is retried again.
         tokio::time::advance(Duration::from_secs(3600)).await;
         let took = endures(&patience, Duration::from_millis(10), || ()).await;
         assert!((12..14).contains(&took.as_secs()), "{took:?}");
@@ -215,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_time_there_is_one_attempt() {
+    async fn a_request_with_no_time_for_retries_has_one_attempt() {
         let patience = Patience::new(Duration::ZERO, MINUTES, Backend::default());
         patience.answered();
         assert_eq!(patience.failed(&mut Trial::default(), Trouble::Away), None);

@@ -1,5 +1,5 @@
-//! Objects that are written and not renamed to their keys yet: that happens when they are flushed, so
-//! that a power cut leaves no torn object under a key.
+//! Objects that are written but not renamed to their keys yet. A flush renames them, so that a
+//! power cut leaves no torn object under a key.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use crate::objects::filesystem::{Flushing, flush_directory, flush_filesystem};
 
-/// When the objects that wait for a flush are flushed although no writer waits for it, so that a process
-/// that is killed leaves them for the next one.
+/// The limits after which waiting objects are flushed although no writer waits for that. A process
+/// that is killed then leaves most of its objects for the next one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
-    /// Once they have more bytes than this.
+    /// The objects are flushed once they have more bytes than this.
     pub(crate) bytes: u64,
-    /// After this time.
+    /// The objects are flushed after this time.
     pub(crate) time: Duration,
 }
 
@@ -38,26 +38,27 @@ pub(crate) struct Staging {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// By the path that each is renamed to.
+    /// The key is the path that the file is renamed to.
     files: HashMap<PathBuf, Staged>,
     next: u64,
     bytes: u64,
-    /// Directories whose names are not durable yet, and files whose bytes may not be.
+    /// Directories whose entries are not durable yet, and files whose bytes may not be durable.
     unflushed: BTreeSet<PathBuf>,
-    /// The first failure. The system reports one only once, and then forgets what was lost; so nothing
-    /// that this service has written can be vouched for any more.
+    /// The first failure. The system reports a failure only once, and then forgets which data it
+    /// lost. So this service cannot vouch for any of its writes any more.
     failed: Option<Arc<io::Error>>,
 }
 
 #[derive(Debug)]
 struct Staged {
-    /// In the order in which the files were written.
+    /// The position in the order in which the files were written.
     number: u64,
     path: PathBuf,
     size: u64,
 }
 
-/// So many files and directories wait for a flush before they are flushed without anybody waiting.
+/// Once this many files and directories wait for a flush, they are flushed although no writer
+/// waits.
 const UNFLUSHED: usize = 4096;
 
 impl Staging {
@@ -70,13 +71,14 @@ impl Staging {
         &self.flushing
     }
 
-    /// The file that is to be renamed to `path`.
+    /// The file that waits to be renamed to `path`.
     pub(crate) fn staged(&self, path: &Path) -> Option<PathBuf> {
         lock(&self.waiting).files.get(path).map(|staged| staged.path.clone())
     }
 
-    /// Has the file `staged`, of `size` bytes, renamed to `path` by the next flush. Where another one
-    /// waits for that already, `staged` is removed: both hold the object that the key names.
+    /// Registers the file `staged`, of `size` bytes, to be renamed to `path` by the next flush. If
+    /// another file already waits for that key, `staged` is removed: both hold the object that the
+    /// key names.
     pub(crate) fn add(
         self: &Arc<Self>,
         path: PathBuf,
@@ -100,12 +102,13 @@ impl Staging {
         Ok(())
     }
 
-    /// An error where an earlier flush has failed.
+    /// Fails if an earlier flush has failed.
     pub(crate) fn check(&self) -> io::Result<()> {
         lock(&self.waiting).check()
     }
 
-    /// Forgets the file that is to be renamed to `path`, and removes it; returns whether there was one.
+    /// Forgets and removes the file that waits to be renamed to `path`. Returns whether there was
+    /// one.
     pub(crate) fn remove(&self, path: &Path) -> bool {
         let mut waiting = lock(&self.waiting);
         let Some(staged) = waiting.files.remove(path) else { return false };
@@ -115,7 +118,7 @@ impl Staging {
         true
     }
 
-    /// Has a directory, or a file that others have written, flushed by the next flush.
+    /// Registers a directory, or a file that another process has written, for the next flush.
     pub(crate) fn note(&self, path: &Path) -> io::Result<()> {
         let mut waiting = lock(&self.waiting);
         waiting.unflushed.insert(path.to_owned());
@@ -129,10 +132,11 @@ impl Staging {
         lock(&self.waiting).unflushed.iter().cloned().collect()
     }
 
-    /// Makes the bytes of all objects durable that were written before, and renames them to their keys,
-    /// in the order in which they were written. Where `whole`, their names are durable as well.
+    /// Makes the bytes of all objects durable that were written before, and renames the objects to
+    /// their keys, in the order in which they were written. If `whole` is set, their names are
+    /// durable as well.
     ///
-    /// After a failure the files that wait are removed, and every later flush fails.
+    /// After a failure the waiting files are removed, and every later flush fails.
     pub(crate) fn flush(&self, whole: bool) -> io::Result<()> {
         let _one = lock(&self.flush);
         let mut waiting = lock(&self.waiting);
@@ -163,7 +167,7 @@ impl Staging {
         for (number, path) in files {
             let mut waiting = lock(&self.waiting);
             let staged = waiting.files.get(path).filter(|staged| staged.number == *number);
-            // A file that was deleted meanwhile is not to be there.
+            // A file that was deleted meanwhile must not get its key.
             let Some(Staged { path: staged, size, .. }) = staged else { continue };
             std::fs::rename(staged, path)?;
             waiting.bytes -= *size;
@@ -180,8 +184,8 @@ impl Staging {
         }
     }
 
-    /// Starts the thread that flushes when the time has passed, unless it runs; has it do so now where
-    /// there are `many` bytes.
+    /// Starts the thread that flushes after [`Patience::time`], unless it runs. If there are `many`
+    /// bytes, the thread flushes at once.
     fn start_background_flush(self: &Arc<Self>, many: bool) {
         let mut state = lock(&self.signal.state);
         state.now |= many;
@@ -194,12 +198,12 @@ impl Staging {
         let (staging, signal) = (Arc::downgrade(self), Arc::clone(&self.signal));
         let time = self.patience.time;
         let thread = std::thread::Builder::new().name("castore-flush".to_owned());
-        // Without a thread the files wait for the next flush.
+        // If no thread can be started, the files wait for the next flush.
         state.runs = thread.spawn(move || flush_in_background(&staging, &signal, time)).is_ok();
     }
 }
 
-/// Flushes from time to time, for as long as files wait and the service is there.
+/// Flushes repeatedly while files wait and the service exists.
 fn flush_in_background(staging: &Weak<Staging>, signal: &Signal, time: Duration) {
     loop {
         let state = lock(&signal.state);
@@ -214,7 +218,7 @@ fn flush_in_background(staging: &Weak<Staging>, signal: &Signal, time: Duration)
         }
         drop(state);
         let Some(staging) = staging.upgrade() else { return };
-        // The next writer that closes hears of a failure.
+        // The next writer that closes gets the error of a failed flush.
         let flushed = staging.flush(false);
         let mut state = lock(&signal.state);
         if flushed.is_err() || lock(&staging.waiting).files.is_empty() {
@@ -234,9 +238,9 @@ struct Signal {
 struct SignalState {
     /// Whether the thread that flushes in the background runs.
     runs: bool,
-    /// Whether it is to flush at once.
+    /// Whether that thread should flush at once.
     now: bool,
-    /// Whether the service is gone.
+    /// Whether the service was dropped.
     closed: bool,
 }
 
@@ -256,7 +260,7 @@ impl Waiting {
     }
 }
 
-/// No index lists the objects that wait still, so they are removed.
+/// No index lists the objects that still wait, so they are removed.
 impl Drop for Staging {
     fn drop(&mut self) {
         lock(&self.signal.state).closed = true;

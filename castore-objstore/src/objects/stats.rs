@@ -1,21 +1,21 @@
-//! What a service has done so far.
+//! Counts of a service's work.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Counts of what a service has done since it was built, for progress and summaries.
+/// Counts of a service's work since it was built, for progress and summaries.
 ///
-/// The counts are read one after another, so that those of a busy service may be apart by what
-/// happened in between.
+/// The counts are read one after another, so those of a busy service may differ by the work done in
+/// between.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Bytes that writers have taken in and cut into chunks.
     pub bytes_written: u64,
-    /// Chunks that were not in the store, or were there but bad, and were uploaded.
+    /// Chunks that were not in the store, or were there but damaged, and were uploaded.
     pub chunks_new: u64,
-    /// Chunks that were in the store, or already on their way.
+    /// Chunks that were in the store, or whose upload was in progress already.
     pub chunks_reused: u64,
-    /// Of the new chunks those that were there already, but bad
+    /// The new chunks that replaced a damaged object
     /// ([`Builder::check_reused`](crate::Builder::check_reused)).
     pub chunks_replaced: u64,
     /// Uncompressed bytes of the uploaded chunks.
@@ -24,7 +24,7 @@ pub struct Stats {
     pub bytes_stored: u64,
     /// Verified bytes of chunks that were read.
     pub bytes_read: u64,
-    /// Requests that ask whether an object is there.
+    /// Requests that ask whether an object exists.
     pub requests_head: u64,
     /// Requests that fetch an object.
     pub requests_get: u64,
@@ -32,7 +32,7 @@ pub struct Stats {
     pub requests_put: u64,
     /// Requests that delete an object.
     pub requests_delete: u64,
-    /// Listings that were begun; each takes a request per thousand objects or so.
+    /// Listings that were started; each takes about one request per thousand objects.
     pub requests_list: u64,
     /// Requests that copy an object within the store.
     pub requests_copy: u64,

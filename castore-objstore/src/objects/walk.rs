@@ -1,8 +1,8 @@
-//! The listing of a directory: every error is an error, and every name is told.
+//! The listing of a directory: every error fails it, and every name is reported.
 //!
-//! A listing decides which chunks a collector of garbage keeps, so an entry that cannot be looked at
-//! must not be passed over: the walk ends with an error instead. The exceptions are an entry that
-//! vanishes while it is looked at, and a listed directory that does not exist.
+//! A listing decides which chunks a garbage collector keeps. So the walk must not skip an entry
+//! that it cannot read: it fails instead. Two cases are no errors: an entry that vanishes while the
+//! walk reads it, and a listed directory that does not exist.
 
 use std::fs::Metadata;
 use std::io;
@@ -15,31 +15,31 @@ use object_store::path::Path;
 use crate::objects::local::{LocalError, dangling, failed, tag_of};
 use crate::objects::meta::{Entry, Meta, Stray};
 
-/// A step of a walk ends with the directory in which it has found this many entries.
+/// A step of a walk ends after the directory in which it has found this many entries.
 const STEP: usize = 1000;
 
-/// Whether a directory with this key holds objects, or directories that do. The walk enters no other
-/// directory, and reports it as one stray.
+/// Whether a directory with this key holds objects, or directories that do. The walk enters no
+/// other directory, and reports each other one as a stray.
 pub(crate) type Enters = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// A walk over the files below a directory, in the order of their keys. Memory holds the names of the
-/// directories on the way, and the entries of one shard.
+/// A walk over the files below a directory, in the order of their keys. Keeps in memory the names
+/// of the directories on the way, and the entries of one shard.
 pub(crate) struct Walk {
     enters: Enters,
-    /// The directories that are left to read, the next one last.
+    /// The directories still to be read, the next one last.
     left: Vec<Directory>,
-    /// The directory that the walk starts at, with the key that it has, while it is not looked at.
+    /// The store's root and the prefix at which the walk starts, until the first step.
     start: Option<(PathBuf, String)>,
 }
 
 struct Directory {
     path: PathBuf,
     key: String,
-    /// The identities of the directory and of all directories that it was reached through.
+    /// The identities of this directory and of all directories on the way to it.
     way: Vec<Identity>,
 }
 
-/// The device and the number of a directory.
+/// The device and the inode number of a directory.
 type Identity = (u64, u64);
 
 impl Walk {
@@ -99,7 +99,8 @@ impl Walk {
                     vanished(&path, error)?;
                     continue;
                 }
-                // A stray holds nothing of ours, so a link to nothing among them is harmless.
+                // A stray holds no objects of the store, so a dangling link among the strays is
+                // harmless.
                 Err(_) => match std::fs::symlink_metadata(&path) {
                     Ok(metadata) => metadata,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -119,8 +120,8 @@ impl Walk {
             }
             let (size, modified) = look(&metadata, &path)?;
             entries.push(match plain.and_then(|_| Path::parse(&key).ok()) {
-                // A directory in the place of an object is told like an object without bytes, as a
-                // pipe is: a reader says what is wrong with it.
+                // A directory in the place of an object is reported like an object without bytes,
+                // as a pipe is. A reader of that object reports the error.
                 Some(path) if !metadata.is_dir() || plain.is_some_and(is_ours) => {
                     Entry::Object(Meta { path, size, modified, tag: tag_of(&metadata) })
                 }
@@ -133,14 +134,15 @@ impl Walk {
     }
 }
 
-/// The directory `prefix` below `root`; none where it does not exist.
+/// The directory `prefix` below `root`; `None` if it does not exist.
 fn enter(root: &FilePath, prefix: &str) -> Result<Option<Directory>, LocalError> {
     let (mut path, mut way) = (root.to_owned(), Vec::new());
     let mut parts = prefix.split('/').filter(|part| !part.is_empty());
     loop {
         let metadata = match std::fs::metadata(&path) {
             Ok(metadata) => metadata,
-            // Without the root there is no store, and its listing is not known to be empty.
+            // If the root is missing, the store is missing, and its listing is not known to be
+            // empty.
             Err(error) if error.kind() == io::ErrorKind::NotFound && path != root => {
                 vanished(&path, error)?;
                 return Ok(None);
@@ -158,7 +160,7 @@ fn enter(root: &FilePath, prefix: &str) -> Result<Option<Directory>, LocalError>
     }
 }
 
-/// An entry that is gone is fine. One that is a symbolic link to nothing is not: its target may be on a
+/// An entry that has vanished is no error. A dangling symbolic link is one: its target may be on a
 /// disk that is not mounted.
 fn vanished(path: &FilePath, error: io::Error) -> Result<(), LocalError> {
     match std::fs::symlink_metadata(path) {
@@ -186,27 +188,27 @@ fn identity(_: &Metadata) -> Option<Identity> {
     None
 }
 
-/// Whether a key can be shown and addressed as it is.
+/// Whether a key can be shown and addressed unchanged.
 fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
-/// Whether an object of ours may have this name: a digest or a record of the collector, with more
-/// after a dot.
+/// Whether an object of the store may have this name: a digest, a record of the collector, or
+/// either with more after a dot.
 fn is_ours(name: &str) -> bool {
     let (stem, rest) = name.split_once('.').unwrap_or((name, ""));
     let is_record = matches!(rest, "begun" | "done" | "revoked");
     stem.parse::<Digest>().is_ok() || is_record || stem == "clock"
 }
 
-/// Whether a file of this name is one of ours while it is written: `#` and a number end the name.
+/// Whether this is the name of an object that is being written: `#` and a number end the name.
 pub(crate) fn is_staging(name: &str) -> bool {
     let Some((object, number)) = name.rsplit_once('#') else { return false };
     let numbered = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     numbered && is_ours(object)
 }
 
-/// A name as it may be shown: control characters, and what could pass for one of these escapes, are
+/// A name for display. Control characters, and backslashes, which could pass for these escapes, are
 /// escaped.
 pub(crate) fn shown(name: &str) -> String {
     let mut shown = String::new();
@@ -247,7 +249,7 @@ mod tests {
             fs::write(path, "x").unwrap();
         }
 
-        /// The keys of all objects below `prefix`, and of all strays, which are marked.
+        /// The keys of all objects below `prefix`, and of all strays with a mark.
         fn list(&self, prefix: &str) -> Result<Vec<String>, LocalError> {
             let layout = Layout::new(&Path::default());
             let enters: Enters = Arc::new(move |key: &str| layout.is_directory(key));
@@ -299,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_names_and_directories_are_strays_told_once() {
+    fn odd_names_and_directories_are_strays_and_listed_once() {
         let place = Place::new();
         let key = chunk(1);
         let shard = FilePath::new(&key).parent().unwrap();
@@ -345,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_looked_at_ends_the_listing_with_an_error() {
+    fn an_unreadable_entry_ends_the_listing_with_an_error() {
         let cases: BTreeMap<&str, fn(&Place)> = BTreeMap::from([
             (
                 "a shard that leads nowhere",
@@ -383,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_or_a_directory_in_the_place_of_an_object_is_told_as_one_without_bytes() {
+    fn a_pipe_or_a_directory_in_the_place_of_an_object_is_listed_as_one_without_bytes() {
         let place = Place::new();
         fs::create_dir_all(place.path(chunk(1))).unwrap();
         assert_eq!(place.list("chunks").unwrap(), [chunk(1)]);

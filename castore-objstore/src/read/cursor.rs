@@ -1,4 +1,4 @@
-//! A way through the chunks of an index, which may have to be fetched page by page.
+//! A cursor over the chunks of an index, whose pages may have to be fetched one by one.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use crate::store::pages::{Index, Page, PagedIndex, PlacedChunk};
 pub(super) struct Cursor {
     store: Arc<Store>,
     index: Index,
-    /// The page that was needed last, by its number.
+    /// The page that was needed last, with its number.
     page: Option<(usize, Arc<Page>)>,
-    /// The page after it, on its way.
+    /// The page after it, in flight.
     ahead: Option<(usize, Task<Arc<Page>>)>,
 }
 
@@ -24,8 +24,8 @@ impl Cursor {
         Cursor { store, index, page: None, ahead: None }
     }
 
-    /// The chunk at position `number`; `None` where its page has to be loaded first, and past the
-    /// end.
+    /// The chunk at position `number`; `None` if its page has to be loaded first, or if the
+    /// position is past the end.
     pub(super) fn chunk(&mut self, number: usize) -> Option<PlacedChunk> {
         let index = match &self.index {
             Index::Whole(index) => {
@@ -38,7 +38,7 @@ impl Cursor {
         if let Some((at, task)) = &mut self.ahead
             && *at == wanted
         {
-            // Where it has failed, `load` asks again and says why.
+            // If the fetch has failed, `load` repeats it and returns the error.
             let page = task.now_or_never()?;
             self.ahead = None;
             self.page = Some((wanted, page.ok()?));

@@ -1,4 +1,4 @@
-//! Reading a blob as a stream.
+//! Reads a blob as a stream.
 
 mod cursor;
 mod open;

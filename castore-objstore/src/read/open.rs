@@ -1,4 +1,4 @@
-//! Opening a blob: its index, and its only chunk beside it.
+//! Opens a blob: fetches its index, and beside it the only chunk of a blob of one chunk.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::store::index::{Listed, READ_INDEX};
 use crate::store::layout::Kind;
 use crate::store::pages::Index;
 
-/// The chunks of a blob. Needs the blob's chunk itself only where nothing else tells its size.
+/// The chunks of a blob. Fetches the blob's chunk itself only if its size is not known otherwise.
 pub(crate) async fn chunks(shared: &Arc<Store>, digest: &Digest) -> Result<Option<BlobIndex>> {
     if *digest == Digest::EMPTY {
         return Ok(Some(BlobIndex::empty()));
@@ -60,7 +60,7 @@ pub(crate) async fn open(shared: &Arc<Store>, digest: &Digest) -> Result<Option<
     Ok(found.map(|(index, only)| reader(index, only)))
 }
 
-/// The index of a blob, and its bytes where they are one chunk.
+/// The index of a blob, and the blob's bytes if they are one chunk.
 async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(Index, Option<Bytes>)>> {
     let digest = &digest;
     let listed = pin!(shared.open_index(digest));
@@ -85,23 +85,23 @@ async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(Index, Optio
     Ok(Some((Index::Whole(Arc::new(index)), Some(only))))
 }
 
-/// A reader of the blob of which this is the index.
+/// A reader of the blob with this index.
 pub(crate) fn reader_of(shared: &Arc<Store>, index: Arc<BlobIndex>) -> BlobReader {
     BlobReader::new(Source { shared: Arc::clone(shared), index: Index::Whole(index), only: None })
 }
 
 impl Store {
-    /// Whether the chunk is there at this moment, as a reader would find it: in its place; as a copy aside,
-    /// which is read and verified; or in its place again, where a collector may have put it back.
+    /// Whether a reader would find the chunk at this moment: in its place; as a copy aside, which
+    /// is read and verified; or in its place again, where a collector may have put it back.
     pub(crate) async fn has_chunk(&self, operation: &'static str, digest: &Digest) -> Result<bool> {
         Ok(self.is_in_place(operation, Kind::Chunk, digest).await?
             || self.good_copy(operation, digest).await?.is_some()
             || self.is_in_place(operation, Kind::Chunk, digest).await?)
     }
 
-    /// The index and the bytes of a blob of one chunk, which has `size` bytes where its index says so.
-    /// `chunk` is the object in the chunk's place; where that is missing or damaged, the copies that are
-    /// set aside are tried.
+    /// The index and the bytes of a blob of one chunk, which has `size` bytes if its index states a
+    /// size. `chunk` is the object in the chunk's place. If that is missing or damaged, the copies
+    /// that are set aside are tried.
     async fn one_chunk(
         &self,
         digest: &Digest,

@@ -24,23 +24,23 @@ use crate::store::pages::{Index, PlacedChunk};
 /// another blob.
 pub(crate) const BLOB: &str = "read blob";
 
-/// How many bytes of chunks a read from the start of a blob, and a read of a range, fetch at once at
-/// first.
+/// How many bytes of chunks are fetched at once at the beginning of a read, either from the start
+/// of a blob or of a range.
 ///
-/// A reader that stops after a few bytes has then not fetched much more, and one that reads on is at
-/// full speed after a few round trips.
+/// A reader that stops after a few bytes has not fetched much more than it needs. A reader that
+/// continues is at full speed after a few round trips.
 const FIRST_WINDOW: u64 = 4 * 1024 * 1024;
 
-/// The window grows by so many times the size of each chunk that arrives: to four times as many bytes
-/// with each round trip.
+/// The window grows by this many times the size of each chunk that arrives: to four times as many
+/// bytes with each round trip.
 const GROWTH: u64 = 3;
 
-/// A chunk counts as so many bytes at least, in the window and in the memory for reading: what a task
-/// takes besides its chunk.
+/// A chunk counts as at least this many bytes in the window and in the memory for reading: the
+/// memory of a task besides its chunk.
 const MIN_COST: u64 = 4 * 1024;
 
-/// A window has room for so many chunks, or for as many as there may be requests, where these are more:
-/// an index may list chunks of a byte each.
+/// The window has room for at least this many chunks, or for as many as the limit on requests, if
+/// that is more. The number is bounded because an index may list chunks of one byte each.
 const MIN_CHUNKS: usize = 8;
 
 pub(super) struct Source {
@@ -51,8 +51,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// The bytes of a range. Reading ahead starts with `window` bytes where that is given, and else
-    /// with those up to `wanted`, and only when they were taken.
+    /// The bytes of a range. Reading ahead starts with `window` bytes. If `window` is 0, the bytes
+    /// up to `wanted` are fetched first, and reading ahead starts once the reader has taken them.
     fn read(
         &self,
         range: Range<u64>,
@@ -131,16 +131,16 @@ impl BlobSource for Source {
     }
 }
 
-/// The chunks of a range, in order, with some of them on their way.
+/// The chunks of a range, in order, some of them in flight.
 struct Window {
     shared: Arc<Store>,
     index: Index,
     cursor: Cursor,
     queue: Arc<Mutex<Queue>>,
     range: Range<u64>,
-    /// Up to here bytes were handed out, or are about to be.
+    /// The reader has received the bytes up to here, or is about to.
     taken: u64,
-    /// Up to here the reader wants bytes now; reading ahead goes on when it has taken them.
+    /// The reader wants the bytes up to here now. Reading ahead continues once it has taken them.
     wanted: u64,
     /// Whether the first chunk of the range was found.
     located: bool,
@@ -149,12 +149,12 @@ struct Window {
     whole: Option<RunningDigest>,
 }
 
-/// The chunks that are on their way to a reader, or wait for it.
+/// The chunks that are in flight, or that wait for the reader.
 struct Queue {
     chunks: VecDeque<Fetching>,
-    /// What they cost, in bytes.
+    /// The sum of the costs of the chunks, in bytes.
     bytes: u64,
-    /// The position in the index of the next chunk to ask for.
+    /// The position in the index of the next chunk to request.
     next: usize,
     last_polled: Instant,
 }
@@ -165,7 +165,8 @@ struct Fetching {
     cost: u64,
     task: Task<Bytes>,
     arrived: Arc<AtomicBool>,
-    /// None for the chunk that the reader is at: that one must come, however little memory is left.
+    /// `None` for the chunk that the reader needs now: that one is fetched even if no memory is
+    /// left.
     _permit: Option<Permit>,
 }
 
@@ -190,7 +191,8 @@ impl Queue {
 }
 
 impl Ahead for Queue {
-    /// Drops the chunks that have arrived, from the last one on. The reader asks for them again.
+    /// Drops the chunks that have arrived, starting with the last one. The reader requests them
+    /// again.
     fn give_up_if_idle(&mut self) {
         if self.last_polled.elapsed() < IDLE_AFTER {
             return;
@@ -242,7 +244,7 @@ impl Window {
         if let Some(whole) = &mut self.whole {
             let unfinished = |error| task_error(BLOB, error);
             whole.update(vec![bytes.clone()]).await.map_err(unfinished)?;
-            // The last bytes wait until the whole has proved right.
+            // The last bytes are held back until the digest of the whole is verified.
             if number + 1 == self.index.len() {
                 let found = whole.finish().await.map_err(unfinished)?;
                 let digest = self.index.digest();
@@ -256,7 +258,7 @@ impl Window {
         Ok(Some(piece.clip(&bytes)))
     }
 
-    /// Asks for further chunks, as many as the window and the memory hold.
+    /// Requests further chunks, as many as the window and the memory allow.
     fn fill(&mut self) {
         let mut queue = lock(&self.queue);
         while queue.chunks.len() < self.max_chunks

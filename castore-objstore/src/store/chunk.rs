@@ -1,4 +1,4 @@
-//! All that puts or gets a chunk.
+//! All operations that put or get a chunk.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -23,45 +23,45 @@ pub(crate) const READ_CHUNK: &str = "read chunk";
 /// A chunk that is in the store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stored {
-    /// The size of its object in bytes, where it was not there before.
+    /// The size of the chunk's object in bytes, if the store did not have the chunk before.
     pub(crate) new: Option<u64>,
-    /// The moment before the request was sent that found or stored it.
+    /// The moment before the request was sent that found or stored the chunk.
     pub(crate) seen: Moment,
 }
 
-/// A chunk that was read, and has its digest.
+/// A chunk that was read and whose digest is right.
 #[derive(Debug)]
 pub(crate) struct Verified {
-    /// The bytes of its object, as they are stored.
+    /// The stored bytes of the chunk's object.
     pub(crate) stored: Bytes,
     /// The bytes of the chunk.
     pub(crate) bytes: Bytes,
 }
 
-/// How to tell whether a chunk is in the store that this service has not seen lately.
+/// How to find out whether the store has a chunk that this service has not seen recently.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Probe {
     /// Ask the store.
     Look,
     /// A listing had it at this moment.
     Seen(Moment),
-    /// A listing did not have it: store it, whatever is there.
+    /// A listing did not have it: store it, and replace any object in its place.
     Absent,
 }
 
-/// The object that is found where another one is to be stored.
+/// The object found in the place of a chunk that is about to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Existing {
     Absent,
     /// An object that is certainly not the right one.
     Damaged,
-    /// The right one, as far as the look goes.
+    /// The right one, as far as the probe checks.
     Intact,
 }
 
 impl Store {
-    /// Stores a chunk, unless it is there. Needs a task of its own; lets go of `permit` when the chunk is
-    /// compressed or known to be stored.
+    /// Stores a chunk unless the store has it. The caller runs this in a task of its own. `permit`
+    /// is released once the chunk is compressed or known to be stored.
     pub(crate) async fn store_chunk(
         &self,
         digest: Digest,
@@ -79,12 +79,12 @@ impl Store {
         self.store_object(digest, size, Probe::Look, compressed).await
     }
 
-    /// Stores the chunk of `size` bytes whose object is the result of `object`, unless it is there: then
-    /// `object` is not polled.
+    /// Stores the chunk of `size` bytes unless the store has it. `object` computes the chunk's
+    /// object; if the store has the chunk, `object` is not polled.
     ///
-    /// This is the one way in which chunks are stored by writers and copies: of identical ones in flight one
-    /// is looked for and stored, and it is known afterwards. A caller that has the turn waits for no other
-    /// memory than that for compressed chunks.
+    /// Writers and copies store every chunk through this function. Of several identical chunks in
+    /// flight, one is looked up and stored, and is known afterwards. A caller that holds the turn
+    /// waits for no other memory than that for compressed chunks.
     pub(crate) async fn store_object(
         &self,
         digest: Digest,
@@ -118,7 +118,8 @@ impl Store {
         Ok(Stored { new: Some(stored_size), seen })
     }
 
-    /// Stores a chunk, whatever is there; returns when it was there.
+    /// Stores a chunk, and replaces any object in its place. Returns the moment before the request
+    /// was sent.
     pub(crate) async fn upload_chunk(&self, digest: Digest, chunk: Bytes) -> Result<Moment> {
         let size = chunk.len() as u64;
         let stored = self.compress(digest, chunk).await?;
@@ -135,7 +136,7 @@ impl Store {
         })
     }
 
-    /// Puts a chunk of `size` bytes as it is stored.
+    /// Puts the stored form of a chunk of `size` bytes.
     async fn put_chunk(&self, digest: Digest, size: u64, stored: Bytes) -> Result<Moment> {
         let counters = &self.requests.counters;
         let stored_size = stored.len() as u64;
@@ -148,11 +149,12 @@ impl Store {
         Ok(seen)
     }
 
-    /// Looks at what is in the place of a chunk of `size` bytes, and remembers an intact one.
+    /// Looks at the object in the place of a chunk of `size` bytes, and remembers an intact one.
     ///
-    /// With `check_reused` the look reads and verifies all of the chunk. Otherwise it compares the size of
-    /// the object with what can be, and with what this service wrote or verified before; in a directory it
-    /// also goes through the file's frames, which tells a file that was cut short.
+    /// With `check_reused`, reads and verifies the whole chunk. Otherwise compares the size of the
+    /// object with the sizes that a chunk of `size` bytes may have, and with the size that this
+    /// service wrote or verified before. In a directory it also walks through the file's frames,
+    /// which detects a truncated file.
     pub(crate) async fn look_at_chunk(&self, digest: Digest, size: u64) -> Result<Existing> {
         let seen = Moment::now();
         if self.check_reused {
@@ -166,11 +168,12 @@ impl Store {
                 file.seek(SeekFrom::Start(at))?;
                 file.read_exact(buffer)
             };
-            // A file that cannot be read is stored again, or that fails and says why.
+            // The writer stores a chunk again whose file cannot be read; if that fails, the error
+            // of the write says why.
             Ok(len <= max_size && is_complete(read_at, len, size).unwrap_or(false))
         };
         let found = match self.requests.examine(CHUNK, digest, path, examine).await {
-            // A pipe or a directory, say, is in the chunk's place.
+            // A pipe or a directory, for example, is in the chunk's place.
             Err(error) if is_corrupt(&error) => return Ok(Existing::Damaged),
             found => found?,
         };
@@ -179,7 +182,7 @@ impl Store {
         let intact = match is_whole {
             Some(is_whole) => is_whole,
             None => {
-                // Of a power cut an object of no bytes is left.
+                // A power cut can leave an object without bytes.
                 (1..=max_size).contains(&stored_size)
                     && known_size.is_none_or(|known| known == stored_size)
             }
@@ -188,14 +191,15 @@ impl Store {
             self.known.forget(&digest);
             return Ok(Existing::Damaged);
         }
-        // Only a chunk that was just seen: none must be known for ever.
+        // Only the moment of this look counts: no chunk may stay known for ever.
         self.known.insert(digest, seen);
         Ok(Existing::Intact)
     }
 
-    /// The same, with all of the chunk read and verified.
+    /// The same, but always reads and verifies the whole chunk.
     ///
-    /// A chunk that cannot be read counts as damaged: it is stored again, or that fails and says why.
+    /// A chunk that cannot be read counts as damaged: the writer stores it again, and if that
+    /// fails, the error of the write says why.
     pub(crate) async fn verify_chunk(&self, digest: Digest, size: u64) -> Existing {
         let seen = Moment::now();
         let path = self.layout.chunk(&digest);
@@ -214,8 +218,8 @@ impl Store {
         }
     }
 
-    /// The object of a chunk, as it is stored, or `None` where it is absent. `Corrupt` where it has
-    /// more than `max_size` bytes.
+    /// The stored object of a chunk, or `None` if it is absent. `Corrupt` if it has more than
+    /// `max_size` bytes.
     pub(crate) async fn fetch_chunk_object(
         &self,
         digest: &Digest,
@@ -232,15 +236,15 @@ impl Store {
         Ok(found.bytes)
     }
 
-    /// The verified bytes of a chunk whose size nothing tells, in its place or set aside; `None` where
-    /// the store has neither.
+    /// The verified bytes of a chunk of unknown size, in its place or set aside; `None` if the
+    /// store has neither.
     pub(crate) async fn fetch_chunk_of_any_size(&self, digest: Digest) -> Result<Option<Bytes>> {
         let found = self.get_listed(READ_CHUNK, digest, None).await?;
         Ok(found.map(|found| found.bytes))
     }
 
-    /// The stored form of a chunk that was verified, and its bytes; `None` where it is missing. Of an
-    /// unknown `size` any will do.
+    /// The stored form of a verified chunk, and its bytes; `None` if the chunk is missing. If
+    /// `size` is `None`, any size is accepted.
     pub(crate) async fn fetch_stored(
         &self,
         digest: Digest,
@@ -250,12 +254,12 @@ impl Store {
         Ok(found.map(|found| (found.stored, found.bytes)))
     }
 
-    /// The chunk whose object lies at `path`, verified; `None` where there is no object. Any `size`
-    /// will do where none is given.
+    /// The verified chunk whose object is at `path`; `None` if there is no object. If `size` is
+    /// `None`, any size is accepted.
     ///
     /// # Errors
-    /// `Corrupt` for an object that is not the chunk; another kind where the object cannot be read, so
-    /// that it is not known whether it is the chunk.
+    /// `Corrupt` for an object that is not the chunk. Another kind if the object cannot be read:
+    /// then the object may or may not be the chunk.
     pub(crate) async fn get_verified(
         &self,
         operation: &'static str,
@@ -272,11 +276,11 @@ impl Store {
             .map_err(|error| told(digest, error))
     }
 
-    /// The bytes of a chunk out of the object at `path`, even if that is larger than the format allows;
-    /// `None` where there is no object, or where it is damaged.
+    /// The bytes of a chunk from the object at `path`, even if the object is larger than the format
+    /// allows; `None` if there is no object, or if it is damaged.
     ///
     /// # Errors
-    /// Never `Corrupt`: the object cannot be read.
+    /// Those of an object that cannot be read. Never `Corrupt`.
     pub(crate) async fn salvage(
         &self,
         operation: &'static str,
@@ -306,8 +310,8 @@ impl Store {
         self.try_decode(digest, size, object).await?.map_err(|error| told(digest, error))
     }
 
-    /// The verified bytes of a chunk, or what is wrong with them; an error of ours where they cannot
-    /// be read.
+    /// The verified bytes of a chunk, or the reason why the object is damaged. Fails with an error
+    /// of this crate if the object cannot be read.
     pub(crate) async fn try_decode(
         &self,
         digest: Digest,
@@ -318,7 +322,7 @@ impl Store {
         Ok(verified.map(|verified| verified.bytes))
     }
 
-    /// The same, and the object's own bytes.
+    /// The same, with the object's stored bytes.
     async fn verify_object(
         &self,
         digest: Digest,
@@ -339,7 +343,7 @@ impl Store {
     }
 }
 
-/// What is wrong with an object, as an error of ours.
+/// A decoding error as an error of this crate.
 fn told(digest: Digest, error: DecodeError) -> Error {
     let corrupt = corrupt(READ_CHUNK, digest, error.to_string());
     match error {

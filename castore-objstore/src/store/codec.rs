@@ -1,4 +1,4 @@
-//! A chunk as it is stored: FORMAT.md, "Chunk object".
+//! The stored form of a chunk: FORMAT.md, "Chunk object".
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,16 +8,16 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_srcSize_wrong;
 use zstd::zstd_safe::{compress_bound, find_frame_compressed_size, is_error_kind};
 
-/// Compresses and decompresses chunks, with contexts that are used again and again.
+/// Compresses and decompresses chunks, and reuses the contexts.
 pub(crate) struct Codec {
     level: i32,
-    /// Each with a buffer for what it makes, which is as large as the largest chunk may become: a new
-    /// one for each chunk would cost a page fault for every page.
+    /// Each compressor has an output buffer as large as the largest compressed chunk: a new buffer
+    /// for each chunk would cost a page fault for every page.
     compressors: Pool<(Compressor<'static>, Vec<u8>)>,
     decompressors: Pool<Decompressor<'static>>,
 }
 
-/// Why a stored chunk is not what it should be.
+/// The reason why a stored chunk is damaged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DecodeError {
     #[error("it does not decompress")]
@@ -34,19 +34,19 @@ pub(crate) enum DecodeError {
     TooLarge { stored: u64, size: u64 },
 }
 
-/// The most bytes that the object of a chunk of `size` bytes may have.
+/// The largest size in bytes of the object of a chunk of `size` bytes.
 ///
-/// This is the one rule about sizes, for all that read chunks: readers, copies, verifications and
-/// repairs. [`Codec::decode`] keeps to it, so that none of them calls an object good that another one
-/// calls bad. It bounds the memory that a hostile store can make a reader take.
+/// This is the only rule about object sizes. Readers, copies, verifications and repairs share it,
+/// and [`Codec::decode`] enforces it, so that none of them accepts an object that another one
+/// rejects. The rule bounds the memory that a hostile store can make a reader take.
 ///
-/// Compression makes data larger by less than 1%, and a writer that flushes its encoder often adds a few
-/// bytes each time; no sensible writer makes a larger object.
+/// Compression makes data larger by less than 1%, and a writer that flushes its encoder often adds
+/// a few bytes each time. No sensible writer makes a larger object.
 pub(crate) fn max_stored_size(size: u64) -> u64 {
     2 * size + 64 * 1024
 }
 
-/// Whether `stored` ends within a frame: what is left of a chunk that was cut short.
+/// Whether `stored` ends within a frame, which means that the chunk's object is truncated.
 fn is_cut_short(stored: &[u8]) -> bool {
     let mut rest = stored;
     while !rest.is_empty() {
@@ -78,7 +78,8 @@ impl Codec {
 
     /// The verified bytes of the chunk `digest`, from its stored form.
     ///
-    /// Takes no more memory than `size`, where it is known, or the largest chunk there may be.
+    /// Takes no more memory than `size` if it is given, else no more than the largest possible
+    /// chunk.
     pub(crate) fn decode(
         &self,
         digest: &Digest,
@@ -97,8 +98,8 @@ impl Codec {
         Ok(chunk)
     }
 
-    /// The same for an object that may be larger than the format allows: a repair makes a proper one of
-    /// it.
+    /// The same for an object that may be larger than the format allows; a repair replaces it with
+    /// a valid one.
     pub(crate) fn decode_of_any_size(
         &self,
         digest: &Digest,
@@ -139,7 +140,8 @@ fn exactly(
     }
 }
 
-/// A frame need not say how large it is: so try a likely size, and larger ones while that fails.
+/// A frame need not state its content size. So this tries a likely size first, and larger ones
+/// while that fails.
 fn at_most_the_maximum(
     decompressor: &mut Decompressor<'_>,
     stored: &[u8],
@@ -149,7 +151,7 @@ fn at_most_the_maximum(
     loop {
         let mut chunk = Vec::with_capacity(capacity as usize);
         match decompressor.decompress_to_buffer(stored, &mut chunk) {
-            // No chunk is empty, and no object is: an empty blob has no chunk at all.
+            // No chunk is empty, and no object is either: an empty blob has no chunk at all.
             Ok(0) => return Err(DecodeError::Empty),
             Ok(_) => return Ok(chunk),
             Err(error) if capacity == MAX_CHUNK_SIZE => return Err(DecodeError::Zstd(error)),
@@ -158,7 +160,8 @@ fn at_most_the_maximum(
     }
 }
 
-/// Contexts that are not in use; never more than were in use at once.
+/// Contexts that are not in use. There are never more contexts than were once in use at the same
+/// time.
 struct Pool<T>(Mutex<Vec<T>>);
 
 impl<T> Default for Pool<T> {
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_compressed_comes_back_with_and_without_the_size() {
+    fn compressed_chunks_decompress_with_and_without_the_size() {
         let codec = Codec::new(3);
         for len in [1, 2, 1000, 131_072, 131_073, 524_288, 3_000_000] {
             let chunk = text(len);
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_is_told_from_what_is_not() {
+    fn truncated_objects_are_recognised() {
         let codec = Codec::new(3);
         let stored = codec.compress(&text(300_000)).unwrap();
         for len in [1, 3, 5, 17, stored.len() / 2, stored.len() - 1] {
@@ -257,8 +260,8 @@ mod tests {
         assert!(matches!(codec.decode(&Digest::EMPTY, None, b""), Err(DecodeError::Empty)));
     }
 
-    /// The sizes of the index and of the format are one rule, whether the size is known or not; skippable
-    /// and empty frames are part of an object that is good.
+    /// The rule about sizes is the same with and without a known size. Skippable and empty frames
+    /// belong to a valid object.
     #[test]
     fn an_object_is_too_large_with_and_without_the_size() {
         let codec = Codec::new(3);

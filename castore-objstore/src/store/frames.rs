@@ -1,7 +1,8 @@
-//! Whether a stored chunk is complete, told from the headers of its zstd frames (RFC 8878, 3.1.1).
+//! Whether a stored chunk is complete, according to the headers of its zstd frames (RFC 8878,
+//! 3.1.1).
 //!
-//! A file that a crash has cut short, or whose end was never written, is not a whole sequence of frames. The
-//! walk reads a few bytes of each frame and each block and decompresses nothing.
+//! A file that a crash has truncated, or whose end was never written, is not a complete sequence of
+//! frames. The walk reads a few bytes of each frame and each block and decompresses nothing.
 
 use std::io;
 
@@ -13,12 +14,13 @@ const SKIPPABLE: u32 = 0x184D_2A50;
 const MAX_FRAME_HEADER: usize = 4 + 1 + 1 + 4 + 8;
 const BLOCK_HEADER: u64 = 3;
 
-/// An object of more frames and blocks than this is not told from a damaged one: a chunk of 16 MiB has 128
-/// blocks. A writer stores such a chunk again.
+/// The walk calls an object with more frames and blocks than this damaged; a chunk of 16 MiB has
+/// 128 blocks. A writer stores such a chunk again.
 const MAX_HEADERS: usize = 1 << 16;
 
-/// Whether an object of `len` bytes is a complete sequence of zstd frames, which state no other content size
-/// than `size`, in bytes. `read_at` fills a buffer with the bytes of the object from an offset on.
+/// Whether an object of `len` bytes is a complete sequence of zstd frames that state no other
+/// content size than `size`, in bytes. `read_at` fills a buffer with the bytes of the object from
+/// an offset on.
 ///
 /// # Errors
 /// Those of `read_at`.
@@ -56,7 +58,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Goes past a frame; `None` where there is no complete one.
+    /// Skips a frame; `None` if no complete frame follows.
     fn frame(&mut self) -> io::Result<Option<Content>> {
         let mut buffer = [0; MAX_FRAME_HEADER];
         let there = (self.len - self.at).min(MAX_FRAME_HEADER as u64) as usize;
@@ -97,7 +99,7 @@ impl Walk<'_> {
         Ok(self.skip(checksum).then_some(content))
     }
 
-    /// Goes past the blocks of a frame; `false` where they are not complete.
+    /// Skips the blocks of a frame; `false` if they are not complete.
     fn blocks(&mut self) -> io::Result<bool> {
         loop {
             if self.len - self.at < BLOCK_HEADER || !self.count() {
@@ -107,7 +109,7 @@ impl Walk<'_> {
             (self.read_at)(&mut header[..3], self.at)?;
             let header = u32::from_le_bytes(header);
             let bytes = match header >> 1 & 3 {
-                // One byte that is repeated.
+                // One byte, repeated.
                 1 => 1,
                 3 => return Ok(false),
                 _ => u64::from(header >> 3),
@@ -121,7 +123,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the object goes on for so many bytes.
+    /// Skips `bytes` bytes; `false` if the object ends before.
     fn skip(&mut self, bytes: u64) -> bool {
         self.at += bytes.min(self.len - self.at + 1);
         self.at <= self.len
@@ -158,7 +160,8 @@ mod tests {
         (0..).flat_map(|n: u32| format!("{n}\n").into_bytes()).take(len).collect()
     }
 
-    /// Frames with and without a content size, with checksums, and several of them.
+    /// Several encodings: frames with and without a content size, with checksums, and several
+    /// frames.
     fn forms(chunk: &[u8]) -> Vec<Vec<u8>> {
         let streamed = |checksum: bool, flush: bool| {
             let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
@@ -194,7 +197,7 @@ mod tests {
                 assert!(complete(&form, chunk.len()));
                 let cuts = (1..form.len()).step_by(1 + form.len() / 100);
                 for cut in cuts.chain([form.len() - 1]) {
-                    // A first frame of two is complete by itself, but not of this size.
+                    // The first of two frames is complete by itself, but has another content size.
                     assert!(!complete(&form[..cut], chunk.len()), "{cut} of {}", form.len());
                 }
                 assert!(!complete(&[&form[..], b"more bytes"].concat(), chunk.len()));
@@ -219,7 +222,7 @@ mod tests {
         {
             assert!(!complete(&object, 5000));
         }
-        // A frame of blocks of no bytes, without end.
+        // An endless sequence of empty blocks.
         let header = zstd::bulk::compress(&noise(1000), 3).unwrap()[..7].to_vec();
         assert!(!complete(&[header, vec![0; 1 << 20]].concat(), 1000));
     }

@@ -14,42 +14,42 @@ use crate::exec::clock::Moment;
 use crate::exec::limits::off_thread;
 use crate::objects::client::unreadable;
 
-/// How often an index is tried to be sent, where its request has to wait for so long that its chunks are
-/// looked for again.
+/// How many times a writer tries to send an index. Another try follows if the request has waited so
+/// long that the chunks must be looked for again.
 const SENDS: usize = 3;
 
 const INDEX: &str = "store the index of blob";
 pub(crate) const READ_INDEX: &str = "read the index of blob";
 
-/// What the object of an index says.
+/// The content of an index object.
 pub(crate) enum Listed {
-    /// There is none.
+    /// The object does not exist.
     Absent,
     /// The blob is one chunk, of unknown size.
     OneChunk,
     Chunks(BlobIndex),
 }
 
-/// The object that is found where an index is to be written.
+/// The object found in the place of an index that is about to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FoundIndex {
     Absent,
     Expected,
     /// An index of other chunks.
     Other,
-    /// No index, or one that is too long to be the expected one: then it was not read.
+    /// Not an index, or too long to be the expected one; an object that is too long is not read.
     Unknown,
 }
 
 impl Store {
-    /// Writes an index, whatever is there. Its chunks are stored; `seen` is when the first of them was
-    /// seen to be.
+    /// Writes an index, and replaces any object in its place. The chunks are stored already; `seen`
+    /// is when the first of them was seen in the store.
     ///
-    /// The index is not sent where the chunks were seen too long ago at the moment when the request may
-    /// be sent: then they are looked for again.
+    /// The index is not sent if, at the moment when its request may be sent, the chunks were seen
+    /// too long ago. Then the chunks are looked for again.
     ///
     /// # Errors
-    /// Those of [`Self::check_again`], and `Unavailable` where the request has to wait for too long each
+    /// Those of [`Self::check_again`], and `Unavailable` if the request has to wait too long each
     /// time.
     pub(crate) async fn write_index(&self, index: &BlobIndex, seen: Option<Moment>) -> Result<()> {
         let (digest, object) = (index.digest(), castore_proto::encode(index));
@@ -71,13 +71,13 @@ impl Store {
         Err(Error::new(ErrorKind::Unavailable, INDEX, message).with_digest(digest))
     }
 
-    /// Writes the index of a blob whose chunks are stored, unless it is there. `any_new` says that
-    /// one of them was not there before, and so no index that lists it can be; `seen` is when the first
-    /// of them was seen to be stored.
+    /// Writes the index of a blob whose chunks are stored, unless the store has that index.
+    /// `any_new` says that one of the chunks was not in the store before; then no index that lists
+    /// this chunk can be there. `seen` is when the first of the chunks was seen in the store.
     ///
-    /// The chunk of a blob of one chunk is not stored yet: it is `sole_chunk`. The store is asked for it and
-    /// for the index at once, so that a known blob takes one round trip and two requests, and a new one
-    /// three round trips and four requests.
+    /// For a blob of one chunk, `sole_chunk` is that chunk, which is not stored yet. The requests
+    /// for the chunk and for the index run concurrently: a known blob takes one round trip and two
+    /// requests, and a new one three round trips and four requests.
     pub(crate) async fn commit(
         &self,
         index: &BlobIndex,
@@ -102,7 +102,7 @@ impl Store {
                     && stored.new.is_none()
                     && self.verify_chunk(digest, index.size()).await != Existing::Intact
                 {
-                    // The store has something else where the index belongs, and in the chunk's place.
+                    // The store has other objects in the places of the index and of the chunk.
                     let seen = self.upload_chunk(digest, chunk).await?;
                     self.requests.counters.chunks_replaced.add(1);
                     stored = Stored { new: None, seen };
@@ -134,7 +134,8 @@ impl Store {
         }
     }
 
-    /// Reads and verifies the chunks of a blob. Ends with the first one that cannot be read, as `Corrupt`.
+    /// Reads and verifies the chunks of a blob. Fails with `Corrupt` at the first chunk that cannot
+    /// be read.
     async fn verify_chunks(&self, index: &BlobIndex) -> Result<()> {
         let mut distinct = HashSet::new();
         for ChunkMeta { digest, size } in index.iter().filter(|chunk| distinct.insert(chunk.digest))
@@ -148,12 +149,12 @@ impl Store {
         Ok(())
     }
 
-    /// What the index of a blob says. `Corrupt` where it is malformed.
+    /// The content of a blob's index. `Corrupt` if the index is malformed.
     pub(crate) async fn fetch_index(&self, digest: &Digest) -> Result<Listed> {
         self.fetch_index_at(digest, self.layout.blob(digest)).await
     }
 
-    /// The same for an index that lies elsewhere.
+    /// The same for an index at another key.
     pub(crate) async fn fetch_index_at(&self, digest: &Digest, path: Path) -> Result<Listed> {
         let object =
             self.requests.get(READ_INDEX, *digest, path, castore_proto::MAX_INDEX_SIZE).await?;
@@ -177,7 +178,8 @@ impl Store {
             Ok(Some(object)) => object,
             Ok(None) => return Ok(FoundIndex::Absent),
             Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(FoundIndex::Unknown),
-            // An object that cannot be read is overwritten, or that fails and says why.
+            // The writer overwrites an object that cannot be read; if that fails, the error of the
+            // write says why.
             Err(_) if self.check_reused => return Ok(FoundIndex::Other),
             Err(error) => return Err(error),
         };
@@ -193,8 +195,8 @@ impl Store {
         compared.await?.map_err(|error| unreadable(INDEX, digest, error))
     }
 
-    /// Returns once all chunks that were stored so far survive a power cut, if an index does that is
-    /// stored later.
+    /// Returns once all chunks stored so far are certain to survive a power cut if an index that is
+    /// stored later does.
     async fn flush_chunks(&self) -> Result<()> {
         match &self.barrier {
             Some(barrier) => barrier.wait_for_chunks().await,
@@ -202,7 +204,7 @@ impl Store {
         }
     }
 
-    /// Returns once all that was stored so far would survive a power cut.
+    /// Returns once everything stored so far would survive a power cut.
     pub(crate) async fn flush(&self) -> Result<()> {
         match &self.barrier {
             Some(barrier) => barrier.wait().await,

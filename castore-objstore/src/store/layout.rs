@@ -1,9 +1,9 @@
-//! Which object holds what: FORMAT.md, "Object keys".
+//! The keys of objects: FORMAT.md, "Object keys".
 
 use castore_core::Digest;
 use object_store::path::{Path, PathPart};
 
-/// The keys of a store whose objects all lie under one base path.
+/// The keys of a store whose objects all have one base path.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     base: Path,
@@ -12,7 +12,7 @@ pub(crate) struct Layout {
     gc: Path,
 }
 
-/// What an object of the store is.
+/// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Blob,
@@ -30,22 +30,22 @@ impl Layout {
         }
     }
 
-    /// The index of a blob.
+    /// The key of a blob's index.
     pub(crate) fn blob(&self, digest: &Digest) -> Path {
         object(&self.blobs, digest)
     }
 
-    /// A chunk.
+    /// The key of a chunk.
     pub(crate) fn chunk(&self, digest: &Digest) -> Path {
         object(&self.chunks, digest)
     }
 
-    /// An index or a chunk.
+    /// The key of an index or a chunk.
     pub(crate) fn object(&self, kind: Kind, digest: &Digest) -> Path {
         object(self.all(kind), digest)
     }
 
-    /// What all indexes, or all chunks, lie under.
+    /// The prefix of all indexes, or of all chunks.
     pub(crate) fn all(&self, kind: Kind) -> &Path {
         match kind {
             Kind::Blob => &self.blobs,
@@ -53,13 +53,13 @@ impl Layout {
         }
     }
 
-    /// The copy of an index or a chunk that the batch `batch` has set aside.
+    /// The key of the copy of an index or a chunk that the batch `batch` has set aside.
     pub(crate) fn aside(&self, kind: Kind, digest: &Digest, batch: &str) -> Path {
         let name = format!("{digest}.{batch}");
         self.aside_shard(kind, digest).join(name.as_str())
     }
 
-    /// What all copies that are set aside of a kind lie under.
+    /// The prefix of all copies of a kind that are set aside.
     pub(crate) fn all_aside(&self, kind: Kind) -> Path {
         let kind = match kind {
             Kind::Blob => "blobs",
@@ -68,37 +68,37 @@ impl Layout {
         self.gc.clone().join(kind).join("b3")
     }
 
-    /// What those copies lie under whose digests start as this one.
+    /// The prefix of the copies whose digests have the same first four digits as `digest`.
     pub(crate) fn aside_shard(&self, kind: Kind, digest: &Digest) -> Path {
         self.all_aside(kind).join(format!("{digest:.4}").as_str())
     }
 
-    /// What the records of all batches lie under.
+    /// The prefix of the records of all batches.
     pub(crate) fn batches(&self) -> Path {
         self.gc.clone().join("batches")
     }
 
-    /// The marker by which a store is recognised.
+    /// The key of the marker by which a store is recognised.
     pub(crate) fn marker(&self) -> Path {
         self.base.clone().join("castore-format")
     }
 
-    /// An object that is written to see what the store's clock says.
+    /// The key of an object that a collector writes to read the store's clock.
     pub(crate) fn clock(&self) -> Path {
         self.gc.clone().join("clock")
     }
 
-    /// What all indexes lie under.
+    /// The prefix of all indexes.
     pub(crate) fn blobs(&self) -> &Path {
         &self.blobs
     }
 
-    /// What the store keeps under the name `name`: `blobs` and `chunks`, and what lies beside them.
+    /// The prefix of one part of the store: `blobs`, `chunks`, or one of the parts beside them.
     pub(crate) fn part(&self, name: &'static str) -> Path {
         self.base.clone().join(name)
     }
 
-    /// What an object is moved to that is bad and cannot be repaired.
+    /// The key in the quarantine of a bad object that cannot be repaired.
     pub(crate) fn quarantined(&self, object: &Path) -> Path {
         let quarantine = self.part("quarantine");
         match object.prefix_match(&self.base) {
@@ -107,8 +107,8 @@ impl Layout {
         }
     }
 
-    /// Whether a directory of this key holds objects of the store, or directories that do. All shards
-    /// are four hexadecimal digits of lower case.
+    /// Whether the directory with this key holds objects of the store, or directories that do. The
+    /// names of all shards are four lower-case hexadecimal digits.
     pub(crate) fn is_directory(&self, key: &str) -> bool {
         let rest = match self.base.as_ref() {
             "" => Some(key),
@@ -129,18 +129,19 @@ impl Layout {
             && parts.next().is_none()
     }
 
-    /// The directory of all indexes or chunks whose digests start as this one.
+    /// The prefix of the indexes or chunks whose digests have the same first four digits as
+    /// `digest`.
     pub(crate) fn shard(&self, kind: Kind, digest: &Digest) -> Path {
         self.all(kind).clone().join(format!("{digest:.4}").as_str())
     }
 
-    /// The quarantine of all indexes or chunks whose digests start as this one.
+    /// The same prefix in the quarantine.
     pub(crate) fn quarantine_shard(&self, kind: Kind, digest: &Digest) -> Path {
         self.quarantined(&self.shard(kind, digest))
     }
 
-    /// The index or the chunk that was moved to `path`: its name is the digest or, where an earlier
-    /// object of that digest lies in the quarantine already, the digest, a dot and a number.
+    /// The index or the chunk that was moved to `path`. The object's name is the digest or, if the
+    /// quarantine already held an object of that digest, the digest, a dot and a number.
     pub(crate) fn quarantined_at(&self, path: &Path) -> Option<(Kind, Digest)> {
         [Kind::Blob, Kind::Chunk].into_iter().find_map(|kind| {
             let all = self.quarantined(self.all(kind));
@@ -155,18 +156,18 @@ impl Layout {
         })
     }
 
-    /// The blob whose index lies at `path`.
+    /// The blob whose index is at `path`.
     pub(crate) fn blob_at(&self, path: &Path) -> Option<Digest> {
         digest_under(&self.blobs, path)
     }
 
-    /// The chunk that lies at `path`.
+    /// The chunk at `path`.
     pub(crate) fn chunk_at(&self, path: &Path) -> Option<Digest> {
         digest_under(&self.chunks, path)
     }
 }
 
-/// The digest that an object is named after; `None` for an object that is not named as ours are.
+/// The digest in the name of an object; `None` if the name or the shard is not one of this format.
 pub(crate) fn digest_of(path: &Path) -> Option<Digest> {
     let name = path.filename()?;
     let digest: Digest = name.parse().ok()?;
@@ -176,12 +177,12 @@ pub(crate) fn digest_of(path: &Path) -> Option<Digest> {
     named.then_some(digest)
 }
 
-/// Whether a directory of this name holds the objects whose digests start so.
+/// Whether this is the name of a shard: the first four digits of the digests in it.
 fn is_shard(name: &str) -> bool {
     name.len() == 4 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The digest and the batch that a copy which is set aside is named after.
+/// The digest and the batch in the name of a copy that is set aside.
 pub(crate) fn aside_of(path: &Path) -> Option<(Digest, &str)> {
     let (name, batch) = path.filename()?.split_once('.')?;
     let digest: Digest = name.parse().ok()?;
@@ -189,7 +190,7 @@ pub(crate) fn aside_of(path: &Path) -> Option<(Digest, &str)> {
     named.then_some((digest, batch))
 }
 
-/// Whether a batch may have this name.
+/// Whether this is a valid name of a batch.
 pub(crate) fn is_batch(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_aside_say_whose_they_are_and_are_no_chunks() {
+    fn copies_aside_name_their_digest_and_batch_and_are_no_chunks() {
         let digest = Digest::of(b"Hello World");
         let based = Layout::new(&Path::from("a/b"));
         let path = based.aside(Kind::Chunk, &digest, "6566-07ab");
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn quarantined_objects_say_of_what_they_are() {
+    fn keys_in_the_quarantine_name_kind_and_digest() {
         let digest = Digest::of(b"Hello World");
         for base in ["", "a/b"] {
             let layout = Layout::new(&Path::from(base));

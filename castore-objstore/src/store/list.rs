@@ -1,4 +1,4 @@
-//! What is in the store: all its indexes, and all its chunks.
+//! Listings of the store: all its indexes, and all its chunks.
 
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error as StdError;
@@ -18,25 +18,26 @@ use crate::objects::walk::shown;
 use crate::store::Store;
 use crate::store::layout::{Kind, Layout};
 
-/// Something in the store.
+/// An entry of a listing.
 #[derive(Debug, Clone)]
 pub(crate) struct Object {
-    /// The digest of the index or the chunk that it is, in its place; `None` for everything else, strays
-    /// and copies aside among it.
+    /// The digest, if this is an index or a chunk in its place; `None` for every other object,
+    /// including strays and copies aside.
     pub(crate) digest: Option<Digest>,
-    /// `None` for what no path addresses, or lies where no object of ours does: a stray.
+    /// `None` for a stray: an object that no path can address, or that is not in a directory of
+    /// this format.
     pub(crate) path: Option<Path>,
-    /// Its key, to be shown: without control characters.
+    /// The key for display, without control characters.
     pub(crate) key: String,
-    /// Its stored size in bytes.
+    /// The stored size in bytes.
     pub(crate) size: u64,
-    /// When it was written, by the store's clock.
+    /// The time at which the object was written, by the store's clock.
     pub(crate) modified: SystemTime,
 }
 
 impl Store {
-    /// All objects under `prefix`, in the order of the store. An object that cannot be listed is an
-    /// error, and a prefix that nothing lies under is empty.
+    /// All objects under `prefix`, in the store's order. Fails if an object cannot be listed. Empty
+    /// if nothing is under the prefix.
     pub(crate) fn objects(
         &self,
         operation: &'static str,
@@ -50,7 +51,7 @@ impl Store {
         };
         let listed = lister.list(prefix);
         match self.directory {
-            // A walk has met every name.
+            // The walk of a directory reports every name.
             Some(_) => listed,
             None => lister.despite_odd_keys(listed, prefix),
         }
@@ -58,9 +59,10 @@ impl Store {
 }
 
 impl Store {
-    /// Whether a listing shows the object in its place, with one request. An index or chunk that was
-    /// listed and is then not found may have been removed, or the store does not tell the truth: a
-    /// gateway whose disk is away lists an object and answers "not found".
+    /// Whether a listing shows the object in its place, with one request. If an index or a chunk
+    /// was listed and is then not found, either another process has removed it or the store's
+    /// answer is wrong: a gateway whose disk is not mounted lists an object and answers "not
+    /// found".
     pub(crate) async fn is_listed(
         &self,
         operation: &'static str,
@@ -73,10 +75,10 @@ impl Store {
         Ok(found.next().await.transpose()?.is_some())
     }
 
-    /// Fails where a listing still shows an object that was just not found.
+    /// Fails if a listing still shows an object that was just not found.
     ///
     /// # Errors
-    /// `Unavailable` then; those of the listing.
+    /// `Unavailable` in that case; those of the listing.
     pub(crate) async fn confirm_absent(
         &self,
         operation: &'static str,
@@ -90,12 +92,12 @@ impl Store {
         Err(Error::new(ErrorKind::Unavailable, operation, message).with_digest(*digest))
     }
 
-    /// Fails where the store does not give the object that it has: another size than the one it states.
-    /// Such bytes do not show that the object is damaged. A proxy that answers every GET with a
-    /// page of its own is the usual case.
+    /// Fails if the store's answer has another size than the one that the store states for the
+    /// object. Such bytes do not show that the object is damaged. The usual case is a proxy that
+    /// answers every GET with a page of its own.
     ///
     /// # Errors
-    /// `Unavailable` then; those of the requests.
+    /// `Unavailable` in that case; those of the requests.
     pub(crate) async fn confirm_given(
         &self,
         operation: &'static str,
@@ -150,9 +152,9 @@ impl Lister {
             .boxed()
     }
 
-    /// `object_store` cannot express some keys (with `//`, or control characters), and fails the listing
-    /// that meets one. Our objects are in shards, so then the shards are listed one by one, and what was
-    /// listed before is not told again.
+    /// `object_store` cannot express some keys (with `//`, or control characters), and a listing
+    /// that meets one fails. All objects of the store are in shards, so the shards are then listed
+    /// one by one, without the objects that were listed before.
     fn despite_odd_keys(
         self,
         listed: BoxStream<'static, Result<Object>>,
@@ -204,8 +206,8 @@ impl Lister {
         stream::try_unfold(state, step).boxed()
     }
 
-    /// The key that all objects of ours under `prefix` have in common before their shards, where they are
-    /// in shards.
+    /// The prefix that contains the shards of all objects under `prefix`; `None` if they are not in
+    /// shards.
     fn sharded(&self, prefix: &Path) -> Option<Path> {
         let layout = &self.layout;
         if [layout.all_aside(Kind::Blob), layout.all_aside(Kind::Chunk)].contains(prefix) {
@@ -238,7 +240,7 @@ fn cannot_list(lister: &Lister, key: &str, error: Error) -> Error {
     Error::new(ErrorKind::Other, lister.operation, message).with_source(error)
 }
 
-/// The key that a listing has failed at, where it failed because of its key.
+/// The key at which a listing failed, if the key is the reason.
 fn odd_key(error: &Error) -> Option<&str> {
     use object_store::path::Error as PathError;
 
@@ -269,8 +271,8 @@ mod tests {
     use super::*;
     use crate::ObjectStoreBlobService;
 
-    /// A store with an object whose key `object_store` cannot express: the listings that meet it fail
-    /// after some objects. Requests for some keys panic.
+    /// A store with an object whose key `object_store` cannot express: the listings that meet it
+    /// fail after some objects. Requests for some keys panic.
     #[derive(Debug)]
     struct Odd {
         inner: InMemory,

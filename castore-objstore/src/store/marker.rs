@@ -1,5 +1,5 @@
-//! The marker of a store: a small object that tells a store with nothing in it from a place that is
-//! no store, such as a directory whose disk is not mounted or a mistyped base path.
+//! The marker of a store: a small object that distinguishes an empty store from a place that is no
+//! store, such as a directory whose disk is not mounted or a mistyped base path.
 
 use castore_core::{Error, ErrorKind, Result};
 use futures_util::{StreamExt, TryStreamExt};
@@ -13,12 +13,12 @@ const OPERATION: &str = "recognise the store";
 const MARKER: &[u8] = b"castore store, format 1\n";
 
 impl Store {
-    /// Whether there is a store: its marker, or any blob or chunk.
+    /// Whether the place holds a store: a marker, or any blob or chunk.
     pub(crate) async fn exists(&self) -> Result<bool> {
         Ok(self.has_marker().await? || self.has_objects().await?)
     }
 
-    /// Writes the marker unless it is there. Returns whether the place held no store before.
+    /// Writes the marker unless the store has one. Returns whether the place held no store before.
     pub(crate) async fn create_marker(&self) -> Result<bool> {
         if self.has_marker().await? {
             return Ok(false);
@@ -27,7 +27,7 @@ impl Store {
         let marker = bytes::Bytes::from_static(MARKER);
         self.requests.put(OPERATION, None, self.layout.marker(), marker).await?;
         self.flush().await?;
-        // A server may accept and answer anything, and keep nothing.
+        // A misconfigured server may confirm every request and store nothing.
         match self.has_marker().await? {
             true => Ok(is_new),
             false => {
@@ -37,7 +37,8 @@ impl Store {
         }
     }
 
-    /// Whether the marker is there, by its size: its content never changes within a format.
+    /// Whether the store has the marker. The size of the object decides: the marker's content never
+    /// changes within a format.
     async fn has_marker(&self) -> Result<bool> {
         let key = self.layout.marker();
         match self.requests.head(OPERATION, None, key.clone()).await? {
@@ -54,7 +55,8 @@ impl Store {
         }
     }
 
-    /// Whether any blob or chunk is there, with a listing or two of which one page is fetched.
+    /// Whether the store has any blob or chunk. Makes one or two listings, and fetches one page of
+    /// each.
     async fn has_objects(&self) -> Result<bool> {
         for kind in [Kind::Blob, Kind::Chunk] {
             let objects = self.objects(OPERATION, self.layout.all(kind));

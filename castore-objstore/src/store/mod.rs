@@ -1,4 +1,4 @@
-//! Chunks and indexes: where they are, what they hold, and whether they are there.
+//! Chunks and indexes: their keys, their encodings, and their presence in the store.
 
 pub(crate) mod chunk;
 pub(crate) mod codec;
@@ -33,7 +33,7 @@ use crate::exec::limits::Limits;
 use crate::objects::barrier::Barrier;
 use crate::objects::client::Requests;
 
-/// What all clones, readers and writers of a service share.
+/// The state that all clones, readers and writers of a service share.
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) requests: Requests,
@@ -42,20 +42,22 @@ pub(crate) struct Store {
     pub(crate) codec: Arc<Codec>,
     pub(crate) known: Known,
     pub(crate) indexes: Indexes,
-    /// The root of a local store, which the base path is relative to.
+    /// The root directory of a local store. The base path is relative to the root.
     pub(crate) directory: Option<PathBuf>,
     pub(crate) barrier: Option<Barrier>,
-    /// Whether what is there is verified before a writer relies on it.
+    /// Whether a writer verifies a chunk that is already in the store before it relies on the
+    /// chunk.
     pub(crate) check_reused: bool,
     pub(crate) params: ChunkParams,
-    /// How long after its chunks were seen a writer looks for them again: half the grace period.
+    /// A writer looks for its chunks again when it has last seen them longer ago than this: half
+    /// the grace period.
     pub(crate) recheck_after: Duration,
     pub(crate) rules: Safeguards,
-    /// How many threads cut a blob that is the only one being written.
+    /// How many threads cut a blob while its writer is the only one.
     pub(crate) cutting_threads: NonZeroUsize,
-    /// How many bytes a writer cuts at a time, unless there are many writers.
+    /// How many bytes a writer cuts at a time if there are many writers.
     pub(crate) batch_size: usize,
-    /// The same for a writer that is opened while there is no other.
+    /// The same for a writer that is opened while no other is open.
     pub(crate) large_batch_size: usize,
     /// How many writers are open.
     pub(crate) writers: AtomicUsize,

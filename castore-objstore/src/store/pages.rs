@@ -1,5 +1,5 @@
-//! Large indexes, which are not held as a whole: a reader keeps where their pages are, and has the
-//! pages fetched that it needs.
+//! Large indexes, which are not held in memory as a whole: a reader keeps the positions of their
+//! pages, and fetches the pages that it needs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,22 +15,22 @@ use crate::error::corrupt;
 use crate::exec::limits::off_thread;
 use crate::objects::pieces::Take;
 
-/// An index whose object is larger, in bytes, is read in pages. It has 16 thousand entries or more,
-/// of a blob of 4 GiB with usual chunks.
+/// An index whose object is larger than this, in bytes, is read in pages. Such an index has at
+/// least 16 thousand entries, for a blob of 4 GiB with chunks of usual size.
 pub(crate) const MAX_WHOLE: u64 = 640 * 1024;
 
-/// An index of up to so many bytes is decoded wherever it is, on an async thread too: in tens of
-/// microseconds.
+/// An index of at most this many bytes is decoded on the calling thread, even on an async one:
+/// decoding takes tens of microseconds.
 const DECODED_AT_ONCE: usize = 64 * 1024;
 
-/// How many chunks a page has at most: of 256 MiB of a blob with usual chunks.
+/// The largest number of chunks of a page: 256 MiB of a blob with chunks of usual size.
 const PAGE_CHUNKS: usize = 1024;
 
-/// How many bytes of the index a page has at most, unless one entry has more. A page of usual entries
-/// has 40 KiB; unknown fields may lie between the entries.
+/// The largest number of bytes of the index in a page, unless a single entry has more. A page of
+/// usual entries has 40 KiB; unknown fields may lie between the entries.
 const PAGE_BYTES: u64 = 128 * 1024;
 
-/// The index of a blob that is open.
+/// The index of an open blob.
 #[derive(Debug, Clone)]
 pub(crate) enum Index {
     Whole(Arc<BlobIndex>),
@@ -62,7 +62,7 @@ impl Index {
     }
 }
 
-/// An index that was checked once, and where its pages are: 40 bytes for each thousand chunks.
+/// A checked index and the positions of its pages: 40 bytes for each thousand chunks.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PagedIndex {
     digest: Digest,
@@ -71,30 +71,31 @@ pub(crate) struct PagedIndex {
     pages: Vec<PageAt>,
 }
 
-/// Where a page is.
+/// The position of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct PageAt {
-    /// The position of its first chunk in the index, and of that chunk's first byte in the blob.
+    /// The position of the page's first chunk in the index, and of that chunk's first byte in the
+    /// blob.
     first: u32,
     start: u64,
-    /// The bytes of the index that it is decoded from.
+    /// The range of the index object that the page is decoded from.
     object: u64,
     length: u32,
-    /// A hash of its chunks: an index that was replaced has other pages.
+    /// A hash of the page's chunks: an index that was replaced has other pages.
     hash: [u8; 16],
 }
 
-/// Some chunks of an index that follow each other.
+/// Consecutive chunks of an index.
 #[derive(Debug)]
 pub(crate) struct Page {
     first: usize,
     start: u64,
     digests: Vec<Digest>,
-    /// Where each chunk ends, in bytes from the start of the blob.
+    /// The end of each chunk, in bytes from the start of the blob.
     ends: Vec<u64>,
 }
 
-/// A chunk, and where it is in its blob.
+/// A chunk, and its position in its blob.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlacedChunk {
     pub(crate) meta: ChunkMeta,
@@ -113,7 +114,7 @@ impl PagedIndex {
         self.pages.partition_point(|page| page.start <= offset).saturating_sub(1)
     }
 
-    /// How many pages there are.
+    /// The number of pages.
     pub(crate) fn pages(&self) -> usize {
         self.pages.len()
     }
@@ -143,7 +144,7 @@ impl Page {
         self.first + self.ends.partition_point(|end| *end <= offset)
     }
 
-    /// Whether the chunk at position `number` is in its second half.
+    /// Whether the chunk at position `number` is in the second half of this page.
     pub(crate) fn is_late(&self, number: usize) -> bool {
         number >= self.first + self.digests.len() / 2
     }
@@ -160,7 +161,8 @@ fn hash_of(chunks: &[ChunkMeta]) -> [u8; 16] {
     hash
 }
 
-/// Takes the object of an index: as it is where it is small, and else as pages.
+/// Receives the object of an index: keeps the bytes of a small one, and divides a large one into
+/// pages.
 pub(crate) struct IndexTaker {
     digest: Digest,
     /// The bytes of a small index.
@@ -176,22 +178,22 @@ struct Pager {
 #[derive(Default)]
 struct Pages {
     done: Vec<PageAt>,
-    /// The chunks of the page that is being made, and the bytes of the index that they are in.
+    /// The chunks of the page that is being built, and the range of the index that they are in.
     chunks: Vec<ChunkMeta>,
     object: std::ops::Range<u64>,
-    /// How many chunks came before it, and how many bytes of the blob.
+    /// How many chunks come before that page, and how many bytes of the blob.
     first: usize,
     start: u64,
-    /// The first page, which is read first.
+    /// The first page, because a reader reads it first.
     first_page: Option<Page>,
 }
 
-/// What the object of an index turned out to be.
+/// The result of reading an index object.
 pub(crate) enum Taken {
     /// An index without entries: the blob is one chunk, of unknown size.
     OneChunk,
     Whole(BlobIndex),
-    /// With its first page.
+    /// The index, and its first page.
     Paged(PagedIndex, Page),
 }
 
@@ -281,7 +283,7 @@ fn malformed(digest: Digest, error: impl std::error::Error + Send + Sync + 'stat
     corrupt(READ_INDEX, digest, "it is malformed").with_source(error)
 }
 
-/// The indexes of blobs that are open, which their readers share, and pages of them.
+/// The indexes of open blobs, which their readers share, and pages of them.
 #[derive(Debug)]
 pub(crate) struct Indexes {
     whole: Mutex<HashMap<Digest, Weak<BlobIndex>>>,
@@ -310,7 +312,7 @@ impl Indexes {
         }
     }
 
-    /// The index that was fetched: one that an open reader has, where that is equal.
+    /// A fetched index. If an open reader has an equal index, that one is returned.
     pub(crate) fn share(&self, taken: Taken) -> Option<Index> {
         match taken {
             Taken::OneChunk => None,
@@ -334,7 +336,7 @@ fn shared<T: PartialEq>(open: &Mutex<HashMap<Digest, Weak<T>>>, digest: Digest, 
     }
     let new = Arc::new(new);
     let mut open = lock();
-    // Each time the map is full, those are dropped that are not open any more.
+    // Each time the map is full, the indexes that no reader has open are dropped.
     if open.len() == open.capacity() {
         open.retain(|_, index| index.strong_count() > 0);
     }
@@ -343,8 +345,8 @@ fn shared<T: PartialEq>(open: &Mutex<HashMap<Digest, Weak<T>>>, digest: Digest, 
 }
 
 impl Store {
-    /// The index of a blob to be read; `None` where there is none. A large one is checked once, and
-    /// not held.
+    /// The index of a blob for a reader; `None` if there is none. A large index is checked once,
+    /// and not held.
     pub(crate) async fn open_index(&self, digest: &Digest) -> Result<Option<Taken>> {
         let path = self.layout.blob(digest);
         let max_size = castore_proto::MAX_INDEX_SIZE;
@@ -359,7 +361,7 @@ impl Store {
     /// A page of an index.
     ///
     /// # Errors
-    /// `Unavailable` where the index was replaced or removed since it was opened.
+    /// `Unavailable` if the index was replaced or removed since it was opened.
     pub(crate) async fn index_page(&self, index: &PagedIndex, number: usize) -> Result<Arc<Page>> {
         let digest = index.digest;
         let replaced = || {
@@ -441,7 +443,7 @@ mod tests {
                 (Index::Paged(a), Index::Paged(b)) => Arc::ptr_eq(a, b),
                 _ => panic!("{a:?} {b:?}"),
             };
-            // Of one blob: the second is in the place of the first.
+            // Two indexes of one blob: the second replaces the first.
             let [before, after] = ["before", "after"].map(|name| index(name, chunks));
             let one = open(&before);
             assert!(same(&one, &open(&before)));

@@ -1,4 +1,4 @@
-//! Chunks that are known to be stored, and chunks that are on their way.
+//! Chunks that are known to be stored, and chunks whose upload is in progress.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,15 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::exec::clock::Moment;
 
-/// How many chunks are remembered: about 5 MiB of memory, and 16 GiB of chunks of 256 KiB. (Tests
-/// make services by the thousand.)
+/// How many chunks are remembered: about 5 MiB of memory, for 16 GiB of chunks of 256 KiB. (Tests
+/// make thousands of services.)
 const REMEMBERED: usize = if cfg!(test) { 256 } else { 64 * 1024 };
 
-/// How long a chunk counts as stored after it was seen to be.
+/// How long a chunk counts as stored after it was last seen.
 ///
-/// Somebody else may remove it from the store. A blob whose chunks were seen too long ago for that
-/// is checked again before its index is written (`recheck.rs`); this spares most blobs from it.
+/// Another process may remove the chunk from the store. Before a writer writes an index, it looks
+/// for the blob's chunks again if it has last seen them longer ago than half the grace period
+/// (`recheck.rs`). This shorter time spares most blobs that check.
 pub(crate) const TRUSTED: Duration = Duration::from_secs(3600);
 
 type Turn = Arc<AsyncMutex<()>>;
@@ -32,7 +33,7 @@ pub(crate) struct Known {
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     at: Moment,
-    /// The size of its object in bytes, where this service wrote or verified that.
+    /// The size of the chunk's object in bytes, if this service wrote or verified the object.
     stored_size: Option<u64>,
 }
 
@@ -41,35 +42,37 @@ impl Known {
         Known { stored: Cache::new(REMEMBERED), uploading: Mutex::default() }
     }
 
-    /// When the chunk was last seen to be stored, if that is a short while ago.
+    /// The moment at which the chunk was last seen in the store, unless that is longer ago than
+    /// [`TRUSTED`].
     pub(crate) fn seen(&self, digest: &Digest) -> Option<Moment> {
         self.stored.get(digest).map(|seen| seen.at).filter(|at| at.elapsed() < TRUSTED)
     }
 
-    /// The size in bytes of the chunk's object, where this service once wrote or verified that.
+    /// The size of the chunk's object in bytes, if this service wrote or verified the object.
     pub(crate) fn stored_size(&self, digest: &Digest) -> Option<u64> {
         self.stored.get(digest)?.stored_size
     }
 
-    /// Remembers that the chunk was stored at `seen`: before the request that told so was sent.
+    /// Remembers that the chunk was in the store at `seen`: the moment before the request was sent
+    /// that showed it.
     pub(crate) fn insert(&self, digest: Digest, seen: Moment) {
         let stored_size = self.stored_size(&digest);
         self.stored.insert(digest, Seen { at: seen, stored_size });
     }
 
-    /// The same of an object of `stored_size` bytes, which was written or verified.
+    /// The same for an object of `stored_size` bytes that this service wrote or verified.
     pub(crate) fn insert_sized(&self, digest: Digest, seen: Moment, stored_size: u64) {
         self.stored.insert(digest, Seen { at: seen, stored_size: Some(stored_size) });
     }
 
-    /// Forgets a chunk that is not there any more.
+    /// Forgets a chunk that the store does not have any more.
     pub(crate) fn forget(&self, digest: &Digest) {
         self.stored.remove(digest);
     }
 
-    /// Waits for the turn to store the chunk `digest`: of identical chunks that are in flight, one is asked
-    /// for and uploaded, and the others then find it known. When the holder of the turn fails or is given
-    /// up, the next one stores the chunk itself.
+    /// Waits for the turn to store the chunk `digest`: of several identical chunks in flight, one
+    /// is looked up and uploaded, and the others then find it known. If the holder of the turn
+    /// fails or is dropped, the next one stores the chunk itself.
     pub(crate) async fn turn(&self, digest: Digest) -> TurnGuard<'_> {
         let turn = Arc::clone(self.uploading().entry(digest).or_default());
         let mut guard = TurnGuard { known: self, digest, turn, held: None };
@@ -82,7 +85,7 @@ impl Known {
     }
 }
 
-/// A turn, waited for or held; the last one to leave removes it from the map.
+/// A turn that a task waits for or holds. The last task to leave removes the turn from the map.
 pub(crate) struct TurnGuard<'a> {
     known: &'a Known,
     digest: Digest,
@@ -94,7 +97,8 @@ impl Drop for TurnGuard<'_> {
     fn drop(&mut self) {
         let mut uploading = self.known.uploading();
         self.held = None;
-        // The map's and ours, counted under the lock that whoever wants another must take.
+        // Two references are left: the map's and this guard's. A task that takes another one needs
+        // the lock held here, so the count cannot grow meanwhile.
         if Arc::strong_count(&self.turn) == 2 {
             uploading.remove(&self.digest);
         }
@@ -106,7 +110,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_known_is_forgotten_after_a_while() {
+    async fn known_chunks_are_forgotten_after_a_while() {
         let known = Known::new();
         let digest = Digest::of(b"a");
         assert!(known.seen(&digest).is_none());

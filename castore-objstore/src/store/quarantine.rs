@@ -1,7 +1,8 @@
-//! Objects that are damaged are moved to the quarantine, so that the next writer stores them again.
+//! The quarantine: damaged objects are moved there, so that the next writer stores them again.
 //!
-//! An object of the key `K` under the base path lies in the quarantine at `quarantine/K`, or at
-//! `quarantine/K.1`, `quarantine/K.2` and so on where earlier objects of that key lie there already.
+//! An object with the key `K` under the base path is moved to `quarantine/K`, or to
+//! `quarantine/K.1`, `quarantine/K.2` and so on if the quarantine already holds objects of that
+//! key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -20,36 +21,36 @@ const OPERATION: &str = "move to the quarantine";
 /// How many objects of one key the quarantine holds at most.
 const OF_ONE_KEY: usize = 1000;
 
-/// What became of an object that was to be moved.
+/// The outcome of a move to the quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Moved {
-    /// The object lies here now.
+    /// The object is at this key now.
     To(Path),
     /// The object is gone, or another writer has replaced it.
     Changed,
 }
 
-/// What the quarantine holds.
+/// The content of the quarantine.
 #[derive(Debug, Default)]
 pub(crate) struct Quarantined {
-    /// How many objects there are.
+    /// The number of objects.
     pub(crate) objects: u64,
-    /// The blobs whose indexes lie in the quarantine, with one key of each.
+    /// The blobs whose indexes are in the quarantine, with one key of each.
     pub(crate) blobs: BTreeMap<Digest, Path>,
 }
 
 impl Store {
-    /// Moves the object at `path` to the quarantine, if `is_bad` finds that it still is damaged.
+    /// Moves the object at `path` to the quarantine if `is_bad` confirms that it is still damaged.
     ///
-    /// The copy comes first and the delete last: a run that is ended in between loses nothing, and the
-    /// next one goes on. The delete is sent only when the copy is known to be complete, and the object
-    /// is the one that `is_bad` looked at. (A writer that replaces the object between that last look
-    /// and the delete, two requests that follow each other, would have its object deleted: no store can
-    /// delete on a condition.)
+    /// The copy comes first and the delete last: a run that is interrupted in between loses
+    /// nothing, and the next one continues. The delete is sent only if the copy is complete, and
+    /// the object is still the one that `is_bad` examined. (If another writer replaces the object
+    /// between that last check and the delete, two consecutive requests, the delete removes the
+    /// writer's object: no store can delete on a condition.)
     ///
     /// # Errors
-    /// Those of `is_bad` and of the requests; `Unavailable` where the copy is not complete. In each case
-    /// the object stays where it is.
+    /// Those of `is_bad` and of the requests; `Unavailable` if the copy is not complete. In each
+    /// case the object stays in its place.
     pub(crate) async fn quarantine<F: Future<Output = Result<bool>>>(
         &self,
         digest: Digest,
@@ -63,7 +64,8 @@ impl Store {
             return Ok(Moved::Changed);
         }
         let (to, is_there) = self.quarantine_key(digest, path, &before).await?;
-        // On a local disk the copy is a link, and linking it once more would leave a file behind.
+        // On a local disk the copy is a hard link, and linking it once more would leave a file
+        // behind.
         if !is_there && !requests.copy(OPERATION, digest, path.clone(), to.clone()).await? {
             return Ok(Moved::Changed);
         }
@@ -81,8 +83,8 @@ impl Store {
         Ok(Moved::To(to))
     }
 
-    /// The key for an object that is to be moved, and whether a run that was interrupted has copied
-    /// the object there. No key of another object, which the copy would overwrite.
+    /// The key in the quarantine for an object, and whether an interrupted run has already copied
+    /// the object there. The key never belongs to another object, which the copy would overwrite.
     async fn quarantine_key(
         &self,
         digest: Digest,
@@ -105,7 +107,7 @@ impl Store {
         Err(Error::new(ErrorKind::Other, OPERATION, message).with_digest(digest))
     }
 
-    /// What the quarantine holds, with one listing.
+    /// The content of the quarantine, with one listing.
     pub(crate) async fn quarantined(&self, operation: &'static str) -> Result<Quarantined> {
         let mut found = Quarantined::default();
         let mut objects = self.objects(operation, &self.layout.part("quarantine"));
@@ -133,9 +135,9 @@ impl Store {
         self.objects(operation, &shard).try_filter_map(key).try_collect().await
     }
 
-    /// The blobs whose indexes lie in the quarantine and not in their places: blobs that were lost, and
-    /// that a repair can restore while their chunks are there. A collector of garbage stops where there
-    /// is one.
+    /// The blobs whose indexes are in the quarantine and not in their places: blobs that are lost,
+    /// and that a repair can restore as long as their chunks exist. A garbage collector stops if
+    /// there is one.
     ///
     /// Takes one listing, and a request for each blob in the quarantine.
     ///
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_object_stays_where_it_cannot_be_told_to_be_bad() {
+    async fn an_object_that_may_be_good_stays_in_its_place() {
         let (objects, store) = store();
         let digest = Digest::of(b"a chunk");
         let path = store.layout.chunk(&digest);

@@ -1,8 +1,9 @@
-//! Before an index is written: chunks that were seen too long ago are looked for again.
+//! The check before an index is written: the writer looks again for chunks that it has last seen
+//! too long ago.
 //!
-//! A collector of garbage may have set aside chunks that no index lists yet, and removes them for good a
-//! grace period later. docs/gc.md counts how long a writer may take, and says why the clocks of this
-//! machine measure it and not the store's.
+//! A garbage collector may have set aside chunks that no index lists yet, and removes them for good
+//! a grace period later. docs/gc.md derives how long a writer may take, and says why this machine's
+//! clocks measure that time and not the store's.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,17 +20,18 @@ const OPERATION: &str = "store blob";
 /// [`GcOptions::grace`](crate::GcOptions::grace): a day.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 3600);
 
-/// How often the chunks are looked for, if looking takes so long that it has to be done again.
+/// How many times a writer looks for the chunks, if one look takes so long that it has to be
+/// repeated.
 const TIMES: usize = 3;
 
 impl Store {
-    /// Makes sure that all chunks of a blob are in the store, and were when half the grace period was
-    /// not over yet; `seen` is when the first of them was seen. All of them are durable then. Returns when
-    /// the first of them was last seen.
+    /// Makes sure that all chunks of a blob are in the store, each seen less than half the grace
+    /// period ago, and durable. `seen` is when the first of them was seen. Returns that moment, or
+    /// a later one if the chunks were looked for again.
     ///
     /// # Errors
-    /// `Unavailable` where a chunk was removed since, or looking takes longer than it may: storing the
-    /// blob again helps.
+    /// `Unavailable` if a chunk was removed meanwhile, or if looking takes longer than half the
+    /// grace period: storing the blob again helps.
     pub(crate) async fn check_again(&self, index: &BlobIndex, mut seen: Moment) -> Result<Moment> {
         let failed = |message: &str| {
             Error::new(ErrorKind::Unavailable, OPERATION, message).with_digest(index.digest())
@@ -55,7 +57,7 @@ impl Store {
         }
     }
 
-    /// Tells whether an index may still be sent whose chunks were seen at a moment.
+    /// The check whether an index whose chunks were seen at a given moment may still be sent.
     pub(crate) fn in_time(&self) -> impl Fn(Moment) -> bool + Copy + Send + 'static {
         let (time, checks) = (self.recheck_after, self.rules.writer_checks_again);
         move |seen| seen.elapsed() <= time || !checks
@@ -105,7 +107,7 @@ mod tests {
         builder.chunk_params(params).build().unwrap()
     }
 
-    /// A blob of several chunks that is stored, the first of them, and when they were seen.
+    /// A stored blob of several chunks: its index, its first chunk, and when the chunks were seen.
     async fn stored(service: &ObjectStoreBlobService) -> (BlobIndex, Digest, Moment) {
         let mut noise = vec![0; 20_000];
         blake3::Hasher::new().update(b"slow").finalize_xof().fill(&mut noise);
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chunk_that_is_gone_is_said_clearly_and_not_known_any_more() {
+    async fn a_missing_chunk_is_named_in_the_error_and_forgotten() {
         let store = Arc::new(InMemory::new());
         let service = service(&store);
         let (index, first, seen) = stored(&service).await;

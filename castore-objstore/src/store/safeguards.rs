@@ -1,30 +1,33 @@
-//! The rules that collecting garbage keeps to, by name. docs/gc.md argues each of them.
+//! The safety rules of garbage collection, by name. docs/gc.md argues for each of them.
 //!
-//! All of them always hold, except in the test that takes them out one by one, to see that the store
-//! loses data then.
+//! All of them hold in production. One test disables them one by one and checks that the store then
+//! loses data.
 
-/// Which rules hold.
+/// The rules that are in force.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Safeguards {
-    /// What is set aside is removed a grace period after, and not by any run that comes.
+    /// A collector removes a copy only once it has been set aside for a grace period, not in the
+    /// next run.
     pub(crate) removal_waits: bool,
-    /// Before it is removed, all indexes are looked at again.
+    /// Before it removes a copy, a collector reads all indexes again.
     pub(crate) second_look: bool,
-    /// A chunk is copied aside before it is deleted from its place.
+    /// A collector copies a chunk aside before it deletes the chunk from its place.
     pub(crate) copy_aside: bool,
-    /// Each batch has keys of its own for its copies.
+    /// Each batch has its own keys for its copies.
     pub(crate) keys_of_its_own: bool,
-    /// A batch deletes nothing long after its last look, or once it is older than a batch may be.
+    /// A batch deletes nothing once its last look at the indexes is too long ago, or the batch
+    /// itself is too old.
     pub(crate) deletes_in_time: bool,
-    /// A batch deletes nothing once another collector has revoked it.
+    /// A batch deletes nothing once another collector has revoked the batch.
     pub(crate) deletes_unless_revoked: bool,
-    /// A copy goes only after the chunk is in its place again.
+    /// A collector deletes a copy only after the chunk is in its place again.
     pub(crate) put_back_first: bool,
-    /// A writer whose chunks were seen long ago looks for them again.
+    /// A writer that has last seen its chunks too long ago looks for them again before it writes
+    /// the index.
     pub(crate) writer_checks_again: bool,
-    /// A reader that misses a chunk looks for a copy that is set aside.
+    /// A reader that misses a chunk looks for copies that are set aside.
     pub(crate) reader_looks_aside: bool,
-    /// One that finds none looks in its place again.
+    /// A reader that finds no copy looks in the chunk's place again.
     pub(crate) reader_looks_again: bool,
 }
 

@@ -1,7 +1,8 @@
-//! Files that a crash has left in the directory of a local store.
+//! Temporary files that a crash has left in the directory of a local store.
 //!
-//! A file is written under the name of its object, `#` and a number, and then renamed. A process that
-//! is killed in between leaves it behind. A listing of the store does not show such files.
+//! A writer writes a file under the name of its object, `#` and a number, and then renames it. A
+//! process that is killed in between leaves the temporary file behind. A listing of the store does
+//! not show such files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,13 +15,13 @@ use crate::objects::walk::is_staging;
 use crate::store::Store;
 use crate::store::layout::Layout;
 
-/// A younger file may be on its way still.
+/// A writer may still be writing a younger file.
 const AGE: Duration = Duration::from_secs(3600);
 
 /// The directories that a store keeps under its base path.
 const PARTS: [&str; 4] = ["blobs", "chunks", "gc", "quarantine"];
 
-/// A file that a crash has left.
+/// A temporary file that a crash has left.
 #[derive(Debug, Clone)]
 pub(crate) struct Leftover {
     pub(crate) path: PathBuf,
@@ -29,7 +30,8 @@ pub(crate) struct Leftover {
 }
 
 impl Store {
-    /// The leftovers in the store that are older than an hour; none where it is not a local one.
+    /// The leftovers in the store that are older than an hour; none if the store is not a local
+    /// one.
     pub(crate) async fn leftovers(&self, operation: &'static str) -> Result<Vec<Leftover>> {
         let Some(root) = self.directory.clone() else { return Ok(Vec::new()) };
         let layout = self.layout.clone();
@@ -38,7 +40,8 @@ impl Store {
             let marker = layout.marker();
             if let Some(base) = root.join(marker.as_ref()).parent() {
                 let name = marker.filename().unwrap_or_default();
-                // A directory that cannot be looked at fails the listing of the store, which comes first.
+                // A directory that cannot be read makes the listing of the store fail, which comes
+                // first.
                 let _ =
                     look(base, &mut found, |file| file.strip_prefix(name).is_some_and(is_number));
             }
@@ -51,7 +54,7 @@ impl Store {
         .await
     }
 
-    /// The key by which a leftover is told about: its path below the root of the store.
+    /// The key by which reports name a leftover: its path below the root of the store.
     pub(crate) fn leftover_key(&self, leftover: &Leftover) -> String {
         let root = self.directory.as_deref().unwrap_or(Path::new(""));
         let path = leftover.path.strip_prefix(root).unwrap_or(&leftover.path);
@@ -59,8 +62,8 @@ impl Store {
     }
 }
 
-/// Looks for leftovers in `directory`, whose key is `key`, and in the directories below that hold
-/// objects, those on another disk among them.
+/// Looks for leftovers in `directory`, whose key is `key`, and in the directories below it that
+/// hold objects, including those on another disk.
 fn walk(layout: &Layout, directory: &Path, key: &str, found: &mut Vec<Leftover>) -> io::Result<()> {
     look(directory, found, is_staging)?;
     for entry in std::fs::read_dir(directory)? {
@@ -75,7 +78,7 @@ fn walk(layout: &Layout, directory: &Path, key: &str, found: &mut Vec<Leftover>)
     Ok(())
 }
 
-/// Looks for old files in `directory` that have such a name.
+/// Looks for old files in `directory` whose names satisfy `is_leftover`.
 fn look(
     directory: &Path,
     found: &mut Vec<Leftover>,
@@ -98,7 +101,7 @@ fn is_old(modified: SystemTime) -> bool {
     SystemTime::now().duration_since(modified).is_ok_and(|age| age > AGE)
 }
 
-/// Whether this is what follows the name of an object while the object is written.
+/// Whether `rest` is the suffix that the name of an object has while the object is written.
 fn is_number(rest: &str) -> bool {
     rest.strip_prefix('#').is_some_and(|number| {
         !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
@@ -165,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_young_may_be_on_its_way() {
+    fn young_files_may_still_be_written() {
         assert!(!is_old(SystemTime::now()));
         assert!(!is_old(SystemTime::now() + AGE));
         assert!(is_old(SystemTime::now() - 2 * AGE));

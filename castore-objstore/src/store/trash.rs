@@ -1,5 +1,5 @@
-//! Chunks that a collector of garbage has set aside: where a reader finds them, and how they come
-//! back. docs/gc.md says why this is needed, and that it is enough.
+//! Chunks that a garbage collector has set aside: how a reader finds them, and how they are put
+//! back. docs/gc.md says why this is needed, and why it is enough.
 
 use std::collections::HashSet;
 
@@ -14,17 +14,18 @@ use crate::store::chunk::Verified;
 use crate::store::layout::{Kind, aside_of};
 use crate::store::list::Object;
 
-/// How often a reader looks: each further time somebody has to have put the chunk back and set it
-/// aside again since the last one.
+/// How many times a reader looks. Each further look is needed only if another process has put the
+/// chunk back and set it aside again since the last one.
 const LOOKS: usize = 4;
 
-/// A chunk's object, or the copy of it that a collector of garbage has made.
+/// A chunk's object, or the copy of it that a garbage collector has made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredChunk {
     /// The stored (compressed) size in bytes.
     pub size: u64,
-    /// Whether it is only set aside. A run of the collector puts it back if an index lists it.
+    /// Whether this is only a copy that is set aside. The garbage collector puts the chunk back if
+    /// an index lists the chunk.
     pub aside: bool,
 }
 
@@ -32,11 +33,11 @@ pub struct StoredChunk {
 #[derive(Debug, Clone)]
 pub(crate) struct Copy {
     pub(crate) path: Path,
-    /// Its stored size in bytes.
+    /// The stored size in bytes.
     pub(crate) size: u64,
 }
 
-/// Why no good object of a chunk was found.
+/// The reasons why no good object of a chunk was found.
 #[derive(Default)]
 struct Failures {
     corrupt: Option<Error>,
@@ -52,21 +53,22 @@ impl Failures {
         first.get_or_insert(error);
     }
 
-    /// An object that cannot be read may be good: so its error comes before that of a damaged one.
+    /// The error of an unreadable object takes precedence over that of a damaged one: an object
+    /// that cannot be read may be good.
     fn into_result<T>(self) -> Result<Option<T>> {
         self.not_known.or(self.corrupt).map_or(Ok(None), Err)
     }
 }
 
 impl Store {
-    /// A chunk that an index lists, verified: from its place or, where it is missing or damaged there,
-    /// from a copy that a collector has set aside. `None` where it is missing.
+    /// A chunk that an index lists, verified: from its place or, if it is missing or damaged there,
+    /// from a copy that a collector has set aside. `None` if the chunk is missing.
     ///
     /// A good chunk in its place takes one request.
     ///
     /// # Errors
-    /// `Corrupt` where objects of the chunk exist and all of them are damaged; another kind where one
-    /// of them cannot be read and no other is good: then nothing is known about the chunk.
+    /// `Corrupt` if objects of the chunk exist and all of them are damaged. Another kind if one of
+    /// them cannot be read and no other is good: then the state of the chunk is not known.
     pub(crate) async fn get_listed(
         &self,
         operation: &'static str,
@@ -81,8 +83,8 @@ impl Store {
         }
     }
 
-    /// The same, for a chunk of which the object in its place was missing or, as `bad` says, not good
-    /// a moment ago. An error that is not `Corrupt` is returned as it is.
+    /// The same for a chunk whose object in its place was missing a moment ago or, if `bad` is
+    /// given, was not good. An error `bad` that is not `Corrupt` is returned unchanged.
     pub(crate) async fn get_elsewhere(
         &self,
         operation: &'static str,
@@ -117,7 +119,7 @@ impl Store {
             if new == 0 && look > 0 || !self.rules.reader_looks_again {
                 break;
             }
-            // A copy that was there a moment ago, or before the listing, may be in place by now.
+            // A copy may have been put back since it was listed, or before the listing.
             let path = self.layout.chunk(&digest);
             match self.get_verified(operation, digest, size, path).await {
                 Ok(Some(found)) => return Ok(Some(found)),
@@ -128,15 +130,15 @@ impl Store {
         failures.into_result()
     }
 
-    /// A copy of the chunk that is set aside and verified: its key, and the bytes of its object as they
-    /// are stored. `None` where there is no copy, or all of them are damaged.
+    /// A copy of the chunk that is set aside, verified: its key, and the stored bytes of its
+    /// object. `None` if there is no copy, or all copies are damaged.
     ///
-    /// All copies are tried, in the order of the listing. The memory that the object takes is not
-    /// counted.
+    /// Tries all copies in the order of the listing. The object's memory does not count towards any
+    /// limit.
     ///
     /// # Errors
-    /// Those of the listing; and where no copy is good and one of them cannot be read, its error: then
-    /// it is not known whether a good copy exists. Never `Corrupt`.
+    /// Those of the listing. If no copy is good and one of them cannot be read, that one's error: a
+    /// good copy may exist. Never `Corrupt`.
     pub(crate) async fn good_copy(
         &self,
         operation: &'static str,
@@ -155,7 +157,7 @@ impl Store {
         not_known.map_or(Ok(None), Err)
     }
 
-    /// Whether an index or a chunk is where it belongs, with one request.
+    /// Whether an index or a chunk is in its place, with one request.
     pub(crate) async fn is_in_place(
         &self,
         operation: &'static str,
@@ -164,11 +166,11 @@ impl Store {
     ) -> Result<bool> {
         let path = self.layout.object(kind, digest);
         let size = self.requests.head(operation, *digest, path).await?;
-        // A chunk of no bytes is what a power cut leaves of one.
+        // A chunk's object without bytes is the result of a power cut.
         Ok(size.is_some_and(|size| size > 0 || kind == Kind::Blob))
     }
 
-    /// Where a reader would find a chunk.
+    /// The object in which a reader would find a chunk.
     pub(crate) async fn locate_chunk(
         &self,
         operation: &'static str,
@@ -183,15 +185,15 @@ impl Store {
             if let Some(Copy { size, .. }) = copies.first() {
                 return Ok(Some(StoredChunk { size: *size, aside: true }));
             }
-            // Once more: a copy that was there before we listed them may have been put back.
+            // Once more: a copy may have been put back before the listing.
         }
         Ok(None)
     }
 
-    /// Puts a chunk that is missing back in its place, where a good copy is set aside. Returns whether
-    /// the chunk is in its place.
+    /// Puts a missing chunk back in its place if a good copy is set aside. Returns whether the
+    /// chunk is in its place.
     ///
-    /// The bytes that are put back are those that were verified, whatever happens to the copy.
+    /// The bytes put back are those that were verified, even if the copy changes meanwhile.
     ///
     /// # Errors
     /// Those of [`Self::good_copy`], and of the requests.
@@ -208,7 +210,7 @@ impl Store {
                 self.requests.put(operation, *digest, self.layout.chunk(digest), stored).await?;
                 return Ok(true);
             }
-            // A copy that is gone by now may be in place.
+            // A copy that has vanished may have been put back.
         }
         self.is_in_place(operation, Kind::Chunk, digest).await
     }

@@ -1,4 +1,5 @@
-//! The HTTP client of the stores that a URL names: `object_store`'s own, watched.
+//! The HTTP client of the stores that a URL names: `object_store`'s own client, with checks of its
+//! answers.
 
 use async_trait::async_trait;
 use object_store::ClientOptions;
@@ -10,10 +11,11 @@ use crate::error::FailedAnswer;
 use crate::objects::answer::note;
 use crate::url::page;
 
-/// The listing of a directory of a WebDAV server is not longer, in bytes: 65,536 shards are a half of it.
+/// The longest listing, in bytes, of a directory of a WebDAV server: 65,536 shards take half of
+/// that.
 const MAX_DIRECTORY: usize = 128 * 1024 * 1024;
 
-/// Makes clients that note the status of each answer, for the one who makes the request.
+/// Creates clients that note the status of each answer, for the task that makes the request.
 #[derive(Debug)]
 pub(super) struct Watched;
 
@@ -35,12 +37,13 @@ impl HttpService for WatchedClient {
         let response = self.0.execute(request).await?;
         let status = response.status().as_u16();
         note(status);
-        // "207 Multi-Status" is success to `object_store`. But only of a listing: a COPY or DELETE that
-        // is answered so has failed in part, and of one object there is no other part.
+        // `object_store` takes "207 Multi-Status" for success. That is right only for a listing. A
+        // COPY or DELETE with this answer has failed in part, and for a single object there is no
+        // other part.
         if status == 207 && !lists {
             return Err(FailedAnswer::InPart(status).into());
         }
-        // `object_store` reads each of these bodies whole.
+        // `object_store` reads each of these bodies as a whole.
         let (parts, body) = response.into_parts();
         let body = match page {
             _ if !parts.status.is_success() => page::message(body.bytes_stream()).await?.into(),
@@ -66,7 +69,7 @@ mod tests {
     use crate::error::trouble;
     use crate::url::cloud;
 
-    /// One connection is answered with `status` each time.
+    /// Serves one connection, and answers every request with `status`.
     fn serve(status: &'static str) -> url::Url {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

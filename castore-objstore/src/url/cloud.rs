@@ -1,4 +1,5 @@
-//! Clouds and HTTP: `object_store`'s own builders, from the environment, then options.
+//! Clouds and HTTP: `object_store`'s own builders, configured from the environment and then by
+//! options.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
@@ -15,20 +16,21 @@ use crate::error::Broken;
 use crate::objects::retry::Backend;
 use crate::redact::{redact_error, redact_url};
 
-/// The default of a whole request's time. A request that stalls is ended much earlier, by the service:
-/// this is for what it cannot see. (`object_store`'s own 30 seconds would end an upload that gets on.)
+/// The default timeout of a whole request. The service ends a stalled request much earlier; this
+/// timeout is for stalls that the service cannot detect. (`object_store`'s own 30 seconds would end
+/// an upload that makes progress.)
 const TIMEOUT: &str = "1 day";
 
 /// A cloud and how its requests behave.
 pub(super) type Opened = (Arc<dyn ObjectStore>, Backend);
 
-/// The service tries requests again by itself: it knows what else is under way.
+/// The service retries requests itself, because it knows the other requests in flight.
 fn no_retry() -> RetryConfig {
     RetryConfig { max_retries: 0, retry_timeout: Duration::ZERO, ..RetryConfig::default() }
 }
 
-/// The store that `build` makes. A panic of its builder is an error as well: some of them trust the
-/// environment, and settings of which they expect that somebody else has looked at them.
+/// The store that `build` creates. A panic of the store's builder becomes an error: some builders
+/// trust the environment, and settings that they expect to be validated already.
 fn build<S: ObjectStore>(
     kind: &str,
     build: impl FnOnce() -> object_store::Result<S>,
@@ -47,7 +49,7 @@ fn build<S: ObjectStore>(
     }
 }
 
-/// Sets each option on `builder`; the first one that is unknown is an error.
+/// Sets each option on `builder`. The first unknown option is an error.
 fn with_options<B, K: FromStr<Err = object_store::Error>>(
     builder: B,
     kind: &str,
@@ -63,8 +65,8 @@ fn with_options<B, K: FromStr<Err = object_store::Error>>(
     })
 }
 
-/// An endpoint must be a URL, of a host alone: `object_store` joins it with keys as a text, finds out at
-/// the first request that the sum is no URL, and panics.
+/// An endpoint must be the URL of a host alone. `object_store` concatenates it with keys as text,
+/// and panics at the first request if the result is no URL.
 fn check_endpoint(kind: &str, endpoint: &str) -> Result<()> {
     let problem = match Url::parse(endpoint) {
         Ok(url) if !matches!(url.scheme(), "http" | "https") => "its scheme is not http or https",
@@ -86,7 +88,7 @@ fn check_endpoint(kind: &str, endpoint: &str) -> Result<()> {
     Err(wrong(format!("{kind}: the endpoint {:?} does not work: {problem}", redact_url(endpoint))))
 }
 
-/// Defines a constructor for one kind of cloud; their builders are alike but share no trait.
+/// Defines a constructor for one kind of cloud: their builders are alike but share no trait.
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 macro_rules! cloud {
     ($name:ident, $builder:ty, $key:ident, [$($endpoint:ident),+], $prefix:literal, $kind:literal) => {
@@ -109,7 +111,7 @@ macro_rules! cloud {
             for endpoint in &endpoints {
                 check_endpoint($kind, endpoint)?;
             }
-            // An endpoint that is given and not encrypted is meant so.
+            // An explicit endpoint without encryption is intended.
             let plain = endpoints.iter().any(|endpoint| endpoint.starts_with("http://"));
             let builder = match plain {
                 true => builder.with_config($key::Client(ClientConfigKey::AllowHttp), "true"),
@@ -122,7 +124,7 @@ macro_rules! cloud {
     };
 }
 
-/// Whether a variable of the environment sets `wanted`, by any of the names that `object_store` knows.
+/// Whether an environment variable sets `wanted`, by any of the names that `object_store` knows.
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 fn environment_sets<K: FromStr + PartialEq>(prefix: &str, wanted: &K) -> bool {
     std::env::vars_os().any(|(name, value)| {

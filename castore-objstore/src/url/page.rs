@@ -1,8 +1,8 @@
-//! The pages of a listing, checked before `object_store` reads them.
+//! Checks the pages of a listing before `object_store` reads them.
 //!
-//! `object_store` ends a listing at the first page that names no next one, also where that page says
-//! that more follow, as the answers of servers do that know only the first version of S3's protocol. A
-//! listing that ends early makes chunks look unused, and a collector of garbage removes them.
+//! `object_store` ends a listing at the first page that names no next one, even if that page says
+//! that more follow. Servers that support only the first version of S3's protocol answer so. A
+//! listing that ends early makes chunks look unused, and a garbage collector removes them.
 
 use std::borrow::Cow;
 
@@ -12,15 +12,15 @@ use object_store::client::{HttpError, HttpRequest};
 
 use crate::error::FailedAnswer;
 
-/// No page is longer, in bytes: 5,000 entries with keys of 1,024 bytes, each of them escaped, are a
-/// third of it.
+/// The longest page, in bytes: 5,000 entries with keys of 1,024 bytes, each byte of them escaped,
+/// take a third of that.
 const MAX_PAGE: usize = 32 * 1024 * 1024;
 
-/// So much of the body of a failed request is read, in bytes: enough for every message.
+/// The largest part of a failed request's body that is read, in bytes: enough for every message.
 const MAX_MESSAGE: usize = 64 * 1024;
 
-/// The parameters that name a page in a request and the next one in its answer, where the request asks
-/// for a page.
+/// The names by which requests and answers refer to pages, if `request` asks for a page of a
+/// listing.
 pub(super) fn asks_for_page(request: &HttpRequest) -> Option<Protocol> {
     let query = request.uri().query().unwrap_or_default();
     let has = |name: &str, value: &str| parameters(query).any(|(n, v)| n == name && v == value);
@@ -33,12 +33,12 @@ pub(super) fn asks_for_page(request: &HttpRequest) -> Option<Protocol> {
     }
 }
 
-/// The body of an answer, as it comes.
+/// The body of an answer, as a stream.
 pub(super) trait Body: Stream<Item = Result<Bytes, HttpError>> + Unpin {}
 
 impl<S: Stream<Item = Result<Bytes, HttpError>> + Unpin> Body for S {}
 
-/// How a page of a listing is asked for.
+/// How a protocol requests a page of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Protocol {
     /// The parameter that names the page.
@@ -54,7 +54,8 @@ impl Protocol {
         parameters(query).find(|(name, _)| name == self.asked).map(|(_, token)| token.into_owned())
     }
 
-    /// The bytes of a page, once it is known to be the last one or to name another one.
+    /// The bytes of a page, after the check that the page either is the last one or names another
+    /// one.
     pub(super) async fn read(
         self,
         asked: Option<String>,
@@ -65,7 +66,7 @@ impl Protocol {
         Ok(page)
     }
 
-    /// `asked` is the page that was asked for, and `page` the answer.
+    /// Checks `page`, the answer to a request for the page `asked`.
     fn check(self, asked: Option<&str>, page: &str) -> Result<(), FailedAnswer> {
         let next = element(page, self.next).filter(|token| !token.is_empty());
         match (next, asked) {
@@ -78,20 +79,20 @@ impl Protocol {
     }
 }
 
-/// The body of a failed request, cut where no message is so long.
+/// The body of a failed request, truncated to the length of the longest message.
 pub(super) async fn message(body: impl Body) -> Result<Bytes, HttpError> {
     let mut message = collect(MAX_MESSAGE, body).await?;
     message.truncate(MAX_MESSAGE);
     Ok(message.freeze())
 }
 
-/// The whole body, or `None` where it is longer than `most` bytes.
+/// The whole body, or `None` if it is longer than `most` bytes.
 pub(super) async fn up_to(most: usize, body: impl Body) -> Result<Option<Bytes>, HttpError> {
     let whole = collect(most, body).await?;
     Ok((whole.len() <= most).then(|| whole.freeze()))
 }
 
-/// The body, up to the piece with which it has more than `most` bytes.
+/// The body, up to the piece that exceeds `most` bytes in total.
 async fn collect(most: usize, mut body: impl Body) -> Result<BytesMut, HttpError> {
     let mut collected = BytesMut::new();
     while collected.len() <= most
@@ -106,8 +107,8 @@ fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)>
     url::form_urlencoded::parse(query.as_bytes())
 }
 
-/// The text of the first element of this name in an XML document. Text is escaped, so a key cannot look
-/// like an element.
+/// The text of the first element of this name in an XML document. XML escapes text, so a key cannot
+/// look like an element.
 fn element<'a>(document: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let (_, rest) = document.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once("</")?;
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_more_follow_names_the_next_one() {
+    fn a_page_before_others_names_the_next_one() {
         let more = "<IsTruncated>true</IsTruncated>";
         let next = |token: &str| {
             page(&format!("{more}<NextContinuationToken>{token}</NextContinuationToken>"))
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_of_a_body_is_held_than_a_page_or_a_message_may_have() {
+    async fn a_body_is_held_up_to_the_size_of_a_page_or_a_message() {
         let endless = || {
             let piece = Bytes::from_static(&[b'x'; 60_000]);
             futures_util::stream::repeat_with(move || Ok(piece.clone()))

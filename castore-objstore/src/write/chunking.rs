@@ -1,8 +1,9 @@
-//! What goes through a blob's bytes in order: where it is cut, and the digest of the whole.
+//! The two passes over a blob's bytes in order: cutting, and the digest of the whole.
 //!
-//! Three things are done with each batch, on as many threads: it is cut, its chunks are digested,
-//! and it goes into the digest of the whole. The first and the last need what the batch before has
-//! left; so the next batch is cut while the chunks of this one are digested.
+//! Each batch goes through three steps, on as many threads: it is cut, its chunks are digested, and
+//! its bytes are added to the digest of the whole. The first and the last step continue from the
+//! state that the previous batch has left. So the next batch is cut while the chunks of this one
+//! are digested.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::store::Store;
 
 const OPERATION: &str = "write blob";
 
-/// Bytes of a blob on their way to being cut.
+/// Bytes of a blob that wait to be cut.
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(crate) pieces: Vec<Bytes>,
@@ -33,16 +34,16 @@ pub(crate) type Chunk = (Digest, Bytes);
 
 /// A batch that was cut.
 pub(crate) struct Cut {
-    /// The chunks that end in it, which are being digested.
+    /// The chunks that end in the batch. Their digests are being computed.
     pub(crate) chunks: Started<Vec<Chunk>>,
-    /// Whether it ends within a chunk, so that further ones will come.
+    /// Whether the batch ends within a chunk, so that further chunks will follow.
     pub(crate) more: bool,
-    /// What of the memory is the batch's, until its last chunk is compressed.
+    /// The batch's share of the memory, until its last chunk is compressed.
     pub(crate) permit: Arc<Permit>,
 }
 
-/// Cuts `batches` and hands them on, up to the last one; then returns the digest of all bytes.
-/// Returns `None` where there is no last one, or nobody takes them any more.
+/// Cuts `batches` and sends them on, up to the last one, and then returns the digest of all bytes.
+/// Returns `None` if the batches end without a last one, or if the receiver is gone.
 pub(crate) async fn cut_all(
     shared: Arc<Store>,
     mut batches: mpsc::Receiver<Batch>,
@@ -51,12 +52,12 @@ pub(crate) async fn cut_all(
     let mut cutter = Cutter::new(shared.params);
     let mut whole = RunningDigest::default();
     while let Some(Batch { pieces, bytes, last }) = batches.recv().await {
-        // With the chunk that began in an earlier batch.
+        // Includes the chunk that began in an earlier batch.
         let permit = shared.limits.writing(bytes + cutter.buffered()).await;
         shared.requests.counters.bytes_written.add(bytes as u64);
         let hashed = whole.update(pieces.clone()).await;
         hashed.map_err(|error| task_error(OPERATION, error))?;
-        // Other writers keep the other processors busy, if there are any.
+        // If there are other writers, they keep the other processors busy.
         let alone = shared.writers.load(Relaxed) <= 1;
         let threads = if alone { shared.cutting_threads } else { NonZeroUsize::MIN };
         let chunks;

@@ -1,4 +1,4 @@
-//! Writing a blob as a stream.
+//! Writes a blob as a stream.
 
 mod chunking;
 mod sink;

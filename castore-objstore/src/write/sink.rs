@@ -1,10 +1,10 @@
-//! Writing a blob: the sink that takes bytes, and the task that turns them into chunks.
+//! Writes a blob: the sink that takes bytes, and the task that turns them into chunks.
 //!
-//! Bytes gather in the sink up to a batch. A task waits for memory, and has the batch cut and
-//! digested off the async threads (`chunking.rs`). The blob's own task takes the chunks, starts a task
-//! for each that is not known to be stored (`store/chunk.rs`), and writes the index when all of them have
-//! ended well. They go on while the caller prepares more bytes, and end when the sink is dropped or
-//! aborted.
+//! The sink gathers bytes up to a batch. A task waits for memory, and has the batch cut and
+//! digested off the async threads (`chunking.rs`). The blob's own task takes the chunks, starts a
+//! task for each one that is not known to be stored (`store/chunk.rs`), and writes the index once
+//! all of them have succeeded. These tasks continue while the caller prepares more bytes, and end
+//! when the sink is dropped or aborted.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -29,11 +29,11 @@ use crate::write::chunking::{Batch, Chunk, Cut, cut_all};
 
 const OPERATION: &str = "write blob";
 
-/// With more writers than this, each one takes a smaller share: what a writer gathers, and what
-/// waits for memory, is not part of what the service's memory counts.
+/// With more writers than this, each one uses smaller batches: the bytes that a writer gathers, and
+/// those that wait for memory, are not counted by the service's memory limit.
 const FEW_WRITERS: usize = 4;
 
-/// A batch is not made smaller than this, in bytes.
+/// The smallest size of a batch, in bytes.
 const MIN_BATCH: usize = 64 * 1024;
 
 /// # Errors
@@ -62,12 +62,13 @@ fn sink(shared: &Arc<Store>, pass: Pass) -> Sink {
 
 struct Sink {
     shared: Arc<Store>,
-    /// How many bytes are handed over at a time.
+    /// The number of bytes that the sink hands over at a time.
     batch_size: usize,
     gathered: Batch,
-    /// All that was started for the blob holds a guard of this. `None` once the writer was aborted.
+    /// All work that was started for the blob holds a guard of this. `None` once the writer was
+    /// aborted.
     under_way: Option<UnderWay>,
-    /// Starts with the first batch: a writer that is opened and dropped costs nothing.
+    /// The task starts with the first batch: a writer that is opened and dropped costs nothing.
     blob: Option<BlobTask>,
     /// The task of a blob that needs no [`BlobTask`].
     small: Option<Task<Digest>>,
@@ -81,14 +82,15 @@ impl Drop for Sink {
     }
 }
 
-/// The blob's task, and the way to it.
+/// The blob's task, and the channel to it.
 struct BlobTask {
     batches: mpsc::Sender<Batch>,
     task: Task<Digest>,
 }
 
 impl Sink {
-    /// Gives what is gathered to the blob's task. Waits while that has a batch to take already.
+    /// Sends the gathered bytes to the blob's task. Waits while the task still has another batch to
+    /// take.
     async fn hand_over(&mut self, last: bool) -> Result<()> {
         let mut batch = std::mem::take(&mut self.gathered);
         batch.last = last;
@@ -97,7 +99,7 @@ impl Sink {
         if blob.batches.send(batch).await.is_ok() {
             return Ok(());
         }
-        // The task takes batches until the last one, unless it has failed.
+        // The task takes all batches up to the last one, unless it has failed.
         match (&mut blob.task).await {
             Err(error) => Err(error),
             Ok(_) => Err(Error::new(ErrorKind::Other, OPERATION, "the writer ended early")),
@@ -107,7 +109,7 @@ impl Sink {
 
 impl BlobTask {
     fn start(shared: &Arc<Store>, under_way: &UnderWay) -> BlobTask {
-        // One batch waits while one is being cut.
+        // One batch waits while another one is cut.
         let (batches, incoming) = mpsc::channel(1);
         let guard = under_way.new_guard();
         let work = write_blob(Arc::clone(shared), incoming, guard.clone());
@@ -150,7 +152,8 @@ impl BlobSink for Sink {
         }
     }
 
-    /// Ends the tasks of the blob. An object that is just being stored is stored before this returns.
+    /// Ends the tasks of the blob. If an object is just being stored, its request ends before this
+    /// returns.
     async fn abort(&mut self) {
         drop((self.blob.take(), self.small.take()));
         if let Some(under_way) = self.under_way.take() {
@@ -163,8 +166,8 @@ impl BlobSink for Sink {
     }
 }
 
-/// The task of a blob that is certainly one chunk, or none: there is nothing to cut, and nothing to be
-/// done at the same time, so that all of it is done here.
+/// The task of a blob that is certainly one chunk, or none. Such a blob needs no cutting and has
+/// nothing to do concurrently, so this task does all the work.
 async fn write_small(shared: Arc<Store>, batch: Batch, guard: Guard) -> Result<Digest> {
     shared.requests.counters.bytes_written.add(batch.bytes as u64);
     let all = match <[Bytes; 1]>::try_from(batch.pieces) {
@@ -190,15 +193,17 @@ async fn write_blob(
     batches: mpsc::Receiver<Batch>,
     guard: Guard,
 ) -> Result<Digest> {
-    // One batch is taken up while the next one is being cut.
+    // The task takes one batch while the next one is cut.
     let (cut, mut incoming) = mpsc::channel(1);
-    // It waits for memory, which chunks of this very blob may hold: they are seen to here meanwhile.
+    // The cutting task waits for memory, which chunks of this same blob may hold. Meanwhile this
+    // task stores those chunks.
     let cut_all = guard.clone().held_by(cut_all(Arc::clone(&shared), batches, cut));
     let cutting = Task::spawn(OPERATION, cut_all);
     let mut blob = Blob::new(shared, guard);
     loop {
         tokio::select! {
-            // A chunk that cannot be stored ends the blob at once, and not with the next batch.
+            // A chunk that cannot be stored fails the blob at once, and not only with the next
+            // batch.
             Some(stored) = blob.storing.next() => blob.stored(stored?),
             batch = incoming.recv() => match batch {
                 Some(Cut { chunks, more, permit }) => {
@@ -210,7 +215,7 @@ async fn write_blob(
         }
     }
     match cutting.await? {
-        // The requests are made by this very task, and end with it.
+        // This task makes the requests itself, and they end with it.
         Some(whole) => straight(blob.commit(whole)).await,
         None => Err(Error::new(ErrorKind::InvalidInput, OPERATION, "the writer was dropped")),
     }
@@ -221,11 +226,12 @@ struct Blob {
     shared: Arc<Store>,
     guard: Guard,
     chunks: Vec<ChunkMeta>,
-    /// The first chunk, as long as it may be the only one: such a chunk is stored when the blob is closed.
+    /// The first chunk, as long as it may be the only one: an only chunk is stored when the blob is
+    /// closed.
     sole_chunk: Option<Bytes>,
     storing: FuturesUnordered<Task<Stored>>,
     any_new: bool,
-    /// When the first of the chunks was seen to be stored.
+    /// When the first of the chunks was seen in the store.
     seen: Option<Moment>,
 }
 
@@ -242,8 +248,8 @@ impl Blob {
         }
     }
 
-    /// Takes the next chunks, which hold on to `permit` until they are compressed or known to be
-    /// stored; `more` says that further bytes of the blob are there.
+    /// Takes the next chunks. They hold `permit` until they are compressed or known to be stored.
+    /// `more` says that the blob has further bytes.
     fn add(&mut self, chunks: Vec<Chunk>, more: bool, permit: &Arc<Permit>) -> Result<()> {
         for (digest, chunk) in chunks {
             if self.chunks.len() == MAX_CHUNKS {
@@ -265,14 +271,14 @@ impl Blob {
         Ok(())
     }
 
-    /// Stores the first chunk, now that it is not the only one.
+    /// Stores the first chunk, once it is not the only one.
     fn store_first(&mut self, permit: &Arc<Permit>) {
         if let Some(first) = self.sole_chunk.take() {
             self.store(self.chunks[0].digest, first, permit);
         }
     }
 
-    /// Starts to store a chunk, unless that is known to be done.
+    /// Starts to store a chunk, unless it is known to be stored.
     fn store(&mut self, digest: Digest, chunk: Bytes, permit: &Arc<Permit>) {
         if let Some(seen) = self.shared.known.seen(&digest) {
             self.seen_at(seen);
@@ -295,7 +301,8 @@ impl Blob {
         self.seen = Some(self.seen.map_or(seen, |before| before.earlier(seen)));
     }
 
-    /// Waits until all chunks are stored, then writes the index: from then on the blob is there.
+    /// Waits until all chunks are stored, and then writes the index: from then on the blob is
+    /// present.
     ///
     /// `whole` is the digest of all bytes.
     async fn commit(mut self, whole: Digest) -> Result<Digest> {
@@ -304,7 +311,7 @@ impl Blob {
             _ => whole,
         };
         let index = BlobIndex::new(digest, self.chunks.drain(..)).map_err(|error| {
-            // BLAKE3 would have to be broken.
+            // Only a collision of BLAKE3 causes this.
             Error::new(ErrorKind::Other, OPERATION, "its chunks contradict its digest")
                 .with_digest(digest)
                 .with_source(error)
@@ -333,7 +340,8 @@ mod tests {
     use super::*;
     use crate::ObjectStoreBlobService;
 
-    /// Polls `future` whenever it asks for it; returns whether it ended before it was pending so often.
+    /// Polls `future` whenever it is woken. Returns whether it ended before it was pending more
+    /// than `polls` times.
     async fn ends_within(polls: usize, future: impl Future) -> bool {
         let mut future = pin!(future);
         let mut left = polls;
@@ -348,7 +356,7 @@ mod tests {
         .await
     }
 
-    /// All objects; of a directory also the files that are not finished.
+    /// All objects; in a directory also the unfinished files.
     async fn objects(store: &dyn ObjectStore) -> Vec<(String, u64)> {
         let objects: Vec<ObjectMeta> = store.list(None).try_collect().await.unwrap();
         let mut objects: Vec<_> =
@@ -357,7 +365,8 @@ mod tests {
         objects
     }
 
-    /// Puts a blob, gives it up at every poll, and aborts it; nothing is stored after that.
+    /// Puts a blob, drops the put after each possible number of polls, and aborts the writer.
+    /// Nothing is stored after that.
     async fn aborted_at_every_poll(
         size: usize,
         open: impl Fn() -> (ObjectStoreBlobService, Arc<dyn ObjectStore>),

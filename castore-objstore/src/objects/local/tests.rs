@@ -50,7 +50,7 @@ fn make_pipe(path: &FilePath) {
 }
 
 #[tokio::test]
-async fn it_is_the_same_store_as_that_of_object_store() {
+async fn files_are_the_same_as_those_of_object_store() {
     let place = place();
     let theirs = LocalFileSystem::new_with_prefix(place.directory.path()).unwrap();
     for base in ["a b", "100%", "ü", "a~b"] {
@@ -64,7 +64,7 @@ async fn it_is_the_same_store_as_that_of_object_store() {
 }
 
 #[test]
-fn only_objects_that_are_not_there_are_absent() {
+fn only_missing_objects_are_absent() {
     let place = place();
     place.put("a/file", "1").unwrap();
     for key in ["nothing", "no/directory"].map(Path::from) {
@@ -90,7 +90,7 @@ fn nothing_is_absent_or_created_below_a_root_that_is_gone() {
 }
 
 #[test]
-fn what_is_no_file_neither_hangs_nor_misleads_and_is_replaced_where_it_can_be() {
+fn entries_that_are_no_files_neither_hang_nor_mislead_and_are_replaced_if_possible() {
     let place = place();
     make_pipe(&place.path("pipe"));
     std::os::unix::net::UnixListener::bind(place.path("socket")).unwrap();
@@ -164,11 +164,11 @@ fn place_with(flushing: impl FnOnce(&FilePath) -> Flushing, patience: Patience) 
     Place { local: local.unwrap(), directory }
 }
 
-/// Never, as far as a test is concerned.
+/// Limits that no test reaches.
 const PATIENT: Patience = Patience { bytes: u64::MAX, time: Duration::from_secs(3600) };
 
 #[test]
-fn an_object_gets_its_key_when_it_is_flushed_and_is_there_before() {
+fn an_object_gets_its_key_when_flushed_and_is_readable_before() {
     let place = place_with(filesystem, PATIENT);
     place.put("a/one", "1").unwrap();
     place.put("a/two", "22").unwrap();
@@ -209,7 +209,7 @@ fn objects_that_were_not_flushed_go_with_the_service() {
 fn after_a_failed_flush_nothing_gets_its_key_and_everything_fails() {
     use std::os::unix::fs::OpenOptionsExt;
 
-    // A descriptor that stands for a place only cannot be flushed.
+    // A descriptor opened with `O_PATH` cannot be flushed.
     let failing = |path: &FilePath| {
         let flags = rustix::fs::OFlags::PATH.bits() as i32;
         let directory = OpenOptions::new().read(true).custom_flags(flags).open(path);
@@ -257,7 +257,7 @@ fn after_a_while_an_object_gets_its_key_without_a_writer_that_waits() {
 fn on_other_filesystems_and_other_disks_each_file_is_flushed_by_itself() {
     let each = place_with(|_| Flushing::Files, PATIENT);
     let mut other = place_with(filesystem, PATIENT);
-    // The root is elsewhere, and all that is below it on another disk.
+    // Simulates a root on one disk and everything below it on another.
     other.local.device = Some(u64::MAX);
     for place in [each, other] {
         place.put("a/b/one", "1").unwrap();
@@ -266,7 +266,8 @@ fn on_other_filesystems_and_other_disks_each_file_is_flushed_by_itself() {
         let root = std::fs::canonicalize(place.directory.path()).unwrap();
         assert!(unflushed.contains(&root.join("a/b")), "{unflushed:?}");
         place.local.flush(true).unwrap();
-        // A writer that relies on it has it flushed, as the process that wrote it may not have.
+        // A writer that relies on the object has it flushed, because the process that wrote it may
+        // not have flushed it.
         place.local.head(&Path::from("a/b/one")).unwrap();
         let unflushed = place.local.staging.unflushed();
         let above = [root.clone(), root.join("a"), root.join("a/b")];
