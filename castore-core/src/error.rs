@@ -23,7 +23,7 @@ pub enum ErrorKind {
     StoreNotFound,
     /// The store refused: other credentials or permissions may help.
     PermissionDenied,
-    /// The caller asked for something that makes no sense, such as a range past the end.
+    /// The caller's request makes no sense, such as a range past the end.
     InvalidInput,
     /// The request makes sense, but this store or this build cannot do it.
     Unsupported,
@@ -31,10 +31,10 @@ pub enum ErrorKind {
     Other,
 }
 
-/// A failed operation: what was attempted, on which digest, and why it failed.
+/// A failed operation: its name, the digest it was about, and the reason of the failure.
 ///
-/// `Display` is one line: operation, digest, and what happened. It does not repeat
-/// [`source`](StdError::source), which is the underlying error as it was given. Cloning is cheap,
+/// `Display` is one line: operation, digest, and reason. The line does not repeat
+/// [`source`](StdError::source), the underlying error. Cloning is cheap,
 /// so that an operation asked for its result twice can answer with the same error.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);

@@ -197,7 +197,7 @@ impl BlobReader {
         self.piece_start + self.piece.len() as u64
     }
 
-    /// What is left of the last piece at the current position.
+    /// The rest of the last piece from the current position on.
     fn buffered(&self) -> &[u8] {
         if (self.piece_start..self.piece_end()).contains(&self.position) {
             &self.piece[(self.position - self.piece_start) as usize..]
@@ -322,7 +322,7 @@ mod tests {
         wanted: Arc<Mutex<Vec<u64>>>,
         /// The digest that the source should have read, where that is another one.
         digest: Option<Digest>,
-        /// What the backend gets wrong: bytes too many (or too few) at the end of each range.
+        /// The fault of the backend: bytes too many (or too few) at the end of each range.
         excess: i64,
         /// The error that comes instead of the piece with this byte of the blob.
         fails: Option<(u64, ErrorKind)>,

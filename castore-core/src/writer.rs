@@ -240,15 +240,15 @@ impl AsyncWrite for BlobWriter {
         }
         let count = buf.len().min(this.capacity - this.gathered.len());
         this.gathered.extend_from_slice(&buf[..count]);
-        // What is under way gets on while the caller prepares the next bytes; what comes of it is
-        // for the next call, as these bytes are taken already.
+        // A pending write makes progress while the caller prepares the next bytes. The next call
+        // reports its error, as this call has taken its bytes already.
         if let State::Writing(_) = this.state {
             let _ = this.poll_settle(cx);
         }
         Poll::Ready(Ok(count))
     }
 
-    /// Hands the bytes that were gathered to the backend. It publishes nothing: `close` does.
+    /// Hands the gathered bytes to the backend, and publishes nothing: `close` does.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let State::Closed(_) = this.state {

@@ -1,4 +1,4 @@
-//! Building a service: which store, and how it is used.
+//! The builder of a service: the store, and the settings for its use.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -36,31 +36,32 @@ use crate::store::safeguards::Safeguards;
 /// The default of [`Builder::memory`]: 64 MiB.
 pub const DEFAULT_MEMORY: usize = 64 * 1024 * 1024;
 
-/// The default of [`Builder::requests`]: 128, which over 20 ms per request and chunks of 256 KiB is
-/// 1.6 GB/s to read, and half of that to store, as a new chunk takes two.
+/// The default of [`Builder::requests`]: 128. With 20 ms per request and chunks of 256 KiB, that many
+/// requests read 1.6 GB/s, and store half of that, as a new chunk takes two requests.
 pub const DEFAULT_REQUESTS: usize = 128;
 
-/// The default of [`Builder::zstd_level`], and that of other implementations.
+/// The default of [`Builder::zstd_level`]: 3, as in other implementations of the format.
 pub const DEFAULT_ZSTD_LEVEL: i32 = 3;
 
 /// The default of [`Builder::retry_timeout`] for a store that a URL names: 5 minutes.
 pub const DEFAULT_RETRY_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The memory that a service works with, in bytes: from 1 MiB to what an address can reach.
+/// The allowed memory of a service in bytes: from 1 MiB to the largest address.
 const MEMORY: RangeInclusive<usize> = 1024 * 1024..=isize::MAX as usize;
 
-/// More requests at once than this are no use anywhere, and a mistake.
+/// The largest accepted number of requests at once: no store profits from more.
 const MAX_REQUESTS: usize = 65_536;
 
-/// More threads than this do not cut faster, and a mistake.
+/// The largest accepted number of cutting threads: no machine cuts one blob faster with more.
 const MAX_CUTTING_THREADS: usize = 256;
 
-/// A hundred years. Clocks can be asked for the time after that, and not for any time.
+/// The longest accepted time: a hundred years. The clocks of the system can represent a time that far
+/// ahead, but not every `Duration`.
 const MAX_TIME: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
-/// Says how an [`ObjectStoreBlobService`] is to be built.
+/// The settings of an [`ObjectStoreBlobService`].
 ///
-/// From [`ObjectStoreBlobService::builder`], [`ObjectStoreBlobService::local`] or
+/// A builder comes from [`ObjectStoreBlobService::builder`], [`ObjectStoreBlobService::local`] or
 /// [`parse_url`](crate::parse_url()).
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
@@ -102,19 +103,19 @@ impl fmt::Debug for Target {
 }
 
 impl ObjectStoreBlobService {
-    /// A service over `store`, with the defaults unless the builder is told otherwise.
+    /// A builder of a service over `store`.
     pub fn builder(store: Arc<dyn ObjectStore>) -> Builder {
         Builder::new(Target::Store(store, Backend::default()))
     }
 
-    /// A service over the directory `path` of the local filesystem.
+    /// A builder of a service over the directory `path` of the local filesystem.
     pub fn local(path: impl Into<PathBuf>) -> Builder {
         Builder::of_directory(path.into())
     }
 }
 
 impl Builder {
-    /// A store that does not try requests again by itself: the service does.
+    /// A builder for a store that does not retry requests itself: the service retries them.
     #[cfg_attr(
         not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http")),
         allow(dead_code)
@@ -146,13 +147,13 @@ impl Builder {
         }
     }
 
-    /// What every object lies under, parts separated by `/`; the default is the store's root.
+    /// The prefix of every object's key, with parts separated by `/`; the store's root by default.
     pub fn base_path(mut self, path: impl Into<String>) -> Builder {
         self.base_path = path.into();
         self
     }
 
-    /// Makes the directory of a local store where it is not there yet; the default is not to.
+    /// Creates the directory of a local store if the directory does not exist; off by default.
     pub fn create(mut self, create: bool) -> Builder {
         if let Target::Directory { create: setting, .. } = &mut self.target {
             *setting = create;
@@ -160,16 +161,16 @@ impl Builder {
         self
     }
 
-    /// The chunk sizes of what is written; the default is 128, 256 and 512 KiB.
+    /// The chunk sizes that writers use; 128, 256 and 512 KiB (smallest, average, largest) by default.
     ///
-    /// Blobs of any chunk sizes can be read. But only equal sizes make equal chunks: blobs that
-    /// are written with other sizes share nothing with those that are there.
+    /// Readers read blobs of any chunk sizes. But only equal sizes make equal chunks: new blobs
+    /// with other sizes share no chunk with the stored ones.
     pub fn chunk_params(mut self, params: ChunkParams) -> Builder {
         self.params = params;
         self
     }
 
-    /// The compression level of what is written, from -7 (fast) to 22 (small).
+    /// The zstd level of new chunks, from -7 (fast) to 22 (small).
     pub fn zstd_level(mut self, level: i32) -> Builder {
         self.zstd_level = level;
         self
@@ -178,25 +179,26 @@ impl Builder {
     /// The memory for chunks in flight, in bytes, however many writers and readers there are: one
     /// half for writing and one half for reading.
     ///
-    /// Beyond it, each open writer holds what is not a chunk yet, each open reader the chunk that it is
-    /// at and the index of its blob, and each processor what it compresses to or from. Readers of
-    /// one blob share its index. An index of more than 640 KiB (of a blob of 4 GiB with usual chunks) is
-    /// not held, but read in pages, of which the service keeps a sixteenth of its memory.
+    /// Beyond this limit, each open writer holds the bytes that are not yet part of a chunk, each open
+    /// reader holds its current chunk and the index of its blob, and each processor holds one chunk in
+    /// its compressed or decompressed form. Readers of one blob share its index. An index of more than
+    /// 640 KiB (of a blob of 4 GiB with usual chunks) is not held, but read in pages; the service keeps
+    /// up to a sixteenth of its memory in pages.
     pub fn memory(mut self, bytes: usize) -> Builder {
         self.memory = bytes;
         self
     }
 
-    /// How many requests may be under way at once, however many writers and readers there are.
+    /// The number of requests that may be in flight at once, for all writers and readers together.
     pub fn requests(mut self, requests: usize) -> Builder {
         self.requests = requests;
         self
     }
 
-    /// How many threads look for the cut points of one blob, where it is the only one that is being
-    /// written; by default 2 where there are four processors or more, and 1 where there are fewer.
+    /// The number of threads that look for the cut points of a blob while no other blob is written; by
+    /// default 2 on four processors or more, and 1 on fewer.
     ///
-    /// Where cuts are made does not depend on it.
+    /// The number changes no cut point.
     pub fn cutting_threads(mut self, threads: NonZeroUsize) -> Builder {
         self.cutting_threads = Some(threads);
         self
@@ -204,17 +206,16 @@ impl Builder {
 
     /// Whether closing a writer waits until its blob would survive a power cut; on by default.
     ///
-    /// Only for a local store: others are as durable as they are.
+    /// The setting exists for local stores only: any other store decides about durability itself.
     pub fn durable(mut self, durable: bool) -> Builder {
         self.durable = Some(durable);
         self
     }
 
-    /// The shortest grace period with which any program collects garbage in this store: a day, unless
-    /// told otherwise.
+    /// The shortest grace period with which any program collects garbage in this store; a day by default.
     ///
-    /// A writer that needs more than half of it looks for its chunks once more before its blob
-    /// is there. The shortest that makes sense is four times the
+    /// A writer that needs more than half of the grace period looks for its chunks once more before it
+    /// writes the index. The shortest accepted grace period is four times the
     /// [longest request](Builder::longest_request) and 11 minutes (docs/gc.md, "The shortest grace
     /// period").
     pub fn grace(mut self, grace: Duration) -> Builder {
@@ -222,29 +223,30 @@ impl Builder {
         self
     }
 
-    /// How long a request is tried again that the store does not answer, or answers with an error of
-    /// its own or with "too many requests": 5 minutes for a store that a URL names. Zero means not at
-    /// all.
+    /// The time for which the service retries a request that the store does not answer, or answers with an
+    /// error of its own or with "too many requests"; 5 minutes by default for a store that a URL names.
+    /// Zero means that the service does not retry.
     ///
     /// The time counts from the request's first failure since the store last answered any request of
-    /// this service; a store that never answered is waited for no longer than 12 s. Meanwhile the
-    /// request gives its share of [`requests`](Builder::requests) back, and of a store that answers
-    /// "too many requests" fewer are asked at once. A request that the store has taken counts as
-    /// failed when it does not get on for a minute, however slow the line is.
+    /// this service. The service waits no longer than 12 s for a store that has never answered. A request
+    /// that waits for its next attempt gives its share of [`requests`](Builder::requests) back, and the
+    /// service sends fewer requests at once to a store that answers "too many requests". A request
+    /// counts as failed after a minute without progress, however slow the line is.
     ///
-    /// A store of the caller's own ([`ObjectStoreBlobService::builder`]) tries again as it sees fit,
-    /// and this service does so only when this is set. For a local directory it has no meaning.
+    /// A store of the caller's own ([`ObjectStoreBlobService::builder`]) decides about retries itself;
+    /// there the service retries only if this is set. The setting has no meaning for a local directory.
     pub fn retry_timeout(mut self, timeout: Duration) -> Builder {
         self.retry_timeout = Some(timeout);
         self
     }
 
-    /// How long one request may be under way: 15 seconds for a directory, 61 minutes for a URL that is
-    /// reached through a network, and 15 minutes for any other store, unless told otherwise. The
-    /// [grace period](Builder::grace) has to allow for it.
+    /// The longest time that one request may take; by default 15 seconds for a directory, 61 minutes for a
+    /// URL of a store behind a network, and 15 minutes for any other store. The
+    /// [grace period](Builder::grace) must allow for this time.
     ///
-    /// Where this service tries requests again ([`retry_timeout`](Builder::retry_timeout)), it gives up
-    /// each attempt that takes longer. Otherwise the caller vouches for the store's own retries, too.
+    /// If this service retries requests ([`retry_timeout`](Builder::retry_timeout)), it gives up
+    /// each attempt that takes longer. Otherwise the caller guarantees this time for the store's requests
+    /// and the store's own retries.
     pub fn longest_request(mut self, time: Duration) -> Builder {
         self.longest_request = Some(time);
         self
@@ -262,14 +264,15 @@ impl Builder {
         self
     }
 
-    /// Whether a writer reads and verifies a chunk that is in the store already before it counts as
-    /// stored, and stores it again where it is missing, cut short, wrong or cannot be read; off by
+    /// Whether a writer reads and verifies each chunk that is already in the store before it relies on
+    /// the chunk, and stores the chunk again if that is missing, cut short, wrong or unreadable; off by
     /// default.
     ///
-    /// Then a blob whose writer is closed can be read, whatever was in the store before. Each chunk
-    /// is read once by a service and its clones, for an hour or as long as it is remembered (65536 of
-    /// them are), so that storing what is there already costs as much as reading it. An index that is
-    /// there is read as well, and is written again where it is not the one that would be written.
+    /// With this setting, a blob whose writer is closed can be read, whatever was in the store before. A
+    /// service and its clones read each chunk once an hour at most, as long as they remember it (they
+    /// remember 65536 chunks), so that storing a present blob again costs as much as reading it. The
+    /// writer also reads an index that is in the store already, and replaces an index that differs from
+    /// its own.
     pub fn check_reused(mut self, check: bool) -> Builder {
         self.check_reused = check;
         self
@@ -300,11 +303,11 @@ impl Builder {
         Err(wrong(problem))
     }
 
-    /// The service. Makes no request.
+    /// Builds the service. Makes no request to the store.
     ///
     /// # Errors
-    /// `InvalidInput` for a setting outside of its bounds; `StoreNotFound` where the directory of
-    /// a local store is not there, `PermissionDenied` or `Unavailable` where it cannot be opened.
+    /// `InvalidInput` for a setting outside of its bounds; `StoreNotFound` if the directory of
+    /// a local store does not exist, `PermissionDenied` or `Unavailable` if it cannot be opened.
     pub fn build(self) -> Result<ObjectStoreBlobService> {
         self.check()?;
         let longest_request = self.longest_request.unwrap_or(match self.target {
@@ -345,15 +348,15 @@ impl Builder {
             }
         };
         let requests = requests.reported_to(self.metrics);
-        // A blob's digest and the digests of its chunks take two processors; others are to spare.
+        // A blob's digest and the digests of its chunks take two processors; only further ones can cut.
         let cutting_threads = self.cutting_threads.unwrap_or(match processors {
             0..=3 => NonZeroUsize::MIN,
             _ => NonZeroUsize::MIN.saturating_add(1),
         });
-        // Two largest chunks are enough to keep cutting busy; a quarter of the memory leaves room
-        // for other work to be under way meanwhile.
+        // Two chunks of the largest size keep a cutting thread busy; an eighth of the memory leaves room
+        // for other work at the same time.
         let batch_size = (2 * self.params.max_size()).min(self.memory / 8);
-        // Several threads gain where each has a few chunks to itself.
+        // Several threads are faster than one only if each has a few chunks to itself.
         let large_batch_size = match cutting_threads.get() {
             1 => batch_size,
             threads => threads.saturating_mul(4 * self.params.max_size()).min(self.memory / 8),
@@ -382,8 +385,8 @@ impl Builder {
 
 const OPEN: &str = "open the store";
 
-/// How many requests to a directory may be under way, where the process may have so many files open: a
-/// request opens two of them at the most, and some are open for other purposes.
+/// The number of requests to a directory that may be in flight at once in a process that may have `files`
+/// open files: a request opens two files at most, and some files are open for other purposes.
 fn requests_with_files(requests: usize, files: Option<u64>) -> usize {
     const OTHERS: u64 = 32;
 
@@ -397,14 +400,14 @@ fn wrong(message: String) -> Error {
     Error::new(ErrorKind::InvalidInput, OPEN, message)
 }
 
-/// How long one request to a store of unknown kind may be under way.
+/// The longest time that one request to a store of unknown kind may take.
 const LONGEST_REQUEST: Duration = Duration::from_secs(15 * 60);
 
-/// The same for a directory: a disk that is busy, or one in another house.
+/// The same for a directory: long enough for a busy disk, or a network filesystem.
 const LONGEST_REQUEST_OF_A_DIRECTORY: Duration = Duration::from_secs(15);
 
-/// Refuses a grace period within which a writer of this crate and a collector cannot keep to their
-/// times: `W + F + e <= G` in docs/gc.md, where `W` is half of `G` and a request, and `F` a look and a
+/// Refuses a grace period that is too short for the times which a writer of this crate and a collector
+/// need: `W + F + e <= G` in docs/gc.md, where `W` is half of `G` and a request, and `F` a look and a
 /// request.
 fn check_grace(grace: Duration, longest_request: Duration) -> std::result::Result<(), String> {
     let half = longest_request
@@ -453,8 +456,8 @@ fn open_directory(
     Ok((local, barrier))
 }
 
-/// Creates the directory and those that it lies in. Their names are flushed, too, where the store is to be
-/// `durable`: what is stored later is flushed from the root of the store on.
+/// Creates the directory and its missing parents. For a `durable` store the names of these directories
+/// are flushed here, as later flushes begin at the root of the store.
 fn create_directories(path: &std::path::Path, durable: bool) -> std::io::Result<()> {
     let is_missing =
         |directory: &&std::path::Path| !directory.as_os_str().is_empty() && !directory.exists();

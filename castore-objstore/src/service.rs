@@ -21,8 +21,8 @@ use crate::{read, write};
 
 /// Content-addressed, deduplicating blob storage over any object store.
 ///
-/// Clones share everything: limits, what is known to be stored, and counts. Its methods, and its
-/// readers and writers, need a tokio runtime.
+/// Clones share everything: the limits, the memory of stored chunks, and the counts. The methods of the
+/// service, its readers and its writers need a tokio runtime.
 #[derive(Debug, Clone)]
 pub struct ObjectStoreBlobService {
     pub(crate) shared: Arc<Store>,
@@ -33,8 +33,8 @@ impl ObjectStoreBlobService {
         ObjectStoreBlobService { shared: Arc::new(shared) }
     }
 
-    /// The blobs whose indexes lie under `prefix`. A stray object is no blob, whatever its name:
-    /// only the whole key says so.
+    /// The blobs whose indexes lie under `prefix`. The whole key decides whether an object is an index:
+    /// a stray object with a similar name is none.
     fn blobs_under(
         &self,
         operation: &'static str,
@@ -62,25 +62,25 @@ impl ObjectStoreBlobService {
             .await
     }
 
-    /// The stored (compressed) size of the chunk in bytes, or `None` where it is not in its place:
-    /// where a writer would store it. One request. [`Self::locate_chunk`] also finds what a reader
-    /// would find.
+    /// The stored (compressed) size in bytes of the chunk's object at its own key, or `None` if the store
+    /// has no object there. One request. [`Self::locate_chunk`] also finds the copies that only readers
+    /// use.
     pub async fn stored_size(&self, chunk: &Digest) -> Result<Option<u64>> {
         let path = self.shared.layout.chunk(chunk);
         self.shared.requests.head("look at chunk", *chunk, path).await
     }
 
-    /// Where a reader would find the chunk: in its place, or set aside by a collector of garbage;
-    /// `None` where it is missing. One request for a chunk that is in its place.
+    /// The place from which a reader would take the chunk: the chunk's own key, or a copy that a garbage
+    /// collection has set aside; `None` if the chunk is missing. One request for a chunk at its own key.
     pub async fn locate_chunk(&self, chunk: &Digest) -> Result<Option<StoredChunk>> {
         self.shared.locate_chunk("look at chunk", chunk).await
     }
 
-    /// Asks the store whether it is there and lets itself be listed, with one request.
+    /// Checks with one request that the store can be reached and allows listings.
     ///
     /// # Errors
-    /// `Unavailable` where it is not there or cannot be reached, `PermissionDenied` where it
-    /// refuses.
+    /// `StoreNotFound` if the bucket or directory does not exist, `Unavailable` if the store cannot be
+    /// reached, `PermissionDenied` if the store refuses.
     pub async fn check(&self) -> Result<()> {
         let shared = &self.shared;
         let mut objects = shared.objects("reach the store", shared.layout.blobs());
@@ -90,37 +90,36 @@ impl ObjectStoreBlobService {
 
     /// Whether the place holds a store: the marker of one, or any blob or chunk.
     ///
-    /// Takes one request where the marker is there, up to two listings besides where it is not. A place
-    /// without a store can be written to: a blob that is stored makes it one.
+    /// One request finds the marker; without a marker, up to two listings follow. A writer may write to a
+    /// place without a store: the first stored blob makes the place a store.
     ///
     /// # Errors
-    /// `StoreNotFound` where the marker's place holds something else, as with a web server that answers
-    /// everything; those of the store.
+    /// `StoreNotFound` if another object lies at the marker's key, as with a web server that answers
+    /// every request; those of the store.
     pub async fn exists(&self) -> Result<bool> {
         self.shared.exists().await
     }
 
-    /// Writes the marker by which a store is recognised even while it holds no blob, unless the marker
-    /// is there. Returns whether the place held no store before.
+    /// Writes the marker, unless the store has one: programs recognise a store without blobs by its
+    /// marker. Returns whether the place held no store before.
     ///
-    /// Writing a blob does not need it; a program calls this once, before its first blob, so that a store
-    /// which is not mounted or mistyped can be told from one that is empty.
+    /// Writers do not need the marker. A program calls this once, before its first blob, so that later
+    /// programs can distinguish an empty store from a directory that is not mounted, or a mistyped URL.
     ///
     /// # Errors
-    /// Those of [`exists`](Self::exists); `Unavailable` where the store confirmed the marker and does
+    /// Those of [`exists`](Self::exists); `Unavailable` if the store confirmed the marker and does
     /// not have it.
     pub async fn create_marker(&self) -> Result<bool> {
         self.shared.create_marker().await
     }
 
-    /// Returns once all that was stored so far survives a power cut, chunks of unfinished blobs included.
+    /// Returns once every object stored so far survives a power cut, chunks of unfinished blobs included.
     ///
-    /// [`close`](castore_core::BlobWriter::close) does this for its own blob. A program that gives up a
-    /// writer calls it so that the next writer of the same data finds the chunks. Only a local store has
-    /// anything to do here.
+    /// [`BlobWriter::close`] does this for its own blob. A program that gives up a writer calls `flush` so
+    /// that the next writer of the same data finds the chunks. Only a local store has anything to flush.
     ///
     /// # Errors
-    /// `Unavailable` where the filesystem could not write everything.
+    /// `Unavailable` if the filesystem could not write everything.
     pub async fn flush(&self) -> Result<()> {
         self.shared.flush().await
     }
@@ -142,12 +141,12 @@ impl ObjectStoreBlobService {
         self.flush().await
     }
 
-    /// What this service and its clones have done so far.
+    /// Counts of the work that this service and its clones have done so far.
     pub fn stats(&self) -> Stats {
         self.shared.requests.counters.stats()
     }
 
-    /// The chunk sizes of what is written.
+    /// The chunk sizes that writers use.
     pub fn chunk_params(&self) -> ChunkParams {
         self.shared.params
     }
@@ -202,17 +201,17 @@ impl BlobService for ObjectStoreBlobService {
         Ok(true)
     }
 
-    /// Without reading the chunk: one request for a chunk that is in its place.
+    /// Does not read the chunk: one request for a chunk at its own key.
     async fn has_chunk(&self, chunk: &Digest) -> Result<bool> {
         self.shared.has_chunk("look for chunk", chunk).await
     }
 
-    /// The verified bytes of a chunk, from its place or from a copy that a collector of garbage has
-    /// set aside; `None` where the store has neither.
+    /// The verified bytes of a chunk, from its own key or from a copy that a garbage collection has
+    /// set aside; `None` if the store has neither.
     ///
-    /// No writer may count on a chunk that no index lists, as a collector of garbage removes it.
+    /// No writer may rely on a chunk that no index lists, as a garbage collection removes such a chunk.
     ///
-    /// Cancel safe. One request for a chunk that is in its place.
+    /// Cancel safe. One request for a chunk at its own key.
     async fn get_chunk(&self, chunk: &Digest) -> Result<Option<Bytes>> {
         let (shared, digest) = (Arc::clone(&self.shared), *chunk);
         let get = async move { shared.fetch_chunk_of_any_size(digest).await };
