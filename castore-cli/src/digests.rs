@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_list_is_refused() {
+    async fn other_text_than_a_list_is_refused() {
         let failure = read(&vec![b'x'; 10 << 20]).await.unwrap_err();
         assert_eq!(failure.code(), USAGE);
     }

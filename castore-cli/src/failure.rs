@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_message_says_twice_is_said_once() {
+    fn a_repeated_part_of_a_message_is_said_once() {
         let source = io::Error::other("no right to x: HEAD x in 1 ms: 403: HEAD x in 1 ms: 403");
         let error = Error::new(ErrorKind::PermissionDenied, "test", "refused").with_source(source);
         let failure = Failure::from(error);

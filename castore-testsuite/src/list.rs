@@ -73,15 +73,15 @@ macro_rules! __cases_of {
                 same_blob_by_two_writers,
                 same_blob_by_two_services,
                 sixteen_writers_at_once,
-                idle_writers_hold_nobody_up,
-                abandoned_writers_hold_nobody_up,
+                idle_writers_hold_up_no_others,
+                abandoned_writers_hold_up_no_others,
                 two_readers_at_once,
                 two_blobs_read_at_once,
                 sixteen_readers_at_once,
                 ranges_at_once,
-                idle_readers_hold_nobody_up,
-                idle_readers_and_writers_hold_nobody_up,
-                abandoned_readers_hold_nobody_up,
+                idle_readers_hold_up_no_others,
+                idle_readers_and_writers_hold_up_no_others,
+                abandoned_readers_hold_up_no_others,
                 readers_during_writes,
                 an_aborted_twin_takes_nothing_along,
                 a_dropped_twin_takes_nothing_along,
@@ -120,7 +120,7 @@ macro_rules! __cases_of {
                 damage_stays_where_it_is,
                 undone_damage_is_gone,
                 storing_again_heals,
-                what_was_verified_is_verified_again,
+                verified_data_is_verified_again,
                 other_parts_of_a_damaged_blob_can_be_read,
                 records_stored_as_blobs_round_trip,
                 abort_leaves_no_work_behind,
@@ -168,8 +168,8 @@ macro_rules! __cases_of {
             ($($tokens)*)
             FaultsAndRestart,
             faults_and_restart {
-                what_is_acknowledged_despite_failures_survives,
-                what_is_stored_after_a_failure_survives,
+                blobs_acknowledged_despite_failures_survive,
+                blobs_stored_after_a_failure_survive,
             }
         }
     };

@@ -77,7 +77,7 @@ fn nothing_is_copied_that_was_not_asked_for() {
 }
 
 #[test]
-fn what_is_absent_or_damaged_stops_no_other() {
+fn absent_or_damaged_blobs_stop_no_others() {
     let (place, digests) = filled();
     let absent = "0".repeat(64);
     let copy = place.run(&["-q", "copy", "-t", "other", "00000000", "xyz", &absent, &digests[0]]);

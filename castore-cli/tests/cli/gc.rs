@@ -176,7 +176,7 @@ fn a_run_that_would_take_more_than_the_share_is_refused_with_its_numbers() {
 }
 
 #[test]
-fn what_is_to_be_kept_is_read_with_care() {
+fn lists_of_blobs_to_keep_are_read_with_care() {
     let place = Place::new();
     place.write("a", b"a");
     place.ok(&["put", "a"]);

@@ -50,7 +50,7 @@ fn a_list_is_removed_past_what_is_absent() {
 }
 
 #[test]
-fn what_ls_prints_can_be_removed() {
+fn digests_that_ls_prints_can_be_removed() {
     let (place, _) = filled(10);
     let listed = place.ok(&["ls", "--long"]);
     let mut command = place.command(&["rm", "-l", "-"]);

@@ -70,7 +70,7 @@ pub async fn sixteen_writers_at_once(harness: Arc<dyn Harness>) {
 const IDLE: usize = 32;
 
 /// Writers that are open and left alone do not keep another from finishing.
-pub async fn idle_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
+pub async fn idle_writers_hold_up_no_others(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("idle writers", 1_500_000);
     let mut idle = Vec::new();
@@ -90,7 +90,7 @@ pub async fn idle_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
 const ABANDONED: usize = 150;
 
 /// Writers that were given up, in whatever way, keep nothing that others need.
-pub async fn abandoned_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
+pub async fn abandoned_writers_hold_up_no_others(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("abandoned writers", 250_000);
     for number in 0..ABANDONED {
@@ -185,7 +185,7 @@ pub async fn ranges_at_once(harness: Arc<dyn Harness>) {
 }
 
 /// Readers and ranges that were begun and left alone do not keep others from reading or writing.
-pub async fn idle_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
+pub async fn idle_readers_hold_up_no_others(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("idle readers", 3 << 20);
     let digest = put(&service, &data).await;
@@ -210,7 +210,7 @@ pub async fn idle_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
 
 /// As many writers, readers and ranges as the contract asks for, all begun and left alone at the same
 /// time, hold up no other call, and each goes on afterwards.
-pub async fn idle_readers_and_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
+pub async fn idle_readers_and_writers_hold_up_no_others(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("all of them idle", 900_000);
     let digest = put(&service, &data).await;
@@ -247,7 +247,7 @@ pub async fn idle_readers_and_writers_hold_nobody_up(harness: Arc<dyn Harness>) 
 }
 
 /// Readers and ranges that were given up keep nothing that others need.
-pub async fn abandoned_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
+pub async fn abandoned_readers_hold_up_no_others(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("abandoned readers", 1_000_000);
     let digest = put(&service, &data).await;

@@ -15,7 +15,7 @@ const MOST_OPERATIONS: usize = 500;
 
 /// A blob that is acknowledged although a change failed survives a crash; one that is not is whole or
 /// absent.
-pub async fn what_is_acknowledged_despite_failures_survives(harness: Arc<dyn FaultsAndRestart>) {
+pub async fn blobs_acknowledged_despite_failures_survive(harness: Arc<dyn FaultsAndRestart>) {
     for size in [1000, 1_300_000] {
         for (lasting, done) in [(false, false), (false, true), (true, false)] {
             for after in 0..MOST_OPERATIONS {
@@ -43,7 +43,7 @@ pub async fn what_is_acknowledged_despite_failures_survives(harness: Arc<dyn Fau
 
 /// A blob whose writer was told of a failure, and that is stored once more by the same service or by
 /// another, survives a crash: what the failed attempt has left is not taken for safe.
-pub async fn what_is_stored_after_a_failure_survives(harness: Arc<dyn FaultsAndRestart>) {
+pub async fn blobs_stored_after_a_failure_survive(harness: Arc<dyn FaultsAndRestart>) {
     for same in [false, true] {
         for after in 0..MOST_OPERATIONS {
             let what = format!("stored again after change {after} failed, by the same: {same}");

@@ -346,7 +346,7 @@ async fn heal(harness: &dyn Tamper, service: &dyn BlobService, data: &Bytes, wha
 
 /// Bytes that were verified once are verified again: a service and a reader that have read a blob
 /// before the damage give right bytes afterwards, or `Corrupt`.
-pub async fn what_was_verified_is_verified_again(harness: Arc<dyn Tamper>) {
+pub async fn verified_data_is_verified_again(harness: Arc<dyn Tamper>) {
     let service = harness.open().await;
     let original = store(&service, random("verified before", 1_300_000)).await;
     let Original { data, .. } = &original;

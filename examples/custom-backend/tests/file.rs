@@ -84,7 +84,7 @@ async fn a_directory_that_is_not_there_is_unavailable() {
 }
 
 #[tokio::test]
-async fn what_two_blobs_share_is_stored_once() {
+async fn shared_chunks_are_stored_once() {
     let directory = tempfile::tempdir().unwrap();
     let (service, storage) = open(&directory.path().join("blobs.redb"));
     put(&service, &data()).await.unwrap();
@@ -98,7 +98,7 @@ async fn what_two_blobs_share_is_stored_once() {
 }
 
 #[tokio::test]
-async fn what_an_interrupted_put_leaves_is_reused() {
+async fn chunks_of_an_interrupted_put_are_reused() {
     let directory = tempfile::tempdir().unwrap();
     let (service, storage) = open(&directory.path().join("blobs.redb"));
     let mut writer = service.open_write().await.unwrap();

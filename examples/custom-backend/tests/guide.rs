@@ -16,7 +16,7 @@ fn lines(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn what_the_guide_quotes_is_in_the_source() {
+fn quotes_of_the_guide_are_in_the_source() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let guide = fs::read_to_string(root.join("README.md")).unwrap();
     let quotations = quotations(&guide);

@@ -202,7 +202,7 @@ mod tests {
     use crate::subject::pieces;
 
     #[tokio::test]
-    async fn what_was_put_is_read_and_chunks_are_castores() {
+    async fn written_blobs_are_read_back_and_chunks_are_castores() {
         let mut data = vec![0; 3_000_000];
         blake3::Hasher::new().update(b"reference").finalize_xof().fill(&mut data);
         let data = Bytes::from(data);

@@ -201,7 +201,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_loaded() {
+    fn saved_results_are_loaded() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/run.json");
         run().save(&path).unwrap();

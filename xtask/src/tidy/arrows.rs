@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_never_be_reached_is_reported() {
+    fn a_reached_crate_that_is_banned_is_reported() {
         let violations = checked(|good| good.reached.extend(["prost".into(), "xtask".into()]));
         assert_eq!(
             violations,
