@@ -1,12 +1,12 @@
-//! The list of all cases, by group: the only one.
+//! The only list of all cases, by group.
 
 use crate::{Case, Faults, FaultsAndRestart, Harness, Restart, Tamper, cases};
 
-/// Calls the macro `$callback` with the tokens given, the trait that the group's cases need, and
+/// Calls the macro `$callback` with the given tokens, the trait that the group's cases need, and
 /// the cases, by module.
 ///
-/// Not for use outside of this crate; it is public because [`conformance!`](crate::conformance!)
-/// expands to it.
+/// Not for use outside of this crate. The macro is public because
+/// [`conformance!`](crate::conformance!) expands to it.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __cases_of {
@@ -183,9 +183,9 @@ macro_rules! __cases_of {
 
 /// Expands to one `#[test]` per case, in the module `conformance`.
 ///
-/// The first argument is an expression that makes a fresh [`Harness`](crate::Harness); it is
-/// evaluated once for each test, and may use names that are in scope where the macro is called. The
-/// names of optional groups may follow, each of which needs its hook: `tamper` ([`Tamper`]), `faults`
+/// The first argument is an expression that makes a fresh [`Harness`](crate::Harness). Each test
+/// evaluates it once, and it may use names that are in scope at the call of the macro. The names of
+/// optional groups may follow. Each group needs its hook: `tamper` ([`Tamper`]), `faults`
 /// ([`Faults`]), `restart` ([`Restart`]), `faults_and_restart` ([`FaultsAndRestart`]).
 ///
 /// ```
@@ -199,12 +199,12 @@ macro_rules! __cases_of {
 /// conformance!(harness());
 /// ```
 ///
-/// Each case of the contract is there twice: in a runtime of several threads
+/// Each case of the contract runs twice: in a runtime of several threads
 /// (`conformance::writer::empty_blob`) and in one of a single thread
 /// (`conformance::current_thread::writer::empty_blob`).
 ///
-/// After the last test a table says what ran: a [`Report`](crate::Report). Reasons for the groups that are
-/// not run may be given for it:
+/// After the last test a table lists the results: a [`Report`](crate::Report). The macro accepts
+/// reasons for the groups that do not run:
 ///
 /// ```
 /// # use castore_core::MemoryBlobService;
@@ -216,7 +216,7 @@ macro_rules! __cases_of {
 /// conformance!(harness(); without restart: "nothing in memory survives a crash");
 /// ```
 ///
-/// A group is not claimed without its hook:
+/// A group without its hook does not compile:
 ///
 /// ```compile_fail,E0277
 /// # use castore_core::MemoryBlobService;
@@ -269,7 +269,7 @@ macro_rules! __conformance {
     };
 }
 
-/// How many cases a group has. For another name there is an error elsewhere.
+/// The number of cases in a group. An unknown name causes an error elsewhere.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __count {

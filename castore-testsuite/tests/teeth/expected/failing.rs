@@ -1,4 +1,4 @@
-//! Failing and crashing storage: whoever asked is told, and what was acknowledged is there.
+//! Failing and crashing storage: every caller gets its error, and acknowledged blobs survive.
 
 use super::teeth;
 

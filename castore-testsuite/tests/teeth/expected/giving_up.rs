@@ -1,4 +1,4 @@
-//! Giving up: a future that is dropped leaves nothing behind that others stumble over.
+//! Giving up: a dropped future leaves nothing behind that harms others.
 
 use super::teeth;
 

@@ -1,4 +1,4 @@
-//! Asking and reading: what is absent is absent, and a range is its bytes.
+//! Asking and reading: absent blobs are absent, and a range has its own bytes.
 
 use super::teeth;
 

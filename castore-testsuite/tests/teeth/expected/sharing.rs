@@ -1,4 +1,4 @@
-//! Sharing: between blobs, between services, and between many at once.
+//! Sharing: between blobs, between services, and between concurrent callers.
 
 use super::teeth;
 

@@ -1,4 +1,4 @@
-//! Writing: what is given to a writer is stored, and only by `close`.
+//! Writing: a writer's bytes are stored, and published only by `close`.
 
 use super::teeth;
 
