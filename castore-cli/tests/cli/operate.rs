@@ -15,7 +15,7 @@ fn stored() -> Place {
     place
 }
 
-/// The chunks, largest first: those that every test may damage.
+/// The chunks, largest first: the tests may damage the first ones.
 fn chunks(place: &Place) -> Vec<PathBuf> {
     let mut chunks = place.objects();
     chunks.retain(|path| path.starts_with(place.path("store/chunks")));

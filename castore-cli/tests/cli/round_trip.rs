@@ -1,4 +1,4 @@
-//! What goes in comes out.
+//! Stored files can be restored.
 
 use std::io::Write;
 use std::process::Stdio;
