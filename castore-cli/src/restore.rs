@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile, TempPath};
 
-/// The granularity of holes, in bytes: a hole has a multiple of this size and offset.
+/// The granularity of holes, in bytes: offset and size of a hole are multiples of it.
 const HOLE: usize = 16 * 1024;
 
 static ZEROS: [u8; HOLE] = [0; HOLE];

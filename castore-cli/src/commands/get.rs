@@ -75,7 +75,7 @@ pub(crate) async fn run(
 enum Output {
     /// A file that appears once it is whole.
     File(PathBuf),
-    /// A device, which is written in place, byte by byte without holes.
+    /// A device, which is written in place and without holes.
     Device(PathBuf),
 }
 

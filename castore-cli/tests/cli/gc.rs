@@ -82,7 +82,7 @@ fn a_chunk_that_is_only_aside_is_not_missing() {
     place.ok(&["rm", &digest]);
     let_pass(&place, DAY);
     place.ok(&["gc", "--run", "--max-fraction", "1"]);
-    // A writer would do this that had found the chunks before they were set aside.
+    // The index of a writer that found the chunks before they were set aside.
     std::fs::write(path, index).unwrap();
     let aside = count(&place, "gc/chunks");
     assert!(aside > 0);

@@ -197,7 +197,7 @@ mod tests {
         for (code, number, sentence) in [
             ("/// What is left.", 1, "What is left."),
             ("//! A store. Its chunks.", 1, "Its chunks."),
-            ("fn f() {} // It ends.", 1, "It ends."),
+            ("f() // It ends.", 1, "It ends."),
             ("// The store\n// waits. It\n// then ends.", 2, "It then ends."),
             ("/// - Where it lies", 1, "- Where it lies"),
             ("/// One, two: (Who asks.)", 1, "(Who asks.)"),
@@ -215,7 +215,7 @@ mod tests {
             "/// The store keeps it where it lies, and what it holds.",
             "/// Items of the store. Italic text. Whole chunks.",
             "/// A user named `nobody`. `It` is a type.",
-            "/// ```\n/// let it = 1; // It ends.\n/// ```",
+            "/// ```\n/// f() // It ends.\n/// ```",
             "/// The chunks that\n/// It holds are few.",
             "/// # What it costs",
             "/// | chunk |\n/// | What is left. |",
