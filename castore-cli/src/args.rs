@@ -68,8 +68,8 @@ pub(crate) enum Command {
         /// Files to store; `-` is standard input
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Read and verify what is in the store already before relying on it, and store again what is
-        /// bad
+        /// Read and verify data that is in the store already before relying on it, and store bad
+        /// data again
         #[arg(long)]
         check: bool,
     },
@@ -117,13 +117,13 @@ pub(crate) enum Command {
         /// The digests, or 8 or more of their first digits
         #[arg(required_unless_present = "list", value_name = "DIGEST")]
         digests: Vec<String>,
-        /// A file with a digest at the start of each line, as ls and put print them; `-` is standard
-        /// input
+        /// A file with a digest at the start of each line, as ls and put print them; `-` is
+        /// standard input
         #[arg(short, long, value_name = "FILE")]
         list: Vec<PathBuf>,
     },
-    /// Copy blobs to another store: only the chunks that it lacks; print each digest as soon as it is
-    /// safe there
+    /// Copy blobs to another store: only the chunks that it lacks; print each digest as soon as it
+    /// is safe there
     #[command(
         after_help = "What is there already is not copied again: after an interrupt, run the same command.\n\nExample: castore -s /srv/store copy --to s3://bucket/base --all\n\n--json prints {\"type\":\"blob\",\"digest\",\"outcome\",...} for each blob, with the outcome copied, there, absent or failed, and {\"type\":\"summary\",...} last."
     )]
@@ -137,8 +137,8 @@ pub(crate) enum Command {
         /// The digests, or 8 or more of their first digits
         #[arg(required_unless_present_any = ["list", "all"], value_name = "DIGEST")]
         digests: Vec<String>,
-        /// A file with a digest at the start of each line, as ls and put print them; `-` is standard
-        /// input
+        /// A file with a digest at the start of each line, as ls and put print them; `-` is
+        /// standard input
         #[arg(short, long, value_name = "FILE")]
         list: Vec<PathBuf>,
         /// Every blob
@@ -162,15 +162,15 @@ pub(crate) enum Command {
         /// A digest, or 8 or more of its first digits
         #[arg(value_name = "DIGEST")]
         first: String,
-        /// Another one
+        /// Another digest
         #[arg(value_name = "DIGEST")]
         second: String,
     },
     /// Collect garbage: set aside the chunks that no blob uses, and remove those set aside before
     ///
-    /// Without --run it only shows what would be done. Others may use the store meanwhile. What is set
-    /// aside is removed by a later run, a grace period after at the earliest, unless it is used by then:
-    /// so run it now and then, such as daily.
+    /// Without --run it only shows what would be done. Others may use the store meanwhile. A later
+    /// run removes the chunks that are set aside, after a grace period at the earliest, unless a
+    /// blob uses them by then: so run it regularly, such as daily.
     #[command(
         after_help = "Example: castore gc --run\n\n--json prints {\"type\":\"gc\",...}: numbers of objects and their stored bytes."
     )]
@@ -178,31 +178,34 @@ pub(crate) enum Command {
         /// Do it, and not only show what would be done
         #[arg(long)]
         run: bool,
-        /// Keep only the blobs whose digests are in this file, one a line, as put and b3sum print them,
-        /// and those written within the grace period; `-` is standard input
+        /// Keep only the blobs whose digests are in this file, one a line, as put and b3sum print
+        /// them, and those written within the grace period; `-` is standard input
         #[arg(long, value_name = "FILE")]
         keep: Option<PathBuf>,
-        /// How long a chunk is unused before it is set aside, and how long it is kept aside: 90m, 24h, 7d.
-        /// No writer may need more than half of it for a blob
+        /// How long a chunk is unused before it is set aside, and how long it is kept aside: 90m,
+        /// 24h, 7d. No writer may need more than half of it for a blob
         #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
         grace: Duration,
-        /// The largest share of all chunks, and of all blobs, that may be set aside, from 0 to 1. A run
-        /// that would take more is refused, and so is one that finds chunks but no blob; 1 insists
+        /// The largest share of all chunks, and of all blobs, that may be set aside, from 0 to 1. A
+        /// run that would take more is refused, and so is one that finds chunks but no blob; 1
+        /// insists
         #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
         max_fraction: f64,
-        /// Go on where a blob that --keep names is not in the store
+        /// Continue although a blob that --keep names is not in the store
         #[arg(long, requires = "keep")]
         allow_absent: bool,
-        /// Go on where a repair has moved the index of a blob to the quarantine: chunks that only such
-        /// a blob lists are garbage, then
+        /// Continue although a repair has moved the index of a blob to the quarantine: chunks that
+        /// only such a blob lists are garbage, then
         #[arg(long)]
         ignore_quarantine: bool,
     },
-    /// Find out whether a bucket or a directory is fit for castore: for which operations, and why not
+    /// Find out whether a bucket or a directory is fit for castore: for which operations, and why
+    /// not
     ///
-    /// Makes some 5000 small requests below castore-doctor/ in the store, compares the answers with what
-    /// castore relies on, and removes its objects again. There need not be a store yet; none is made, and
-    /// one that is there is neither read nor changed. A store may be examined while others use it.
+    /// Makes some 5000 small requests below castore-doctor/ in the store, compares the answers with
+    /// what castore relies on, and removes its objects again. There need not be a store yet; none
+    /// is made, and one that is there is neither read nor changed. A store may be examined while
+    /// others use it.
     #[command(after_help = AFTER_DOCTOR)]
     Doctor {
         /// Only these decide the exit code: put, get, ls, rm, verify, gc, repair, copy
@@ -218,9 +221,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
         timeout: Duration,
     },
-    /// Look whether everything is there and right; print what is not
+    /// Check that everything is present and undamaged; print what is not
     Verify(VerifyArgs),
-    /// Verify, and make good what is bad; move aside what cannot be repaired
+    /// Verify, and repair what is damaged; move aside what cannot be repaired
     Repair(RepairArgs),
     /// A dry run of put: show what would be shared, and what would be new
     Chunk {
@@ -253,7 +256,7 @@ pub(crate) enum Command {
     },
 }
 
-/// When a restored file has holes.
+/// Says when a restored file has holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sparse {
     /// In regular files
@@ -262,7 +265,7 @@ pub(crate) enum Sparse {
     Never,
 }
 
-/// How closely a store is looked at.
+/// The depth of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Level {
     /// Every index decodes, and every chunk that it lists is there
@@ -304,11 +307,11 @@ pub(crate) struct VerifyArgs {
     /// Which part to read of those that --sample makes; by default another one each day
     #[arg(long, value_name = "N", requires = "sample")]
     pub(crate) part: Option<u64>,
-    /// Read only what was written since then: an age such as 12h or 7d, or a date such as 2026-11-25
+    /// Read only what was written since then: an age such as 12h or 7d, or a date such as
+    /// 2026-11-25
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
-    /// Keep a record in this file of how far it has come, and go on from there if it is there; it is
-    /// removed in the end
+    /// Record progress in this file, and resume from it if it exists; it is removed at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) resume: Option<PathBuf>,
 }
@@ -325,13 +328,13 @@ Example: castore repair --from s3://backup/store --from libs.tar";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_REPAIR)]
 pub(crate) struct RepairArgs {
-    /// A store or a file that has what is bad; may be given several times
+    /// A store or a file with good copies of damaged data; may be given several times
     #[arg(long, value_name = "STORE|FILE")]
     pub(crate) from: Vec<String>,
     /// An option of the stores that --from names
     #[arg(long = "from-option", value_name = "KEY=VALUE", value_parser = KeyValue)]
     pub(crate) from_options: Vec<(String, String)>,
-    /// How closely to look for what is bad
+    /// How closely to look for damage
     #[arg(short, long, value_enum, default_value = "data")]
     pub(crate) level: Level,
     /// Only show what would be done
@@ -339,7 +342,7 @@ pub(crate) struct RepairArgs {
     pub(crate) dry_run: bool,
 }
 
-/// Parses `KEY=VALUE`. Its error does not repeat the argument, which may be a secret.
+/// Parses `KEY=VALUE`. The error does not repeat the argument, which may be a secret.
 #[derive(Debug, Clone)]
 struct KeyValue;
 
@@ -364,20 +367,20 @@ impl TypedValueParser for KeyValue {
     }
 }
 
-/// An operation by its name.
+/// Parses the name of an operation.
 fn operation(text: &str) -> Result<Operation, String> {
     let named = Operation::ALL.into_iter().find(|operation| operation.name() == text);
     let names: Vec<&str> = Operation::ALL.into_iter().map(Operation::name).collect();
     named.ok_or_else(|| format!("it is not one of {}", names.join(", ")))
 }
 
-/// A number from 1 to `MOST`.
+/// Parses a number from 1 to `MOST`.
 fn counted<const MOST: usize>(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
     number.ok_or_else(|| format!("it is not a number from 1 to {MOST}"))
 }
 
-/// `90s`, `15m`, `24h`, `7d`; `0` needs no unit.
+/// Parses `90s`, `15m`, `24h` or `7d`; `0` needs no unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

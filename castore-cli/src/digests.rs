@@ -1,4 +1,4 @@
-//! The digests that a command was given: as arguments, or in a list.
+//! The digests given to a command: as arguments, or in a list.
 
 use std::path::{Path, PathBuf};
 
@@ -8,13 +8,13 @@ use crate::failure::{FAILED, Failure, Result, USAGE};
 use crate::input::Input;
 use crate::names::shown;
 
-/// The longest line that a list may have, in bytes: a digest and a long path.
+/// The longest line of a list, in bytes: a digest and a long path.
 const LONGEST_LINE: usize = 64 * 1024;
 
-/// How much of a list is read at once, in bytes.
+/// The bytes of a list read at once.
 const PIECE: usize = 64 * 1024;
 
-/// `digests`, then those of `lists`, as they are given: whole, or the first digits.
+/// `digests`, then those in `lists`, as given: whole, or their first digits.
 pub(crate) fn given(
     digests: Vec<String>,
     lists: Vec<PathBuf>,
@@ -32,7 +32,7 @@ pub(crate) fn given(
     stream::iter(digests.into_iter().map(Ok)).chain(listed)
 }
 
-/// Standard input can be read only once.
+/// Checks that at most one list is standard input, which can be read only once.
 pub(crate) fn check_lists(lists: &[PathBuf]) -> Result<()> {
     match lists.iter().filter(|path| path.as_os_str() == "-").count() {
         0 | 1 => Ok(()),
@@ -44,7 +44,7 @@ pub(crate) fn check_lists(lists: &[PathBuf]) -> Result<()> {
 struct List {
     input: Input,
     rest: Vec<u8>,
-    /// How much of `rest` was taken already.
+    /// The number of bytes of `rest` that were taken already.
     taken: usize,
     ended: bool,
 }
@@ -102,7 +102,7 @@ impl List {
     }
 }
 
-/// Fails where a list changed while it was read: it may lack lines.
+/// Fails if a list changed while it was read: it may lack lines.
 pub(crate) fn unchanged(list: &Input) -> Result<()> {
     match list.change() {
         None => Ok(()),
@@ -113,8 +113,8 @@ pub(crate) fn unchanged(list: &Input) -> Result<()> {
     }
 }
 
-/// The first word of a line: what `ls`, `put` and b3sum print is a list, too. b3sum marks a line
-/// whose name has escapes by a backslash.
+/// The first word of a line: the output of `ls`, `put` and b3sum is a list, too. b3sum starts a
+/// line whose name has escapes with a backslash.
 fn word(line: &str) -> Option<&str> {
     let word = line.split_whitespace().next()?;
     Some(word.strip_prefix('\\').unwrap_or(word))
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_list_is_refused() {
+    async fn other_text_than_a_list_is_refused() {
         let failure = read(&vec![b'x'; 10 << 20]).await.unwrap_err();
         assert_eq!(failure.code(), USAGE);
     }

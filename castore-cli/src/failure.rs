@@ -1,4 +1,4 @@
-//! What went wrong: one line for a person, an exit code for a script.
+//! Failures: one line for a person, an exit code for a script.
 
 use std::error::Error as StdError;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ pub(crate) const NO_STORE: u8 = 10;
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// Writes a line to standard error, without secrets. A closed standard error costs the line and nothing else.
+/// Writes a line to standard error, without secrets. A closed standard error loses only the line.
 pub(crate) fn say(line: impl std::fmt::Display) {
     let line = line.to_string();
     let _ = writeln!(anstream::stderr(), "{}", redacted(&line));
@@ -37,7 +37,7 @@ pub(crate) fn interrupted() -> String {
     })
 }
 
-/// Why a command did not do all that it was asked for.
+/// The reason why a command did not do everything that was asked.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
@@ -49,12 +49,12 @@ impl Failure {
         Failure { code, error: Some(anyhow::anyhow!(message.into())) }
     }
 
-    /// The end of a command that has reported each of its failures already.
+    /// The end of a command that has already reported each of its failures.
     pub(crate) fn reported(code: u8) -> Failure {
         Failure { code, error: None }
     }
 
-    /// The same failure, with what it was about before it.
+    /// The same failure, with its subject before it.
     pub(crate) fn about(self, what: impl std::fmt::Display) -> Failure {
         let error = self.error.map(|error| error.context(what.to_string()));
         Failure { code: self.code, error }
@@ -75,7 +75,7 @@ impl Failure {
         redacted(&message).into_owned()
     }
 
-    /// Whether the store cannot be used as it is, so that the next request would fail as well.
+    /// Whether the store is unusable, so that the next request would fail as well.
     pub(crate) fn is_of_store(&self) -> bool {
         let Some(error) = &self.error else { return false };
         self.code == NO_STORE
@@ -107,7 +107,7 @@ impl From<Error> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
-        // The library's errors come as I/O errors from its readers; they tell more by themselves.
+        // The readers wrap the library's errors in I/O errors; the inner ones say more.
         match error.downcast::<Error>() {
             Ok(error) => error.into(),
             Err(error) => anyhow::Error::new(error).into(),
@@ -125,7 +125,7 @@ fn code_of(error: &(dyn StdError + 'static)) -> Option<u8> {
     Some(code)
 }
 
-/// The messages of the chain on one line; without those that the one before has said already.
+/// The messages of the chain on one line, without those that repeat the one before.
 fn line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
@@ -136,10 +136,10 @@ fn line(error: &anyhow::Error) -> String {
         if !line.is_empty() {
             line.push_str(": ");
         }
-        // Ours may end with a list of schemes, each with its colon.
+        // Our own messages may end with a list of schemes, each with its colon.
         line.push_str(message.trim_end_matches(':'));
     }
-    // Some errors tell their source's message as a part of their own, and so tell it twice.
+    // Some errors include their source's message in their own, which would repeat it.
     let twice = |at: &usize| line[..*at].ends_with(&line[at + 2..]);
     if let Some(at) = line.match_indices(": ").map(|(at, _)| at).find(twice) {
         line.truncate(at);
@@ -151,11 +151,11 @@ fn line(error: &anyhow::Error) -> String {
     line
 }
 
-/// What to do about it, where that is known.
+/// Advice on how to fix the error, if known.
 fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     let error = error.downcast_ref::<Error>()?;
     if code_of(error) == Some(NO_STORE) {
-        // The store itself says so, or something else is at the place.
+        // The store itself is missing, or something else is at its place.
         return Some(match error.source() {
             Some(_) => "create the bucket, or check its name and the endpoint",
             None => "check the path or URL",
@@ -171,8 +171,8 @@ fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     }
 }
 
-/// `text` on one line: of an answer in XML its code and message, and of the system's errors not
-/// their numbers.
+/// `text` on one line: of an XML answer only its code and message, and without the error numbers of
+/// the system.
 fn tidy(text: &str) -> String {
     let text = match text.find("<?xml").or_else(|| text.find("<Error")) {
         Some(start) => {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_message_says_twice_is_said_once() {
+    fn a_repeated_part_of_a_message_is_said_once() {
         let source = io::Error::other("no right to x: HEAD x in 1 ms: 403: HEAD x in 1 ms: 403");
         let error = Error::new(ErrorKind::PermissionDenied, "test", "refused").with_source(source);
         let failure = Failure::from(error);

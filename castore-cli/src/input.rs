@@ -8,20 +8,20 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-/// How much is read at once by default, in bytes: several chunks, most of which need not be copied then.
+/// The default bytes of one read: several chunks, most of which then need no copy.
 const PIECE: usize = 1024 * 1024;
 
-/// A file or standard input. It is read up to its first end: a terminal goes on after that.
+/// A file or standard input, read up to its first end: a terminal may go on after that.
 pub(crate) struct Input {
     source: Source,
     change: Option<String>,
 }
 
 enum Source {
-    /// A regular file, until it has ended.
+    /// A regular file, until its end was read.
     File(Option<Regular>),
-    /// A pipe or device, which may keep a read waiting for ever: a thread of its own reads it, for which
-    /// the program does not wait when it is to end.
+    /// A pipe or device, on which a read may wait for ever. A separate thread reads it, and the
+    /// program does not wait for that thread when it ends.
     Stream(Option<mpsc::Receiver<io::Result<Piece>>>),
 }
 
@@ -40,7 +40,7 @@ impl Input {
         Input::in_pieces(path, PIECE).await
     }
 
-    /// The same, with `size` bytes at once.
+    /// The same, with reads of `size` bytes.
     pub(crate) async fn in_pieces(path: &Path, size: usize) -> io::Result<Input> {
         let path = path.to_owned();
         let open = move || {
@@ -67,7 +67,7 @@ impl Input {
         Ok(Input { source: blocking(open).await?, change: None })
     }
 
-    /// The next piece: as much as one read after another gives, `None` at the end.
+    /// The next piece: as much as one read returns, and `None` at the end.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
         match &mut self.source {
             Source::File(regular) => {
@@ -97,8 +97,8 @@ impl Input {
         }
     }
 
-    /// How the file changed while it was read, once it was read to its end; `None` for a file that did not,
-    /// and for pipes and devices.
+    /// How the file changed while it was read, once it was read to its end. `None` for an unchanged
+    /// file, and for pipes and devices.
     pub(crate) fn change(&self) -> Option<&str> {
         self.change.as_deref()
     }
@@ -131,11 +131,11 @@ impl Piece {
 /// A regular file that is being read.
 struct Regular {
     file: File,
-    /// How many bytes are read at once.
+    /// The bytes of one read.
     size: usize,
-    /// The position of the first byte that was read, in bytes: standard input may be read from the middle.
+    /// The position of the first byte read: standard input may start in the middle of a file.
     start: u64,
-    /// How many bytes were read.
+    /// The number of bytes read so far.
     read: u64,
     before: State,
 }
@@ -147,7 +147,7 @@ impl Regular {
         Ok(piece)
     }
 
-    /// How the file differs from when it was opened.
+    /// How the file differs from its state at opening.
     fn change(&self) -> io::Result<Option<String>> {
         let metadata = self.file.metadata()?;
         let (before, after) = (&self.before, State::new(&metadata));
@@ -161,7 +161,7 @@ impl Regular {
             std::cmp::Ordering::Equal if before.was_written(&after) => {
                 Some("it was written to".to_owned())
             }
-            // Files that the kernel makes up, as below /proc, take no blocks and state any size.
+            // Files that the kernel generates, as below /proc, take no blocks and state any size.
             std::cmp::Ordering::Equal
                 if self.read != after.size.saturating_sub(self.start)
                     && after.blocks != Some(0) =>
@@ -173,13 +173,14 @@ impl Regular {
     }
 }
 
-/// By which a change of a file shows.
+/// The metadata that reveal a change of a file.
 struct State {
     size: u64,
     modified: Option<SystemTime>,
-    /// When the file was last written or its metadata changed, where the platform says so.
+    /// The time at which the file or its metadata were last changed, if the platform says so.
     changed: Option<(i64, i64)>,
-    /// Mode, owner, group, and the number of names: a change of these changes `changed`, and not the bytes.
+    /// Mode, owner, group, and the number of names. A change of these also changes `changed`,
+    /// although the bytes stay.
     attributes: (u32, u32, u32, u64),
     blocks: Option<u64>,
 }
@@ -202,14 +203,14 @@ impl State {
         State { size, modified, changed: None, attributes: (0, 0, 0, 0), blocks: None }
     }
 
-    /// Whether the file was written between `self` and `after`, even where its time was set back then.
+    /// Whether the file was written between `self` and `after`, even if its time was then set back.
     fn was_written(&self, after: &State) -> bool {
         self.modified != after.modified
             || (self.changed != after.changed && self.attributes == after.attributes)
     }
 }
 
-/// Reads up to `size` bytes, and not once more after the end was reached.
+/// Reads up to `size` bytes, and does not read again once the end was reached.
 fn read_piece(reader: &mut impl Read, size: usize) -> io::Result<Piece> {
     let mut piece = Vec::with_capacity(size);
     let read = reader.take(size as u64).read_to_end(&mut piece)?;
@@ -236,9 +237,9 @@ fn standard_input() -> io::Result<File> {
     Ok(File::from(io::stdin().as_handle().try_clone_to_owned()?))
 }
 
-/// Whether `input` is the null device, open for writing too: the standard library puts that in the place of
-/// a closed standard input before the program begins, and so do containers that have none. A shell opens
-/// `< /dev/null` for reading only.
+/// Whether `input` is the null device, open for writing too. The standard library opens that in
+/// place of a closed standard input before the program begins, and so do containers without one. A
+/// shell opens `< /dev/null` for reading only.
 #[cfg(unix)]
 fn stands_for_closed(input: &File) -> bool {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -259,7 +260,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-/// The size of all files together, in bytes, where that can be told.
+/// The total size of all files in bytes, if known.
 pub(crate) fn total(paths: &[impl AsRef<Path>]) -> Option<u64> {
     paths
         .iter()
@@ -276,7 +277,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads a file of 3,000,000 bytes, to which `change` happens after the first piece.
+    /// Reads a file of 3,000,000 bytes, and applies `change` after the first piece.
     async fn changed(change: impl FnOnce(&Path, &File)) -> Option<String> {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         std::fs::write(&path, vec![7; 3_000_000]).unwrap();
@@ -299,7 +300,7 @@ mod tests {
         assert_eq!(grown.as_deref(), Some("it grew from 3000000 to 4000000 bytes"));
         let written = changed(|_, file| file.write_all_at(b"x", 100).unwrap()).await;
         assert_eq!(written.as_deref(), Some("it was written to"));
-        // The time of the change stays, though that of the writing is set back.
+        // The time of the change stays, although the time of the write is set back.
         let hidden = changed(|_, file| {
             let before = file.metadata().unwrap();
             let changed = |of: &Metadata| (of.ctime(), of.ctime_nsec());

@@ -1,4 +1,4 @@
-//! What `-v` shows: the program's log on standard error.
+//! The output of `-v`: the program's log on standard error.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -6,14 +6,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::redact::redacted;
 
-/// Starts the log, for `-v` given so many times.
+/// Starts the log; `verbose` is the number of `-v` options.
 pub(crate) fn start(verbose: u8) {
     let level = match verbose {
         0 => return,
         1 => "info",
         _ => "debug",
     };
-    // The libraries of HTTP tell of bytes and frames, among them headers with keys.
+    // The HTTP libraries log bytes and frames, among them headers with keys.
     let filter = format!("{level},h2=info,hyper=info,hyper_util=info,reqwest=info,rustls=info");
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
@@ -24,7 +24,7 @@ pub(crate) fn start(verbose: u8) {
         .init();
 }
 
-/// Whether standard error shows colours: only a terminal does.
+/// Whether to use colours on standard error: only on a terminal.
 fn colours() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");

@@ -50,28 +50,28 @@ fn main() -> ExitCode {
     ExitCode::from(output::code(code))
 }
 
-/// Prints what the parser of the command line says: help, or a mistake, which may quote an argument that
-/// holds a secret.
+/// Prints the parser's message: help, or a mistake, which may quote an argument that holds a
+/// secret.
 fn wrong_usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     let is_secret = redact::redacted(&text) != text;
     match is_secret && error.use_stderr() {
-        // `say` takes the secret out.
+        // `say` removes the secret.
         true => say(text.trim_end()),
-        // With colors, and to standard output where it is help.
+        // This prints with colours, and help to standard output.
         false => drop(error.print()),
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE))
 }
 
-/// Runs the command until it ends or a signal ends it; returns the exit code.
+/// Runs the command until it ends or a signal ends it. Returns the exit code.
 fn run(args: Args) -> Result<u8> {
     let runtime = system::runtime()?;
     let mut signals = {
         let _context = runtime.enter();
         Signals::install().map_err(anyhow::Error::new)?
     };
-    // A thread of its own, so that a signal also ends a command that waits for standard output.
+    // On a separate thread, a command that waits for standard output can also be ended by a signal.
     let (go_on, interrupted) = oneshot::channel::<()>();
     let (ended, mut result) = oneshot::channel();
     let handle = runtime.handle().clone();
@@ -87,7 +87,7 @@ fn run(args: Args) -> Result<u8> {
                 }
             })
         });
-        // After an interrupt there may be no more interest.
+        // After an interrupt the receiver may be gone.
         let _ = ended.send(result);
     };
     system::start_thread("command", command)?;
@@ -104,8 +104,8 @@ fn run(args: Args) -> Result<u8> {
             result.map(|()| 0)
         }
         Err(code) => {
-            // The command removes its temporary file meanwhile, and a file that is being written to the store
-            // gets its name or is removed.
+            // Meanwhile the command removes its temporary file, and each file that is being written
+            // to the store gets its name or is removed.
             let time = store::settling_time();
             drop(go_on);
             let until = Instant::now() + time;

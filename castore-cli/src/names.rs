@@ -1,4 +1,4 @@
-//! File names as they are printed. Names that differ are printed differently, whatever bytes they hold.
+//! File names as printed. Different names are printed differently, whatever bytes they hold.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -6,8 +6,9 @@ use std::path::Path;
 
 use castore_core::Digest;
 
-/// A digest and a name as `b3sum` prints them. A name with a line break, a backslash or bytes that are not
-/// UTF-8 is escaped (`\n`, `\r`, `\\`, `\xff`), and the line then starts with a backslash.
+/// A digest and a name in the format of `b3sum`. A name with a line break, a backslash or bytes
+/// that are not UTF-8 is escaped (`\n`, `\r`, `\\`, `\xff`), and the line then starts with a
+/// backslash.
 pub(crate) fn b3sum(digest: &Digest, path: &Path) -> String {
     let name = text(path);
     match name {
@@ -16,8 +17,8 @@ pub(crate) fn b3sum(digest: &Digest, path: &Path) -> String {
     }
 }
 
-/// A name in JSON: as it is, or escaped where it is not UTF-8 or has `\x` in it. A name with `\x` in it is
-/// thus always an escaped one, in which `\\` is a backslash and `\xff` a byte.
+/// A name in JSON: unchanged, or escaped if it is not UTF-8 or contains `\x`. A name with `\x` in
+/// it is thus always an escaped one, in which `\\` is a backslash and `\xff` a byte.
 pub(crate) fn json(path: &Path) -> Cow<'_, str> {
     match text(path) {
         Cow::Borrowed(name) if !name.contains("\\x") => Cow::Borrowed(name),
@@ -25,7 +26,7 @@ pub(crate) fn json(path: &Path) -> Cow<'_, str> {
     }
 }
 
-/// A path in a message: on one line, whatever is in it.
+/// A path in a message: on one line, whatever characters it has.
 pub(crate) fn shown(path: &Path) -> String {
     match text(path) {
         Cow::Borrowed(name) if name.is_empty() || name.contains(char::is_control) => {
@@ -45,7 +46,7 @@ pub(crate) fn shown(path: &Path) -> String {
     }
 }
 
-/// Borrowed where the name is UTF-8.
+/// Borrowed if the name is UTF-8.
 fn text(path: &Path) -> Cow<'_, str> {
     path.to_string_lossy()
 }
@@ -56,7 +57,7 @@ fn escaped(path: &Path) -> String {
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
         name.push_str(&chunk.valid().replace('\\', "\\\\"));
         for byte in chunk.invalid() {
-            // A string takes everything.
+            // Writing to a string cannot fail.
             let _ = write!(name, "\\x{byte:02x}");
         }
     }

@@ -1,7 +1,8 @@
 //! Standard output: lines, and the bytes of blobs.
 //!
-//! A reader of standard output may go away, as `head` does. That ends the printing and never the work: a
-//! command goes on to remove, verify or store all that it was asked for, and exits as it would have.
+//! A reader of standard output may go away, as `head` does. That ends the printing and never the
+//! work: a command goes on to remove, verify or store everything that was asked, and exits with the
+//! same code.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -14,8 +15,8 @@ use tokio::sync::mpsc;
 
 use crate::failure::{FAILED, Failure, Result};
 
-/// Whether a line still reaches a reader: one of the constants below. No lock, as a write may wait for ever,
-/// and an interrupt then asks.
+/// Whether a line still reaches a reader: one of the constants below. An atomic and no lock,
+/// because a write may wait for ever, and an interrupt reads this meanwhile.
 static OUTLET: AtomicU8 = AtomicU8::new(OPEN);
 
 const OPEN: u8 = 0;
@@ -47,7 +48,8 @@ pub(crate) fn is_closed() -> bool {
     OUTLET.load(Relaxed) != OPEN
 }
 
-/// The exit code of a command that would end with `code`: output that could not be written is a failure.
+/// The exit code of a command that would end with `code`. Output that could not be written is a
+/// failure.
 pub(crate) fn code(code: u8) -> u8 {
     match OUTLET.load(Relaxed) {
         BROKEN if code == 0 => FAILED,
@@ -55,7 +57,7 @@ pub(crate) fn code(code: u8) -> u8 {
     }
 }
 
-/// Says once why nothing more is written, unless the reader knows.
+/// Says once why no more output follows, unless the reader went away and knows.
 fn close(error: io::Error) {
     if error.kind() == io::ErrorKind::BrokenPipe {
         OUTLET.store(CLOSED, Relaxed);
@@ -68,7 +70,7 @@ fn close(error: io::Error) {
 /// Writes the pieces of a blob to standard output.
 ///
 /// # Errors
-/// Those of reading the blob. A standard output that cannot be written decides the exit code by [`code`].
+/// Those of reading the blob. If standard output cannot be written, [`code`] decides the exit code.
 pub(crate) async fn blob(pieces: BoxStream<'static, castore_core::Result<Bytes>>) -> Result<()> {
     let write = |stdout: &mut io::Stdout, piece: &[u8]| {
         stdout.write_all(piece)?;
@@ -80,10 +82,10 @@ pub(crate) async fn blob(pieces: BoxStream<'static, castore_core::Result<Bytes>>
     Ok(())
 }
 
-/// Writes the pieces of a blob on a thread of its own, and gets the next ones meanwhile. Returns a failure
-/// to get them, once those before are written; otherwise a failure to write, or `output`.
+/// Writes the pieces of a blob on a separate thread, and gets the next ones meanwhile. Returns a
+/// failure to get pieces, once those before are written; otherwise a failure to write, or `output`.
 ///
-/// Where the future is dropped, the thread still writes the piece that it has.
+/// If the future is dropped, the thread still writes the piece it has.
 pub(crate) async fn write_pieces<W: Send + 'static>(
     mut pieces: BoxStream<'static, castore_core::Result<Bytes>>,
     mut output: W,
@@ -100,7 +102,7 @@ pub(crate) async fn write_pieces<W: Send + 'static>(
         match pieces.next().await {
             Some(Ok(piece)) => {
                 if sender.send(piece).await.is_err() {
-                    // The thread has ended, and says why.
+                    // The thread has ended, and returns the reason.
                     break Ok(());
                 }
             }
@@ -113,13 +115,13 @@ pub(crate) async fn write_pieces<W: Send + 'static>(
     got.map(|()| written)
 }
 
-/// `text` on one line, even where a key in the store has a line break in it.
+/// `text` on one line, even if a key in the store has a line break in it.
 pub(crate) fn one_line(text: impl std::fmt::Display) -> String {
     let text = text.to_string();
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// `text` without control characters but for its line breaks.
+/// `text` without control characters other than its line breaks.
 pub(crate) fn lines(text: impl std::fmt::Display) -> String {
     let text = text.to_string();
     let lines: Vec<String> = text.lines().map(one_line).collect();

@@ -6,8 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::failure::{FAILED, Failure, Result, say};
 
-/// Replaces the report of a panic. With `verbose` it says where each panic happened and how the program got
-/// there; otherwise nothing, as the panic ends in the failure of some operation, which is reported.
+/// Replaces the report of a panic. With `verbose` the hook prints the place and the backtrace of
+/// each panic. Otherwise it prints nothing, because the panic becomes the failure of some
+/// operation, which is reported.
 pub(crate) fn install(verbose: bool) {
     std::panic::set_hook(Box::new(move |panic| {
         if verbose {
@@ -19,12 +20,12 @@ pub(crate) fn install(verbose: bool) {
     }));
 }
 
-/// Does `work`; a panic in it is a failure.
+/// Does `work`. A panic in it becomes a failure.
 pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(failure(&*panic)))
 }
 
-/// The failure that a panic with `payload` is.
+/// The failure for a panic with `payload`.
 fn failure(payload: &(dyn Any + Send)) -> Failure {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));

@@ -1,5 +1,5 @@
-//! The phases of a long operation on standard error: only on a terminal, and only where it was not
-//! refused.
+//! The phases of a long operation on standard error: only on a terminal, and unless `--quiet` is
+//! given.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
@@ -8,12 +8,12 @@ use std::time::Duration;
 use castore_objstore::{Observer, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often the bar is drawn anew.
+/// The interval between redraws of the bar.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A bar that shows the phase that an operation is in.
+/// A bar that shows the current phase of an operation.
 pub(crate) struct Phases {
-    /// With the name of the phase that it shows; `None` where nobody looks at it.
+    /// The bar, and the name of the phase it shows; `None` if progress is not shown.
     bar: Option<(ProgressBar, Mutex<&'static str>)>,
 }
 
@@ -27,7 +27,7 @@ impl Phases {
         Phases { bar: Some((bar, Mutex::new(""))) }
     }
 
-    /// Lets `print` write without the bar in its way.
+    /// Hides the bar while `print` writes.
     pub(crate) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.bar {
             Some((bar, _)) => bar.suspend(print),
@@ -35,7 +35,7 @@ impl Phases {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn end(&self) {
         if let Some((bar, _)) = &self.bar {
             bar.finish_and_clear();

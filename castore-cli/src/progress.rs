@@ -1,4 +1,4 @@
-//! Progress on standard error: only on a terminal, and only where it was not refused.
+//! Progress on standard error: only on a terminal, and unless `--quiet` is given.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::size::iec;
 
-/// How often the bar is drawn anew.
+/// The interval between redraws of the bar.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A bar that follows a service's counts until it is dropped.
@@ -19,7 +19,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A bar that reaches its end at `total` bytes, where that is known; `done` picks the count.
+    /// Starts a bar that ends at `total` bytes, if that is known; `done` picks the count.
     pub(crate) fn start(
         show: bool,
         service: &ObjectStoreBlobService,
@@ -56,7 +56,7 @@ impl Progress {
         Some(Progress { bar, task })
     }
 
-    /// Lets `print` write without the bar in its way.
+    /// Hides the bar while `print` writes.
     pub(crate) fn suspend<T>(progress: Option<&Progress>, print: impl FnOnce() -> T) -> T {
         match progress {
             Some(progress) => progress.bar.suspend(print),

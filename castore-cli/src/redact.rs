@@ -1,9 +1,9 @@
-//! Secrets in URLs and settings: taken out of everything that the program says.
+//! Removes secrets in URLs and settings from all output of the program.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Stands for a secret.
+/// Replaces a secret.
 const HIDDEN: &str = "***";
 
 /// The ends of the names of parameters and settings whose values are secrets, in lower case.
@@ -25,8 +25,8 @@ const SECRET: [&str; 15] = [
     "_key_base64",
 ];
 
-/// `text` without secrets: `***` replaces the user information of each URL, and the value of each parameter
-/// whose name says that it is a secret (`?sig=...`, `aws_secret_access_key=...`).
+/// `text` without secrets: `***` replaces the user information of each URL, and the value of each
+/// parameter whose name marks a secret (`?sig=...`, `aws_secret_access_key=...`).
 pub(crate) fn redacted(text: &str) -> Cow<'_, str> {
     let mut secrets: Vec<Range<usize>> = user_information(text).chain(parameters(text)).collect();
     if secrets.is_empty() {
@@ -56,7 +56,7 @@ fn user_information(text: &str) -> impl Iterator<Item = Range<usize>> {
         if let Some(length) = authority.rfind('@') {
             return Some(start..start + length);
         }
-        // A password with a character that a URL must escape looks like a port that is none.
+        // A password with an unescaped special character looks like an invalid port.
         let (_, port) = authority.rsplit_once(':').filter(|_| !authority.starts_with('['))?;
         let next = rest[authority.len()..].chars().next();
         if port.bytes().all(|byte| byte.is_ascii_digit())

@@ -1,5 +1,5 @@
-//! The file that `get` writes: beside its place until it is whole, with holes, and with the mode of the file
-//! that it replaces.
+//! The file that `get` writes: under a temporary name in the same directory until it is whole, with
+//! holes, and with the mode of the file it replaces.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -7,13 +7,13 @@ use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile, TempPath};
 
-/// A run of zeros becomes a hole by as much at a time, in bytes, at a multiple of it in the file.
+/// The granularity of holes, in bytes: offset and size of a hole are multiples of it.
 const HOLE: usize = 16 * 1024;
 
 static ZEROS: [u8; HOLE] = [0; HOLE];
 
-/// A file without a name of its own that is beside `output`. It is readable by others only once it is whole,
-/// where it replaces a file that may be private.
+/// Creates a temporary file beside `output`. If it replaces a file, which may be private, others
+/// can read the new file only once it is whole.
 pub(crate) fn temporary(output: &Path, replaces: bool) -> io::Result<NamedTempFile> {
     let directory = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -24,14 +24,14 @@ pub(crate) fn temporary(output: &Path, replaces: bool) -> io::Result<NamedTempFi
     #[cfg(unix)]
     if !replaces {
         use std::os::unix::fs::PermissionsExt;
-        // The system takes the process's umask off, as for any new file.
+        // The system applies the process's umask, as for any new file.
         builder.permissions(Permissions::from_mode(0o666));
     }
     builder.tempfile_in(directory)
 }
 
-/// Gives `file` the mode of the file at `output`, and its owner and group where that is allowed. Where it is
-/// not, nobody may do more with the file than before.
+/// Gives `file` the mode of the file at `output`, and its owner and group if the system allows
+/// that. If not, no user may do more with the new file than with the old one.
 #[cfg(unix)]
 pub(crate) fn be_like(file: &File, output: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
@@ -39,13 +39,13 @@ pub(crate) fn be_like(file: &File, output: &Path) -> io::Result<()> {
     let (old, new) = (output.metadata()?, file.metadata()?);
     let mut mode = old.mode() & 0o7777;
     if new.gid() != old.gid() && fchown(file, None, Some(old.gid())).is_err() {
-        // Those of the new group may do as much as everybody.
+        // Members of the new group may do only as much as all other users.
         mode = mode & !0o2070 | (mode & 0o007) << 3;
     }
     if new.uid() != old.uid() && fchown(file, Some(old.uid()), None).is_err() {
         mode &= !0o4000;
     }
-    // After the owner, as a change of owner takes some bits away.
+    // The mode comes after the owner, because a change of owner clears some bits.
     file.set_permissions(Permissions::from_mode(mode))
 }
 
@@ -55,8 +55,8 @@ pub(crate) fn be_like(file: &File, output: &Path) -> io::Result<()> {
     file.set_permissions(permissions)
 }
 
-/// Gives the file its name, in one step; fails with `AlreadyExists` where there is one and `force` is not
-/// given.
+/// Gives the file its name atomically. Fails with `AlreadyExists` if the name is taken and `force`
+/// is not given.
 pub(crate) fn publish(path: TempPath, output: &Path, force: bool) -> io::Result<()> {
     if force {
         return path.persist(output).map_err(|error| error.error);
@@ -69,8 +69,8 @@ pub(crate) fn publish(path: TempPath, output: &Path, force: bool) -> io::Result<
     }
 }
 
-/// The same on a filesystem that has neither hard links nor a renaming that spares what is there: takes the
-/// name with an empty file first, so that nothing of others is replaced.
+/// The same on a filesystem with neither hard links nor a rename that spares an existing file.
+/// Claims the name with an empty file first, so that no file of others is replaced.
 fn claim(path: TempPath, output: &Path) -> io::Result<()> {
     File::create_new(output)?;
     path.persist(output).map_err(|failed| {
@@ -79,12 +79,12 @@ fn claim(path: TempPath, output: &Path) -> io::Result<()> {
     })
 }
 
-/// Writes to a new file, with holes in the place of long runs of zeros.
+/// Writes to a new file, with holes in place of long runs of zeros.
 pub(crate) struct Sparse {
     file: File,
-    /// How many bytes were given, those of holes included.
+    /// The number of bytes given so far, those of holes included.
     size: u64,
-    /// Where the file's own position is, in bytes.
+    /// The offset of the file itself, in bytes.
     position: u64,
 }
 
@@ -101,7 +101,8 @@ impl Sparse {
             let rest = &bytes[solid..];
             let at = self.size + solid as u64;
             let length = rest.len().min((hole - at % hole) as usize);
-            // Of a part the other part may be in the next piece, or was a hole in the one before.
+            // The other part of an incomplete unit may be in the next piece, or was a hole in the
+            // last one.
             let may_be_part = at.is_multiple_of(hole) || (solid == 0 && self.position < self.size);
             let is_last = length == rest.len();
             let may_be_hole = length == HOLE || (may_be_part && (is_last || solid == 0));
@@ -130,7 +131,7 @@ impl Sparse {
         Ok(())
     }
 
-    /// The file, with its full size.
+    /// Returns the file, extended to its full size.
     pub(crate) fn end(self) -> io::Result<File> {
         if self.position != self.size {
             self.file.set_len(self.size)?;

@@ -1,5 +1,5 @@
-//! Signals that ask the program to end. They end it in order: temporary files are removed, the exit code is
-//! 128 and the signal's number.
+//! Signals that ask the program to end. The program ends in order: it removes temporary files and
+//! exits with 128 plus the signal's number.
 
 use std::io;
 
@@ -11,8 +11,8 @@ pub(crate) struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    /// Handles every signal that would otherwise end the program at once and that can be handled. A signal
-    /// that the parent process has set to be ignored stays ignored, as `nohup` wants it. Needs a runtime.
+    /// Handles every signal that would otherwise end the program at once and that can be handled. A
+    /// signal that the parent process ignores stays ignored, as `nohup` expects. Needs a runtime.
     ///
     /// # Errors
     /// Those of the system.
@@ -28,17 +28,18 @@ impl Signals {
             let stream = signal(SignalKind::from_raw(number));
             match stream {
                 Ok(stream) => streams.push((128_u8.saturating_add(number as u8), stream)),
-                // The C library keeps some for itself.
+                // The C library reserves some signals.
                 Err(_) if number > 31 => {}
                 Err(error) => return Err(error),
             }
         }
-        // A write past the limit of a file's size then fails, as on a full disk, and ends nothing.
+        // A write past the file size limit then fails, as on a full disk, and does not end the
+        // program.
         drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         Ok(Signals { streams })
     }
 
-    /// Returns the exit code once one of the signals has come. Cancel safe.
+    /// Returns the exit code once one of the signals arrives. Cancel safe.
     pub(crate) async fn next(&mut self) -> u8 {
         use std::task::Poll;
 
@@ -54,7 +55,7 @@ impl Signals {
     }
 }
 
-/// The numbers of the signals that end a program by default, but for those that tell of a fault of its own.
+/// The signals that end a program by default, except those that report a fault of the program.
 #[cfg(unix)]
 fn numbers() -> Vec<i32> {
     use rustix::process::Signal;
@@ -77,13 +78,13 @@ fn numbers() -> Vec<i32> {
     signals.push(Signal::STKFLT);
     let mut numbers: Vec<i32> = signals.into_iter().map(Signal::as_raw).collect();
     if cfg!(target_os = "linux") {
-        // The signals for programs' own use.
+        // The real-time signals, for programs' own use.
         numbers.extend(34..=64);
     }
     numbers
 }
 
-/// The signals that are ignored: bit n - 1 for signal n. Only Linux tells a program that; elsewhere none.
+/// The ignored signals: bit n - 1 for signal n. Only Linux reveals them; elsewhere none.
 #[cfg(unix)]
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -101,7 +102,7 @@ impl Signals {
         Ok(Signals {})
     }
 
-    /// Returns the exit code once Ctrl-C was typed.
+    /// Returns the exit code once Ctrl-C arrives.
     pub(crate) async fn next(&mut self) -> u8 {
         let _ = tokio::signal::ctrl_c().await;
         130

@@ -1,4 +1,4 @@
-//! Which store: from the command line, the environment, or the platform.
+//! Finds the store: from the command line, the environment, or the platform.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -15,43 +15,43 @@ use crate::failure::{Failure, NO_BLOB, NO_STORE, Result, USAGE, on_interrupt, sa
 use crate::output;
 use crate::redact::redacted;
 
-/// At most so many keys are printed of objects that could not be removed.
+/// The most keys printed of objects that could not be removed.
 const KEYS: usize = 5;
 
-/// The fewest digits that a digest may be cut to.
+/// The fewest digits to which a digest may be shortened.
 const SHORTEST_PREFIX: usize = 8;
 
 /// The stores that the command writes to.
 static WRITTEN: Mutex<Vec<ObjectStoreBlobService>> = Mutex::new(Vec::new());
 
-/// The examination whose objects an interrupt leaves behind.
+/// The running examination, whose objects an interrupt would leave behind.
 static EXAMINATION: Mutex<Option<Doctor>> = Mutex::new(None);
 
-/// How long work under way may take to end after an interrupt: a few chunks' writes.
+/// The time for unfinished work to end after an interrupt: a few chunks' writes.
 pub(crate) const ENDING: Duration = Duration::from_secs(2);
 
 /// The same for an examination, which has objects to remove.
 const CLEANING: Duration = Duration::from_secs(60);
 
-/// Has the objects of an examination removed after an interrupt.
+/// Registers an examination whose objects an interrupt removes.
 pub(crate) fn clean_up_after_interrupt(doctor: Doctor) {
     let prefix = doctor.prefix();
     *lock(&EXAMINATION) = Some(doctor);
     on_interrupt(format!("objects may be left below {prefix}/: remove them"));
 }
 
-/// The objects of the examination are removed, or have been reported.
+/// Says that the objects of the examination are removed, or have been reported.
 pub(crate) fn nothing_to_clean_up() {
     *lock(&EXAMINATION) = None;
 }
 
-/// How long [`settle`] may take.
+/// The time limit of [`settle`].
 pub(crate) fn settling_time() -> Duration {
     if lock(&EXAMINATION).is_some() { CLEANING } else { ENDING }
 }
 
-/// Leaves the stores in order after an interrupt: flushes what was written so far, and removes what nobody
-/// wants. A failure to flush is not worth a line: then the next run stores the same again.
+/// Leaves the stores in order after an interrupt: flushes completed writes, and removes the objects
+/// of an examination. A failed flush is not worth a line: the next run stores the same data again.
 pub(crate) async fn settle() {
     let examination = lock(&EXAMINATION).take();
     if let Some(doctor) = examination {
@@ -86,17 +86,17 @@ async fn flush_written() {
     }
 }
 
-/// The store that a command was given, not opened yet.
+/// The store given to a command, not opened yet.
 pub(crate) struct Location {
     url: String,
     options: Vec<(String, String)>,
     /// Whether this is the user's own store, which no other user may read.
     personal: bool,
-    /// Whether what is reused is verified.
+    /// Whether to verify reused data.
     check: bool,
 }
 
-/// A store that is open, though there may be none at its place.
+/// An open store, although its place may hold none.
 pub(crate) struct Store {
     service: ObjectStoreBlobService,
     name: String,
@@ -113,7 +113,7 @@ impl Location {
         Ok(Location { url, options, personal, check: false })
     }
 
-    /// The same; what is in the store already is verified where `check` says so.
+    /// The same location; verifies data that is already in the store if `check` is true.
     pub(crate) fn checking(self, check: bool) -> Location {
         Location { check, ..self }
     }
@@ -123,8 +123,8 @@ impl Location {
         redacted(&self.url).into_owned()
     }
 
-    /// The same text for the same store, wherever the command is run: the path of a directory without
-    /// links; of any other store the URL, and the settings that say which server the URL is of.
+    /// A text that is the same for the same store, wherever the command runs: for a directory its
+    /// path without links; for any other store the URL, and the settings that identify its server.
     pub(crate) fn identity(&self) -> String {
         if let Ok(Some(path)) = local_path(&self.url) {
             let path = path.canonicalize().unwrap_or(path);
@@ -145,7 +145,7 @@ impl Location {
         self.name() + &servers.concat()
     }
 
-    /// Opens the store to read from; a directory must be there.
+    /// Opens the store for reading. A directory must exist.
     pub(crate) fn open(&self) -> Result<Store> {
         match local_path(&self.url)? {
             Some(path) if !self.is_there(&path)? => Err(no_store(&self.name())),
@@ -153,7 +153,7 @@ impl Location {
         }
     }
 
-    /// Opens the place of a store, be there one or not; a directory must be there.
+    /// Opens the place of a store, with or without a store in it. A directory must exist.
     pub(crate) fn open_place(&self) -> Result<Store> {
         match local_path(&self.url)? {
             Some(path) if !self.is_there(&path)? => {
@@ -165,7 +165,7 @@ impl Location {
         }
     }
 
-    /// Opens the store to write to. Makes one where there is none, and says so unless `quiet`.
+    /// Opens the store for writing. Makes one if there is none, and says so unless `quiet`.
     pub(crate) async fn open_or_create(&self, quiet: bool) -> Result<Store> {
         let missing = match local_path(&self.url)? {
             Some(path) if !self.is_there(&path)? => Some(path),
@@ -188,7 +188,7 @@ impl Location {
         Ok(store)
     }
 
-    /// Whether the directory is there; a failure where that is not known.
+    /// Whether the directory exists; a failure if that is not known.
     fn is_there(&self, path: &Path) -> Result<bool> {
         path.try_exists().map_err(|error| Failure::from(error).about(self.name()))
     }
@@ -219,8 +219,8 @@ impl Store {
         &self.service
     }
 
-    /// Fails where the place holds no store. Asks once, and is for commands that found nothing: a directory
-    /// that is not mounted and a mistyped path look as an empty store does.
+    /// Fails if the place holds no store. Asks only once. For commands that found nothing: an
+    /// unmounted directory or a mistyped path looks like an empty store.
     pub(crate) async fn must_exist(&self) -> Result<()> {
         if !self.recognised.load(Relaxed) {
             if !self.service.exists().await? {
@@ -261,7 +261,7 @@ fn personal() -> Result<String> {
     })
 }
 
-/// Makes a directory that is the user's alone, with those that lead to it.
+/// Makes a directory that only the user can access, with its parents.
 fn make_private(path: &Path) -> std::io::Result<()> {
     let mut directory = std::fs::DirBuilder::new();
     directory.recursive(true);
@@ -270,7 +270,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     directory.create(path)
 }
 
-/// The digest that `text` is, or is the start of.
+/// The digest in `text`, or the one that starts with `text`.
 pub(crate) async fn resolve(store: &Store, text: &str) -> Result<Digest> {
     if let Some(digest) = check_digest(text)? {
         return Ok(digest);
@@ -301,7 +301,7 @@ pub(crate) async fn open_read(store: &Store, digest: &Digest) -> Result<BlobRead
     }
 }
 
-/// The failure that a blob is absent, or that the store is: both look alike.
+/// The failure for an absent blob, or for an absent store: both look alike.
 pub(crate) async fn absent(store: &Store, digest: impl std::fmt::Display) -> Failure {
     match store.must_exist().await {
         Ok(()) => Failure::new(NO_BLOB, format!("no blob {digest} in the store")),
@@ -309,7 +309,7 @@ pub(crate) async fn absent(store: &Store, digest: impl std::fmt::Display) -> Fai
     }
 }
 
-/// The digest that `text` is; `None` where it is the start of one, and a failure where it is neither.
+/// The digest in `text`; `None` if `text` is the start of one, and a failure if it is neither.
 pub(crate) fn check_digest(text: &str) -> Result<Option<Digest>> {
     let malformed = match text.parse::<Digest>() {
         Ok(digest) => return Ok(Some(digest)),

@@ -9,18 +9,18 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::{FAILED, Failure, Result};
 
-/// The threads that wait for files and the like and that are there from the beginning. Work for such threads
-/// waits for one of them where the system has no more.
+/// The number of blocking threads that exist from the beginning. Blocking work, such as on files,
+/// waits for one of them if the system allows no more.
 const WAITING: usize = 4;
 
 /// The size of the command's stack, in bytes: as large as that of a program's first thread.
 const STACK: usize = 8 * 1024 * 1024;
 
-/// How long threads may take to start.
+/// The time limit for threads to start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Allows as many open files as the system lets the program allow itself. Shells give 1024 or less, for
-/// programs that use `select`; this one does not.
+/// Raises the limit of open files as far as the system lets the program. Shells set 1024 or less
+/// for the sake of programs that use `select`; this one does not.
 pub(crate) fn allow_open_files() {
     #[cfg(unix)]
     {
@@ -29,7 +29,7 @@ pub(crate) fn allow_open_files() {
         let limit = getrlimit(Resource::Nofile);
         if limit.current != limit.maximum {
             let raised = Rlimit { current: limit.maximum, ..limit };
-            // Where that is refused, as where the system has another limit of its own, all stays as it is.
+            // If the system refuses, as with a limit of its own, the limit stays as it is.
             let _ = setrlimit(Resource::Nofile, raised);
         }
     }
@@ -38,10 +38,11 @@ pub(crate) fn allow_open_files() {
 /// The runtime, with all threads that it must have.
 ///
 /// # Errors
-/// The system has no more threads, or no more of what a runtime needs.
+/// The system has no more threads, or lacks another resource of a runtime.
 pub(crate) fn runtime() -> Result<Runtime> {
     let workers = thread::available_parallelism().map_or(1, |count| count.get());
-    // The runtime panics where it can start no thread, and may wait for ever where it can start some.
+    // The runtime panics if it can start no thread, and may wait for ever if it can start only
+    // some.
     try_threads(workers + WAITING + 1).map_err(no_threads)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(workers)
@@ -56,7 +57,8 @@ pub(crate) fn runtime() -> Result<Runtime> {
         let (started, hold) = (started.clone(), Arc::clone(&hold));
         runtime.spawn_blocking(move || {
             let _ = started.send(());
-            // Each is kept until all have started: otherwise one could take the place of another.
+            // Each thread lives until all have started: otherwise one could take the place of
+            // another.
             let _ = hold.lock().map(|hold| hold.recv());
         });
     }
@@ -67,7 +69,7 @@ pub(crate) fn runtime() -> Result<Runtime> {
     Ok(runtime)
 }
 
-/// Starts a thread for `work`, with room for a command's state.
+/// Starts a thread for `work`, with enough stack for a command's state.
 ///
 /// # Errors
 /// The system has no more threads.
@@ -76,7 +78,7 @@ pub(crate) fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> 
     thread.spawn(work).map(drop).map_err(no_threads)
 }
 
-/// Starts so many threads at the same time, and ends them.
+/// Starts `count` threads at the same time, and ends them.
 fn try_threads(count: usize) -> io::Result<()> {
     let mut threads = Vec::new();
     let (held, hold) = mpsc::channel::<()>();
@@ -97,7 +99,7 @@ fn try_threads(count: usize) -> io::Result<()> {
     }
     drop(held);
     for thread in threads {
-        // It has nothing to panic about.
+        // The thread cannot panic.
         let _ = thread.join();
     }
     result

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// When it was `text` ago (`90s`, `15m`, `12h`, `7d`, `2w`), or the start of the day `text`
+/// The time `text` ago (`90s`, `15m`, `12h`, `7d`, `2w`), or the start of the day `text`
 /// (`2026-11-25`, UTC).
 pub(crate) fn point(text: &str, now: SystemTime) -> Result<SystemTime, String> {
     let point = match text.contains('-') {

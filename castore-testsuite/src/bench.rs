@@ -1,4 +1,4 @@
-//! The same benchmarks for every backend, so that they can be compared.
+//! The same benchmarks for every backend, for comparison between backends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,11 +14,12 @@ use tokio::runtime::Runtime;
 use crate::Harness;
 use crate::data::{Numbers, random};
 
-/// Expands to a `main` that benchmarks a backend: the one line of a file in `benches`.
+/// Expands to a `main` that benchmarks a backend: the only line that a file in `benches` needs.
 ///
-/// The arguments are a name for the backend, and an expression that makes a fresh
-/// [`Harness`](crate::Harness); it is evaluated many times. The manifest says `harness = false` for
-/// the benchmark. Its arguments are criterion's: `--save-baseline`, `--baseline`, a filter, ...
+/// The arguments are a name for the backend and an expression that makes a fresh
+/// [`Harness`](crate::Harness). The macro evaluates the expression many times. The manifest must
+/// set `harness = false` for the benchmark. The program takes criterion's arguments:
+/// `--save-baseline`, `--baseline`, a filter, ...
 ///
 /// ```no_run
 /// use castore_core::MemoryBlobService;
@@ -45,18 +46,18 @@ macro_rules! benchmarks {
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// How many readers or writers there are where there are many.
+/// The number of concurrent readers or writers in the concurrent benchmarks.
 const MANY: usize = 16;
 
-/// Benchmarks the backend that `make` makes storages of.
+/// Benchmarks the backend whose storages `make` makes.
 ///
-/// All bytes are random, so that nothing is gained by compression. Throughput is of the blobs'
-/// bytes. What is read is compared with what was written, and every digest with its bytes, off the
-/// clock. Each group is of one operation and one size, and a benchmark in it has the name of the
-/// backend: criterion compares those of several backends in one group.
+/// All bytes are random, so compression gains nothing. Throughput counts the blobs' bytes. Each
+/// benchmark compares the bytes read with those written, and every digest with its bytes, off the
+/// clock. Each group covers one operation at one size, and a benchmark in it has the name of the
+/// backend, so criterion compares several backends within one group.
 ///
 /// # Panics
-/// Where the backend fails, or returns wrong bytes.
+/// If the backend fails, or returns wrong bytes.
 pub fn bench<H: Harness>(criterion: &mut Criterion, name: &str, make: impl Fn() -> H) {
     let bench = Bench { name, make, runtime: Runtime::new().expect("a runtime") };
     for (size, label) in [(KIB, "1KiB"), (MIB, "1MiB"), (16 * MIB, "16MiB")] {
@@ -77,8 +78,8 @@ struct Bench<'a, M> {
 }
 
 impl<H: Harness, M: Fn() -> H> Bench<'_, M> {
-    /// Measures `work`, which is given a service over an empty storage and how often it is to do
-    /// what is measured, and returns how long that took.
+    /// Measures `work` and returns the time taken. `work` gets a service over an empty storage, and
+    /// the number of times to run the operation.
     fn measure<F: Future<Output = Duration>>(
         &self,
         criterion: &mut Criterion,
@@ -94,7 +95,7 @@ impl<H: Harness, M: Fn() -> H> Bench<'_, M> {
         }
         group.bench_function(BenchmarkId::from_parameter(self.name), |bencher| {
             bencher.iter_custom(|times| {
-                // A storage for each sample: it would grow without end.
+                // Each sample gets a fresh storage; a shared one would grow without end.
                 let harness = (self.make)();
                 self.runtime.block_on(async { work(harness.open().await, times).await })
             });
@@ -137,7 +138,7 @@ impl<H: Harness, M: Fn() -> H> Bench<'_, M> {
         });
     }
 
-    /// 64 KiB from anywhere in a blob that is open.
+    /// Reads 64 KiB at a random offset of an open blob.
     fn range(&self, criterion: &mut Criterion) {
         const LEN: usize = 64 * KIB;
         self.measure(criterion, "range_64KiB_of_16MiB", LEN, async |service, times| {
@@ -160,7 +161,7 @@ impl<H: Harness, M: Fn() -> H> Bench<'_, M> {
         });
     }
 
-    /// Whether a blob is there, by turns of one that is and one that is not.
+    /// Asks for a present and an absent blob in turn.
     fn has(&self, criterion: &mut Criterion) {
         self.measure(criterion, "has", 0, async |service, times| {
             let data = random("has", KIB);
@@ -175,7 +176,7 @@ impl<H: Harness, M: Fn() -> H> Bench<'_, M> {
         });
     }
 
-    /// New blobs of 1 MiB by many writers at once.
+    /// Stores new blobs of 1 MiB with many concurrent writers.
     fn many_writers(&self, criterion: &mut Criterion) {
         self.measure(criterion, "put_new_16x1MiB", MANY * MIB, async |service, times| {
             let mut elapsed = Duration::ZERO;
@@ -193,7 +194,7 @@ impl<H: Harness, M: Fn() -> H> Bench<'_, M> {
         });
     }
 
-    /// Blobs of 1 MiB by many readers at once, each a task.
+    /// Reads blobs of 1 MiB with many concurrent readers, each in its own task.
     fn many_readers(&self, criterion: &mut Criterion) {
         self.measure(criterion, "read_16x1MiB", MANY * MIB, async |service, times| {
             let data: Vec<Bytes> =
@@ -222,7 +223,7 @@ async fn store(service: &dyn BlobService, data: &Bytes) -> Digest {
     writer.close().await.expect("close")
 }
 
-/// Stores a blob; how long that took.
+/// Stores a blob and returns the time taken.
 async fn put(service: &dyn BlobService, data: &Bytes) -> Duration {
     let start = Instant::now();
     let digest = store(service, data).await;
@@ -231,7 +232,7 @@ async fn put(service: &dyn BlobService, data: &Bytes) -> Duration {
     elapsed
 }
 
-/// Reads a blob from start to end; how long that took.
+/// Reads a blob from start to end and returns the time taken.
 async fn read(service: &dyn BlobService, data: &Bytes) -> Duration {
     let mut bytes = Vec::with_capacity(data.len());
     let start = Instant::now();

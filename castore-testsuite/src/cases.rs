@@ -1,4 +1,4 @@
-//! The cases: the name of each says what it checks. Each panics where the service does otherwise.
+//! The cases. The name of each says what it checks. A case panics if the service does otherwise.
 
 use std::future::{Future, poll_fn};
 use std::ops::Range;
@@ -32,7 +32,7 @@ async fn put(service: &dyn BlobService, data: &Bytes) -> Digest {
     digest
 }
 
-/// Stores `data` in one piece, or says what failed.
+/// Stores `data` in one piece, or returns the error.
 async fn try_put(service: &dyn BlobService, data: &Bytes) -> Result<Digest, Error> {
     let mut writer = service.open_write().named("open_write").await?;
     writer.write_bytes(data.clone()).named("write_bytes").await?;
@@ -49,7 +49,7 @@ async fn read_range(reader: &BlobReader, range: Range<u64>) -> Result<Vec<u8>, E
     Ok(reader.read_range(range).try_collect::<Vec<Bytes>>().named(step).await?.concat())
 }
 
-/// Checks that `range` of the blob is what it is in `data`.
+/// Checks that `range` of the blob has the same bytes as in `data`.
 async fn expect_range(reader: &BlobReader, data: &[u8], range: Range<u64>) {
     let read = read_range(reader, range.clone()).await;
     let read = read.unwrap_or_else(|error| panic!("range {range:?}: {error}"));
@@ -57,7 +57,7 @@ async fn expect_range(reader: &BlobReader, data: &[u8], range: Range<u64>) {
     assert!(read == expected, "range {range:?}: {}", difference(&read, expected));
 }
 
-/// Checks that the blob is there, in every way, and reads it from start to end.
+/// Checks with every method that the blob is present, and reads it from start to end.
 async fn expect_blob(service: &dyn BlobService, data: &[u8], what: &str) {
     let digest = Digest::of(data);
     assert!(service.has(&digest).must("has").await, "has is false: {what}");
@@ -76,14 +76,14 @@ async fn expect_absent(service: &dyn BlobService, digest: &Digest, what: &str) {
     assert!(reader.is_none(), "open_read has a reader: {what}");
 }
 
-/// Checks that the service still does what it is for.
+/// Checks that the service can still store and read a blob.
 async fn expect_usable(service: &dyn BlobService, name: &str) {
     let data = random(name, 300_000);
     put(service, &data).await;
     expect_blob(service, &data, name).await;
 }
 
-/// Where two sequences of bytes differ: nobody reads megabytes of them.
+/// Says at which byte two sequences differ. A dump of megabytes would be unreadable.
 fn difference(read: &[u8], expected: &[u8]) -> String {
     let same = read.iter().zip(expected).take_while(|(a, b)| a == b).count();
     let (read, expected) = (read.len(), expected.len());
@@ -97,11 +97,10 @@ async fn write_split(writer: &mut BlobWriter, data: &[u8], split: usize) {
     }
 }
 
-/// Polls `future`, each time when it has asked for it, until it is ready or was polled `polls`
-/// times.
+/// Polls `future` after each wake-up until it is ready, at most `polls` times.
 ///
-/// Its waker wakes nobody after that: whoever goes on with the same work has another one, as in
-/// another task.
+/// After that the waker wakes no task. A caller that goes on with the same work supplies another
+/// waker, as another task would.
 async fn poll_times<F: Future>(mut future: Pin<&mut F>, polls: usize) -> Option<F::Output> {
     if polls == 0 {
         return None;
@@ -123,7 +122,7 @@ async fn poll_times<F: Future>(mut future: Pin<&mut F>, polls: usize) -> Option<
     result
 }
 
-/// Wakes the task that waits, if any does.
+/// Wakes the waiting task, if any.
 #[derive(Default)]
 struct Waiting(Mutex<Option<Waker>>);
 

@@ -1,15 +1,15 @@
-//! Bytes to store: the same ones in every run.
+//! Bytes to store, the same in every run.
 
 use bytes::Bytes;
 
-/// `len` bytes that do not compress, and are other bytes for another `name`.
+/// Returns `len` incompressible bytes, different for each `name`.
 pub(crate) fn random(name: &str, len: usize) -> Bytes {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut bytes);
     bytes.into()
 }
 
-/// A seeded sequence of numbers, each below the bound it is asked for.
+/// A seeded sequence of numbers, each below a requested bound.
 pub(crate) struct Numbers(blake3::OutputReader);
 
 impl Numbers {
@@ -28,8 +28,8 @@ impl Numbers {
     }
 }
 
-/// Sizes in bytes at which implementations change their ways: powers of two, among them common
-/// sizes of chunks and buffers, each with its neighbours.
+/// Sizes in bytes at which implementations often change their behaviour: powers of two (among them
+/// common sizes of chunks and buffers), each with its neighbours.
 pub(crate) fn interesting_sizes() -> Vec<usize> {
     let mut sizes = vec![0, 1, 2, 3, 1000, 3 << 20];
     for power in [6, 10, 12, 16, 17, 18, 19, 20] {

@@ -1,14 +1,14 @@
-//! A conformance suite for **castore**: every behaviour that [`BlobService`] promises, as a test of
-//! its own name, for any implementation.
+//! A conformance suite for **castore**: a named test for every behaviour that [`BlobService`]
+//! promises, for any implementation.
 //!
-//! - A [`Harness`] opens services over one storage; a closure will do.
+//! - A [`Harness`] opens services over one storage. A closure is enough.
 //! - [`conformance!`] expands to one `#[test]` per case, in nested modules such as
-//!   `conformance::writer::drop_publishes_nothing`. The suite brings its own runtime, and a time
+//!   `conformance::writer::drop_publishes_nothing`. The suite brings its own runtime and a time
 //!   limit for each case.
-//! - Optional groups of cases are asked for by name, and need a hook that the harness implements:
-//!   `tamper` ([`Tamper`]: stored data is damaged), `faults` ([`Faults`]: operations of the storage
-//!   fail), `restart` ([`Restart`]: the storage crashes), and `faults_and_restart` for a harness that
-//!   has both of the latter ([`FaultsAndRestart`]).
+//! - Optional groups of cases are requested by name, and each needs a hook in the harness: `tamper`
+//!   ([`Tamper`]: stored data is damaged), `faults` ([`Faults`]: operations of the storage fail),
+//!   `restart` ([`Restart`]: the storage crashes), and `faults_and_restart` ([`FaultsAndRestart`]),
+//!   for a harness that has both of the latter.
 //!
 //! In the tests of a backend, with this crate as a dev-dependency:
 //!
@@ -16,7 +16,7 @@
 //! use castore_core::MemoryBlobService;
 //! use castore_testsuite::{Harness, conformance};
 //!
-//! /// Storage that no other case uses; a service that is opened again sees it again.
+//! /// Makes a storage that no other case uses. All services of one harness share it.
 //! fn harness() -> impl Harness {
 //!     let service = MemoryBlobService::new();
 //!     move || service.clone()
@@ -30,8 +30,8 @@
 //! # }
 //! ```
 //!
-//! Where tests are not functions, the cases are lists: [`CONTRACT`], [`TAMPER`], [`FAULTS`],
-//! [`RESTART`] and [`FAULTS_AND_RESTART`].
+//! For other test runners, the cases are also available as lists: [`CONTRACT`], [`TAMPER`],
+//! [`FAULTS`], [`RESTART`] and [`FAULTS_AND_RESTART`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -47,15 +47,17 @@
 //! ```
 //!
 //! - [The table of the contract](contract) names, for each sentence of it, the cases that test it.
-//! - A case that takes longer than two minutes fails, and says at which step it waits. The environment
-//!   variable `CASTORE_TESTSUITE_TIME_LIMIT` sets another limit, in seconds: see [`time_limit`].
+//! - A case that takes longer than two minutes fails, and names the step at which it waits. The
+//!   environment variable `CASTORE_TESTSUITE_TIME_LIMIT` sets another limit, in seconds: see
+//!   [`time_limit`].
 //! - Each case of the contract also runs in a tokio runtime of one thread, as `current_thread::…`.
-//! - After the last case a [`Report`] says, group by group, what passed, failed and was left out.
+//! - After the last case a [`Report`] lists, group by group, the cases that passed, failed and were
+//!   left out.
 //!
-//! With the feature `bench`, `benchmarks!` measures a backend by the same harness.
+//! With the feature `bench`, the macro `benchmarks!` measures a backend with the same harness.
 //!
-//! The suite has tests of its own, in `tests/teeth`: services with one flaw each, and for each the
-//! cases that find it.
+//! The suite has tests of its own, in `tests/teeth`: services with one flaw each, and for each flaw
+//! the cases that find it.
 //!
 //! [`BlobService`]: castore_core::BlobService
 

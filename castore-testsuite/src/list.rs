@@ -1,12 +1,12 @@
-//! The list of all cases, by group: the only one.
+//! The only list of all cases, by group.
 
 use crate::{Case, Faults, FaultsAndRestart, Harness, Restart, Tamper, cases};
 
-/// Calls the macro `$callback` with the tokens given, the trait that the group's cases need, and
+/// Calls the macro `$callback` with the given tokens, the trait that the group's cases need, and
 /// the cases, by module.
 ///
-/// Not for use outside of this crate; it is public because [`conformance!`](crate::conformance!)
-/// expands to it.
+/// Not for use outside of this crate. The macro is public because
+/// [`conformance!`](crate::conformance!) expands to it.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __cases_of {
@@ -73,15 +73,15 @@ macro_rules! __cases_of {
                 same_blob_by_two_writers,
                 same_blob_by_two_services,
                 sixteen_writers_at_once,
-                idle_writers_hold_nobody_up,
-                abandoned_writers_hold_nobody_up,
+                idle_writers_hold_up_no_others,
+                abandoned_writers_hold_up_no_others,
                 two_readers_at_once,
                 two_blobs_read_at_once,
                 sixteen_readers_at_once,
                 ranges_at_once,
-                idle_readers_hold_nobody_up,
-                idle_readers_and_writers_hold_nobody_up,
-                abandoned_readers_hold_nobody_up,
+                idle_readers_hold_up_no_others,
+                idle_readers_and_writers_hold_up_no_others,
+                abandoned_readers_hold_up_no_others,
                 readers_during_writes,
                 an_aborted_twin_takes_nothing_along,
                 a_dropped_twin_takes_nothing_along,
@@ -120,7 +120,7 @@ macro_rules! __cases_of {
                 damage_stays_where_it_is,
                 undone_damage_is_gone,
                 storing_again_heals,
-                what_was_verified_is_verified_again,
+                verified_data_is_verified_again,
                 other_parts_of_a_damaged_blob_can_be_read,
                 records_stored_as_blobs_round_trip,
                 abort_leaves_no_work_behind,
@@ -168,8 +168,8 @@ macro_rules! __cases_of {
             ($($tokens)*)
             FaultsAndRestart,
             faults_and_restart {
-                what_is_acknowledged_despite_failures_survives,
-                what_is_stored_after_a_failure_survives,
+                blobs_acknowledged_despite_failures_survive,
+                blobs_stored_after_a_failure_survive,
             }
         }
     };
@@ -183,9 +183,9 @@ macro_rules! __cases_of {
 
 /// Expands to one `#[test]` per case, in the module `conformance`.
 ///
-/// The first argument is an expression that makes a fresh [`Harness`](crate::Harness); it is
-/// evaluated once for each test, and may use names that are in scope where the macro is called. The
-/// names of optional groups may follow, each of which needs its hook: `tamper` ([`Tamper`]), `faults`
+/// The first argument is an expression that makes a fresh [`Harness`](crate::Harness). Each test
+/// evaluates it once, and it may use names that are in scope at the call of the macro. The names of
+/// optional groups may follow. Each group needs its hook: `tamper` ([`Tamper`]), `faults`
 /// ([`Faults`]), `restart` ([`Restart`]), `faults_and_restart` ([`FaultsAndRestart`]).
 ///
 /// ```
@@ -199,12 +199,12 @@ macro_rules! __cases_of {
 /// conformance!(harness());
 /// ```
 ///
-/// Each case of the contract is there twice: in a runtime of several threads
+/// Each case of the contract runs twice: in a runtime of several threads
 /// (`conformance::writer::empty_blob`) and in one of a single thread
 /// (`conformance::current_thread::writer::empty_blob`).
 ///
-/// After the last test a table says what ran: a [`Report`](crate::Report). Reasons for the groups that are
-/// not run may be given for it:
+/// After the last test a table lists the results: a [`Report`](crate::Report). The macro accepts
+/// reasons for the groups that do not run:
 ///
 /// ```
 /// # use castore_core::MemoryBlobService;
@@ -216,7 +216,7 @@ macro_rules! __cases_of {
 /// conformance!(harness(); without restart: "nothing in memory survives a crash");
 /// ```
 ///
-/// A group is not claimed without its hook:
+/// A group without its hook does not compile:
 ///
 /// ```compile_fail,E0277
 /// # use castore_core::MemoryBlobService;
@@ -269,7 +269,7 @@ macro_rules! __conformance {
     };
 }
 
-/// How many cases a group has. For another name there is an error elsewhere.
+/// The number of cases in a group. An unknown name causes an error elsewhere.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __count {

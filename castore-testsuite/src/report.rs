@@ -1,11 +1,11 @@
-//! The table of what ran, group by group.
+//! The table of results, group by group.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
-/// All groups, in the order of the table, each with the hook that it needs.
+/// All groups, in the order of the table, each with the hook it needs.
 const GROUPS: [(&str, &str); 6] = [
     ("contract", "Harness"),
     ("current_thread", "Harness"),
@@ -15,10 +15,10 @@ const GROUPS: [(&str, &str); 6] = [
     ("faults_and_restart", "FaultsAndRestart"),
 ];
 
-/// The results of each group of cases: `Display` is a table, one line for each group.
+/// The results of each group of cases. `Display` prints a table, one line for each group.
 ///
-/// [`conformance!`](crate::conformance!) keeps one, and prints it to the standard error when the last of
-/// its cases has ended. A program that runs the lists of cases itself keeps its own:
+/// [`conformance!`](crate::conformance!) keeps one, and prints it to the standard error after the
+/// last of its cases. A program that runs the lists of cases itself keeps its own:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -41,7 +41,7 @@ const GROUPS: [(&str, &str); 6] = [
 #[derive(Debug)]
 pub struct Report {
     subject: String,
-    /// How many cases each claimed group has.
+    /// The number of cases in each claimed group.
     claimed: BTreeMap<&'static str, usize>,
     left_out: BTreeMap<&'static str, String>,
     outcomes: Mutex<Vec<(&'static str, String, Outcome)>>,
@@ -55,7 +55,7 @@ enum Outcome {
 }
 
 impl Report {
-    /// A report about the backend or test `subject`, without any group.
+    /// Makes a report about the backend or test `subject`, without any group.
     pub fn new(subject: impl Into<String>) -> Report {
         Report {
             subject: subject.into(),
@@ -65,26 +65,26 @@ impl Report {
         }
     }
 
-    /// The same report, of which the `cases` of `group` are a part.
+    /// Adds `group`, which consists of `cases` cases, to the report.
     #[must_use]
     pub fn claim(mut self, group: &'static str, cases: usize) -> Report {
         self.claimed.insert(group, cases);
         self
     }
 
-    /// The same report, which says why `group` is not run.
+    /// Adds the reason `why` the tests leave out `group`.
     #[must_use]
     pub fn leave_out(mut self, group: &'static str, why: impl Into<String>) -> Report {
         self.left_out.insert(group, why.into());
         self
     }
 
-    /// Takes down that a case has ended.
+    /// Records that a case has ended.
     pub fn note(&self, group: &'static str, case: &str, passed: bool) {
         self.push(group, case, if passed { Outcome::Passed } else { Outcome::Failed });
     }
 
-    /// Takes down that a case was not run, and why.
+    /// Records that a case was not run, and why.
     pub fn note_skipped(&self, group: &'static str, case: &str, why: impl Into<String>) {
         self.push(group, case, Outcome::Skipped(why.into()));
     }
@@ -94,14 +94,14 @@ impl Report {
         outcomes.push((group, case.to_owned(), outcome));
     }
 
-    /// Whether every case of every claimed group was noted.
+    /// Whether every case of every claimed group has been recorded.
     pub fn is_complete(&self) -> bool {
         let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         outcomes.len() >= self.claimed.values().sum()
     }
 
-    /// Notes a case, and prints the table after the last one: past the capture of a test's output, as
-    /// nobody would see it otherwise.
+    /// Records a case, and prints the table after the last one. The output bypasses the test
+    /// harness's capture, which would hide it.
     pub(crate) fn note_and_print(&self, group: &'static str, case: &str, passed: bool) {
         self.note(group, case, passed);
         if self.is_complete() {

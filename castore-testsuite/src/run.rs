@@ -15,17 +15,17 @@ use tokio::runtime::Builder;
 use crate::report::Report;
 use crate::steps::Steps;
 
-/// How long one case may take, unless told otherwise: none takes a tenth of it on a service that works.
+/// The default time limit of a case. On a service that works, no case takes a tenth of it.
 pub const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// The environment variable that sets the time limit of each case, in seconds.
 const VARIABLE: &str = "CASTORE_TESTSUITE_TIME_LIMIT";
 
-/// How long one case may take: as many seconds as the environment variable
+/// The time limit of a case: as many seconds as the environment variable
 /// `CASTORE_TESTSUITE_TIME_LIMIT` says, or [`TIME_LIMIT`].
 ///
 /// # Panics
-/// Where the variable is set to something else than a number of seconds above zero.
+/// If the variable is set, but not to a number of seconds above zero.
 pub fn time_limit() -> Duration {
     std::env::var_os(VARIABLE).map_or(TIME_LIMIT, |value| {
         let seconds = value.to_str().and_then(seconds);
@@ -38,14 +38,14 @@ fn seconds(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// The tokio runtime that a case runs on. The contract asks for both.
+/// The tokio runtime that runs a case. The contract asks for both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Runtime {
-    /// One with several threads.
+    /// A runtime with several threads.
     #[default]
     MultiThread,
-    /// One that does everything on the thread of the case: a future that blocks there holds up all
-    /// others.
+    /// A runtime that does everything on the thread of the case: a future that blocks there holds
+    /// up all others.
     CurrentThread,
 }
 
@@ -57,7 +57,7 @@ pub struct Case<H: ?Sized> {
 }
 
 impl<H: ?Sized + Send + Sync + 'static> Case<H> {
-    /// Its module and name: `"writer::drop_publishes_nothing"`.
+    /// The module and the name of the case: `"writer::drop_publishes_nothing"`.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -65,8 +65,8 @@ impl<H: ?Sized + Send + Sync + 'static> Case<H> {
     /// Runs the case on `harness`, which no other case has used.
     ///
     /// # Errors
-    /// Says what the service did otherwise; or that the case took longer than `limit`, and what it
-    /// waits for.
+    /// Says how the service departed from the contract; or that the case took longer than `limit`,
+    /// and at which step it waits.
     pub fn run(&self, harness: Arc<H>, limit: Duration) -> Result<(), Failure> {
         self.run_in(Runtime::MultiThread, harness, limit)
     }
@@ -74,7 +74,7 @@ impl<H: ?Sized + Send + Sync + 'static> Case<H> {
     /// Runs the case on `harness`, which no other case has used, in a runtime of this kind.
     ///
     /// # Errors
-    /// As [`run`](Case::run).
+    /// See [`run`](Case::run).
     pub fn run_in(
         &self,
         runtime: Runtime,
@@ -95,7 +95,7 @@ impl<H: ?Sized> fmt::Debug for Case<H> {
     }
 }
 
-/// Why a case failed, in one line or more.
+/// The reason why a case failed, in one line or more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure(String);
 
@@ -122,7 +122,7 @@ impl std::error::Error for Failure {}
 /// Runs `case` as a test: [`conformance!`](crate::conformance!) expands to calls of this.
 ///
 /// # Panics
-/// Where the case fails, or takes longer than [`time_limit`].
+/// If the case fails, or takes longer than [`time_limit`].
 #[doc(hidden)]
 pub fn run<H, F>(
     report: &Report,
@@ -149,13 +149,13 @@ pub fn run<H, F>(
 }
 
 enum Ended {
-    /// With the steps that it waits for.
+    /// Holds the names of the steps that the case waits for.
     Late(String),
     Panicked(Box<dyn Any + Send>),
 }
 
 /// Runs the case on a thread and a runtime of its own, so that the limit holds even for a service
-/// that blocks instead of waiting. A case that hangs is left behind.
+/// that blocks instead of waiting. A case that hangs is left running.
 fn within<H, F>(
     name: &'static str,
     runtime: Runtime,
@@ -171,7 +171,7 @@ where
     let steps = Arc::new(Steps::default());
     let of_threads = Arc::clone(&steps);
     let body = move || {
-        // Dropped at the end, however that comes.
+        // Dropped at the end, also after a panic.
         let _done = done;
         of_threads.enter();
         let mut builder = match runtime {

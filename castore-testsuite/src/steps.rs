@@ -1,4 +1,4 @@
-//! The steps of a case: the message that a case hangs or fails names the step.
+//! The steps of a case. The message of a case that hangs or fails names the step.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,14 +12,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 thread_local! {
-    /// The steps of the case that this thread works for.
+    /// The steps of the case that the current thread runs.
     static CURRENT: RefCell<Option<Arc<Steps>>> = const { RefCell::new(None) };
 }
 
-/// How many of the steps that a case waits for are named.
+/// The most pending steps that a message names.
 const MOST_NAMED: usize = 6;
 
-/// The steps that a case has begun and not ended.
+/// The steps that a case has begun and not finished.
 #[derive(Debug, Default)]
 pub(crate) struct Steps(Mutex<Inner>);
 
@@ -27,18 +27,18 @@ pub(crate) struct Steps(Mutex<Inner>);
 struct Inner {
     begun: u64,
     open: BTreeMap<u64, String>,
-    /// The step that has ended last.
+    /// The most recently finished step.
     last: Option<String>,
 }
 
 impl Steps {
-    /// From now on, what the calling thread does belongs to this case.
+    /// Attributes the calling thread's work to this case from now on.
     pub(crate) fn enter(self: &Arc<Self>) {
         CURRENT.with(|current| *current.borrow_mut() = Some(Arc::clone(self)));
     }
 
-    /// The steps that are not over, in the order in which they were begun; where there are none, the
-    /// last one that is.
+    /// The unfinished steps, in the order in which they began; if there are none, the last finished
+    /// step.
     pub(crate) fn describe(&self) -> String {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
@@ -55,7 +55,7 @@ impl Steps {
     }
 }
 
-/// A step that is under way.
+/// An unfinished step.
 struct Open(Option<(Arc<Steps>, u64)>);
 
 impl Open {
@@ -83,9 +83,9 @@ impl Drop for Open {
     }
 }
 
-/// Futures that are steps of a case.
+/// Marks futures as steps of a case.
 pub(crate) trait Step: Future + Sized {
-    /// The same future, which is a step of this name from its first poll on.
+    /// Returns the same future, as a step of this name from its first poll on.
     #[track_caller]
     fn named<'a>(self, name: impl Into<String> + Send + 'a) -> BoxFuture<'a, Self::Output>
     where
@@ -99,7 +99,7 @@ pub(crate) trait Step: Future + Sized {
         .boxed()
     }
 
-    /// A step that has to succeed.
+    /// Returns the same future as a step that must succeed.
     #[track_caller]
     fn must<'a, T, E>(self, name: &'a str) -> BoxFuture<'a, T>
     where

@@ -1,4 +1,4 @@
-//! The suite on the reference implementation.
+//! Runs the suite on the reference implementation.
 
 use castore_core::MemoryBlobService;
 use castore_testsuite::{Harness, conformance};

@@ -1,5 +1,5 @@
-//! The table of the contract: each sentence of the traits' documentation is in it, each case that it
-//! names exists, and each case of the suite is named.
+//! Checks the table of the contract: it has each sentence of the traits' documentation, every case
+//! it names exists, and it names every case of the suite.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ fn documented() -> String {
     files.join("\n")
 }
 
-/// Text without its markup: of links remains what is shown.
+/// Removes markup from text. A link becomes its label.
 fn plain(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
@@ -33,7 +33,7 @@ fn plain(text: &str) -> String {
     plain.replace(['[', ']', '`'], "")
 }
 
-/// A paragraph, sentence by sentence.
+/// Splits a paragraph into sentences.
 fn sentences(paragraph: &str) -> Vec<String> {
     let text = plain(paragraph);
     let mut sentences = Vec::new();
@@ -50,7 +50,7 @@ fn sentences(paragraph: &str) -> Vec<String> {
     sentences
 }
 
-/// The sentences of the documentation of everything public in the three files.
+/// The sentences of the documentation of every public item in the three files.
 fn contract() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     let mut paragraphs: Vec<String> = vec![String::new()];

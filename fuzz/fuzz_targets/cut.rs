@@ -1,5 +1,5 @@
-//! Every way to cut a blob, against the `fastcdc` crate: the function that the chunker's own tests
-//! call with recipes by chance.
+//! Compares every way to cut a blob with the `fastcdc` crate, by the function that the chunker's
+//! own tests call with random recipes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

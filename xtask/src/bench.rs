@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds the program that measures, and runs it.
+//! `cargo xtask bench`: builds and runs the program that measures.
 
 use std::env;
 use std::path::Path;
@@ -6,13 +6,13 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
-/// A program of its own: what it needs, the other chores do not wait for.
+/// The benchmark is a separate program, so that the other chores need not build its dependencies.
 const ARGUMENTS: [&str; 5] = ["run", "--release", "--quiet", "--package", "castore-bench"];
 
-/// Measures; `extra` goes to the program as it is.
+/// Measures. `extra` goes to the program unchanged.
 pub(crate) fn run(root: &Path, extra: &[&str]) -> Result<ExitCode> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Where it was called from, so that files are where the caller expects them.
+    // The program runs in the caller's directory, so that relative paths work as expected.
     let manifest = root.join("Cargo.toml");
     command.args(ARGUMENTS).arg("--manifest-path").arg(manifest).arg("--").args(extra);
     let status = command.status().context("cannot run cargo")?;

@@ -1,4 +1,4 @@
-//! The command line, built as its users have it.
+//! Builds the command line as its users have it.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Builds `castore` in release mode, and says where it is.
+/// Builds `castore` in release mode, and returns its path.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = root.join("target");

@@ -1,4 +1,4 @@
-//! `cargo xtask codegen`: the Rust code of castore-proto's messages.
+//! `cargo xtask codegen`: generates the Rust code of castore-proto's messages.
 //!
 //! The result is committed, so that a build needs neither protoc nor a build script.
 
@@ -12,13 +12,13 @@ use anyhow::{Context as _, Result, bail};
 const HEADER: &str =
     "// Made by `cargo xtask codegen` from proto/castore.proto: change that, and run it again.\n\n";
 
-/// Writes the generated code to where it is committed.
+/// Writes the generated code to its committed file.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let path = output(root);
     fs::write(&path, generate(root)?).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Whether the committed code is what would be generated now.
+/// Whether the committed code equals the code generated now.
 pub(crate) fn is_fresh(root: &Path) -> Result<bool> {
     let path = output(root);
     let committed =
@@ -44,7 +44,7 @@ fn generate(root: &Path) -> Result<String> {
     format(root, &format!("{HEADER}{code}"))
 }
 
-/// The code as `cargo fmt` leaves it.
+/// The code as `cargo fmt` formats it.
 fn format(root: &Path, code: &str) -> Result<String> {
     let mut rustfmt = Command::new("rustfmt")
         .args(["--edition", "2024", "--config-path"])
@@ -53,8 +53,8 @@ fn format(root: &Path, code: &str) -> Result<String> {
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run rustfmt")?;
-    // The code is smaller than a pipe's buffer or is read while it is written; dropping the pipe
-    // ends the input.
+    // The code fits into a pipe's buffer, or rustfmt reads it meanwhile. Dropping the pipe ends the
+    // input.
     rustfmt.stdin.take().context("rustfmt has no input")?.write_all(code.as_bytes())?;
     let output = rustfmt.wait_with_output()?;
     if !output.status.success() {

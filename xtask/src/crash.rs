@@ -1,10 +1,10 @@
-//! `cargo xtask crash`: kills castore at random instants, and looks whether anything was lost.
+//! `cargo xtask crash`: kills castore at random instants, and checks that nothing was lost.
 //!
-//! Each operation runs over a store that is made from files of a fixed seed, and is killed (SIGKILL)
-//! at an instant of the same seed. Then every blob that was safe before, and every one whose line was
-//! printed, has to read back, byte for byte; and the same command, run to its end, has to finish the
-//! work, so that a verification finds nothing. In the end a chunk is taken away by hand, which has to
-//! be noticed: otherwise all of this would prove nothing.
+//! Each operation runs over a store made from files with a fixed seed, and is killed (SIGKILL) at
+//! an instant from the same seed. After that, every blob that was safe before, and every one whose
+//! line was printed, must read back, byte for byte. The same command, run to its end, must finish
+//! the work, so that a verification finds nothing. At the end the test removes a chunk by hand, and
+//! the checks must notice: otherwise they would prove nothing.
 //!
 //! `--faults` runs random schedules under errors, torn writes, power cuts and pauses: `faults.rs`.
 
@@ -30,28 +30,29 @@ use crate::castore;
 
 const DEFAULT_KILLS: usize = 100;
 
-/// How often an operation may be started for each kill that is to hit it: it may end before.
+/// The most starts of an operation for each kill that hits it: the operation may end first.
 const STARTS_PER_KILL: usize = 20;
 
-/// Sets aside and removes. Nobody else writes: so it needs no grace.
+/// Sets aside and removes. No other writer runs, so the collector needs no grace period.
 const COLLECT: &str = "gc --run --grace 0 --max-fraction 1";
 
-/// Something that changes a store.
+/// An operation that changes a store.
 struct Operation {
     name: &'static str,
-    /// Makes the store that it begins with, where there is one. What can be read from that is safe.
+    /// Makes the initial store, if any. Blobs that can be read from it are safe.
     begin: fn(place: &Place) -> Result<()>,
     /// The arguments of a run that works on the store `store`, from the directory `place`.
     arguments: fn(place: &Place) -> Vec<String>,
-    /// Whether it tells of each blob that is safe from then on by a line that starts with its digest.
+    /// Whether the operation prints a line, starting with the digest, for each blob that is now
+    /// safe.
     tells: bool,
-    /// How many runs it takes until everything is done.
+    /// The number of runs until everything is done.
     runs: usize,
-    /// Whether the blob of this number is in the store then.
+    /// Whether the store then has the blob with this number.
     has: fn(number: usize) -> bool,
 }
 
-/// What is killed.
+/// The operations to kill.
 const OPERATIONS: [Operation; 5] = [
     Operation {
         name: "put",
@@ -81,7 +82,7 @@ const OPERATIONS: [Operation; 5] = [
         runs: 2,
         has: is_kept,
     },
-    // Chunks are aside that an index lists once more, as if a writer had found them before.
+    // An index lists chunks that are set aside, as if a writer had found them before.
     Operation {
         name: "gc, putting back",
         begin: |place| {
@@ -112,7 +113,7 @@ const OPERATIONS: [Operation; 5] = [
     },
 ];
 
-/// Two thirds, of each kind some.
+/// Two thirds, some of each kind.
 fn is_kept(number: usize) -> bool {
     !number.is_multiple_of(3)
 }
@@ -137,7 +138,7 @@ pub(crate) fn run_faults(_: &Path, _: &[&str]) -> Result<ExitCode> {
     bail!("faults are injected on Linux on x86_64 only")
 }
 
-/// Kills each operation, `kills` times together.
+/// Kills each operation, `kills` times in total.
 pub(crate) fn run(root: &Path, kills: Option<&str>) -> Result<ExitCode> {
     let kills = match kills {
         Some(kills) => kills.parse().context("the number of kills is a whole number")?,
@@ -159,7 +160,7 @@ pub(crate) fn run(root: &Path, kills: Option<&str>) -> Result<ExitCode> {
     }
 }
 
-/// A directory with files, with a store `source` of them, and with the store that is tried.
+/// A directory with files, a store `source` of them, and the store under test.
 struct Place {
     directory: PathBuf,
     castore: PathBuf,
@@ -172,7 +173,7 @@ impl Drop for Place {
     }
 }
 
-/// A run that was started.
+/// A started run.
 struct Run {
     child: Child,
     begun: Instant,
@@ -192,7 +193,7 @@ impl Place {
         Ok(place)
     }
 
-    /// Kills the operation `kills` times; returns how often something was lost.
+    /// Kills the operation `kills` times. Returns the number of losses.
     fn torture(&self, operation: &Operation, kills: usize) -> Result<usize> {
         let name = operation.name;
         let mut random = Random::new(&format!("castore crash {name}"));
@@ -225,7 +226,7 @@ impl Place {
                 checked += acknowledged.len();
                 lost += self.check(name, &format!("kill {hits}"), &acknowledged)?;
             }
-            // Now and then a store is killed several times before somebody finishes the work.
+            // Sometimes a store is killed several times before the work is finished.
             if !was_hit || random.fraction() < 0.5 {
                 let told = self.finish(operation)?;
                 finished += 1;
@@ -257,7 +258,7 @@ impl Place {
         self.directory.join("store")
     }
 
-    /// The digests of the blobs that are there in the end.
+    /// The digests of the blobs in the store at the end.
     fn all(&self, operation: &Operation) -> BTreeSet<String> {
         let blobs = self.blobs.iter().enumerate().filter(|(number, _)| (operation.has)(*number));
         blobs.map(|(_, blob)| blob.digest.clone()).collect()
@@ -272,7 +273,7 @@ impl Place {
         self.start(&arguments)?.end().map(drop)
     }
 
-    /// Writes the index of a blob that was removed.
+    /// Writes the index of a removed blob again.
     fn list_again(&self, blob: &Blob) -> Result<()> {
         let index = Path::new("blobs/b3").join(&blob.digest[..4]).join(&blob.digest);
         let [from, to] = [self.directory.join("source").join(&index), self.store().join(index)];
@@ -288,7 +289,7 @@ impl Place {
         (operation.begin)(self)
     }
 
-    /// Those of the blobs that can be read from the store, if there is one.
+    /// The blobs among `digests` that can be read from the store, if there is one.
     fn readable(&self, digests: &BTreeSet<String>) -> Result<BTreeSet<String>> {
         let mut readable = BTreeSet::new();
         if self.store().exists() {
@@ -302,7 +303,7 @@ impl Place {
         Ok(readable)
     }
 
-    /// Runs it to its end, as often as it takes; returns what it told of.
+    /// Runs the operation to its end, as often as needed. Returns the digests it printed.
     fn finish(&self, operation: &Operation) -> Result<Vec<String>> {
         let mut told = Vec::new();
         for _ in 0..operation.runs {
@@ -311,7 +312,8 @@ impl Place {
         Ok(told)
     }
 
-    /// Returns 1 where a verification finds damage, or chunks that no blob lists; and says what.
+    /// Returns 1 and prints the findings if a verification finds damage, or chunks that no blob
+    /// lists.
     fn verify(&self, name: &str) -> Result<usize> {
         let output = self.command(&words("--json verify --level data")).output()?;
         let said = String::from_utf8_lossy(&output.stdout);
@@ -324,7 +326,7 @@ impl Place {
         Ok(usize::from(!is_good))
     }
 
-    /// Reads back what was told to be safe; returns 1 where that fails, and says what.
+    /// Reads back the acknowledged blobs. Returns 1 and prints the losses if that fails.
     fn check(&self, name: &str, when: &str, acknowledged: &BTreeSet<String>) -> Result<usize> {
         let found = losses(&self.blobs, acknowledged, |digest| self.read(digest))?;
         for loss in &found {
@@ -333,7 +335,7 @@ impl Place {
         Ok(usize::from(!found.is_empty()))
     }
 
-    /// Takes a chunk away from the whole store that is there: that has to be seen.
+    /// Removes a chunk from the undamaged store, and checks that the loss is noticed.
     fn notices_a_loss(&self, name: &str, all: &BTreeSet<String>) -> Result<()> {
         ensure!(losses(&self.blobs, all, |digest| self.read(digest))?.is_empty(), "{name} lost");
         let chunks = files::sizes(&self.store().join("chunks"))?;
@@ -347,7 +349,7 @@ impl Place {
         Ok(())
     }
 
-    /// The blob, as castore reads it; or what it says instead.
+    /// The blob as castore reads it, or castore's message.
     fn read(&self, digest: &str) -> Result<Result<Vec<u8>, String>> {
         let output = self.command(&["cat".to_owned(), digest.to_owned()]).output()?;
         Ok(match output.status.success() {
@@ -371,7 +373,7 @@ impl Place {
 }
 
 impl Run {
-    /// Kills it, without notice; returns whether it was still running.
+    /// Kills the run without notice. Returns whether it was still running.
     fn kill(&mut self) -> Result<bool> {
         if let Some(status) = self.child.try_wait()? {
             ensure!(status.success(), "it ended with {status} before it was killed");
@@ -379,13 +381,13 @@ impl Run {
         }
         self.child.kill()?;
         let status = self.child.wait()?;
-        // It may have ended between the look and the kill.
+        // The run may have ended between the look and the kill.
         Ok(!status.success())
     }
 
-    /// Waits for its end, which has to be a good one; returns what it told of.
+    /// Waits for the end, which must be a success. Returns the printed digests.
     fn end(mut self) -> Result<Vec<String>> {
-        // A few lines, which no pipe is too small for.
+        // The few lines fit into the buffer of any pipe.
         let status = self.child.wait()?;
         if !status.success() {
             bail!("castore ended with {status}");
@@ -393,7 +395,7 @@ impl Run {
         self.lines()
     }
 
-    /// The digests in the whole lines that it had printed.
+    /// The digests in the whole lines printed so far.
     fn lines(&mut self) -> Result<Vec<String>> {
         let mut text = String::new();
         self.child.stdout.take().context("it has no output")?.read_to_string(&mut text)?;

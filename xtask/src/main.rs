@@ -61,8 +61,8 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
     }
 }
 
-/// The directory of the workspace. cargo says where it runs this from; what was true when it was
-/// built may have changed since.
+/// The directory of the workspace, from the environment that cargo sets at run time: the path at
+/// build time may have changed since.
 fn root() -> Result<PathBuf> {
     let own = env::var_os("CARGO_MANIFEST_DIR").context("this is to be run as `cargo xtask`")?;
     Ok(Path::new(&own).parent().context("xtask is at the root of the disk")?.to_owned())

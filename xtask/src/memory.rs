@@ -1,4 +1,4 @@
-//! `cargo xtask memory`: the peak memory of the command line, putting and reading a large blob.
+//! `cargo xtask memory`: measures the peak memory of putting and reading a large blob.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,12 +9,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::castore;
 
-/// What a blob of any size must be put and read in, in bytes: 128 MiB.
+/// The memory limit for putting and for reading a blob of any size, in bytes: 128 MiB.
 const LIMIT: u64 = 128 << 20;
 
 const DEFAULT_GIB: u64 = 4;
 
-/// Puts a blob of so many GiB of random bytes into a fresh local store, reads it back, and compares.
+/// Puts a blob of this many GiB of random bytes into a fresh local store, reads it back, and
+/// compares.
 pub(crate) fn run(root: &Path, gib: Option<&str>) -> Result<ExitCode> {
     let gib = match gib {
         Some(gib) => gib.parse().context("the size is a whole number of GiB")?,
@@ -54,7 +55,7 @@ pub(crate) fn run(root: &Path, gib: Option<&str>) -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A store that is removed in the end, whatever happens.
+/// A store that is removed at the end, even after a failure.
 struct Store(PathBuf);
 
 impl Store {
@@ -71,7 +72,7 @@ impl Drop for Store {
     }
 }
 
-/// Reads the output of `child` to its end: each piece goes to `each`, and the first 64 KiB are
+/// Reads the output of `child` to its end. Each piece goes to `each`, and the first 64 KiB are
 /// returned as text.
 fn finish(mut child: Child, peak: &mut u64, mut each: impl FnMut(&[u8])) -> Result<String> {
     let mut output = child.stdout.take().context("it has no output")?;
@@ -93,7 +94,7 @@ fn finish(mut child: Child, peak: &mut u64, mut each: impl FnMut(&[u8])) -> Resu
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-/// The most memory that `child` has had resident so far, in bytes; 0 once it is gone.
+/// The peak of resident memory of `child` so far, in bytes; 0 once the child is gone.
 fn peak_memory(child: &Child) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let kib = status.lines().find_map(|line| {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 const DEFAULT_CHUNKS: &str = "1000000";
 
-/// Measures with so many chunks, in a program of its own.
+/// Measures with this many chunks, in a separate program.
 pub(crate) fn run(root: &Path, chunks: Option<&str>) -> Result<ExitCode> {
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args([

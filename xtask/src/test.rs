@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every test of every crate, those in the documentation and of the example
-//! included, on a real MinIO if one can be had.
+//! `cargo xtask test`: runs every test of every crate, doc tests and the example included, on a
+//! real MinIO if one is available.
 
 mod minio;
 
@@ -11,10 +11,10 @@ use anyhow::{Context as _, Result};
 
 const ARGUMENTS: [&str; 4] = ["test", "--workspace", "--all-features", "--locked"];
 
-/// A crate of its own, as those who depend on ours have: it is no member of the workspace.
+/// A separate crate, like those that depend on ours: not a member of the workspace.
 const EXAMPLE: &str = "examples/custom-backend";
 
-/// Runs the tests; `extra` goes to `cargo test` as it is, and then only the workspace is tested.
+/// Runs the tests. `extra` goes to `cargo test` unchanged, and then only the workspace is tested.
 pub(crate) fn run(root: &Path, extra: &[&str]) -> Result<ExitCode> {
     let minio = minio::find();
     let cargo = |directory: &Path, arguments: &[&str]| -> Result<bool> {

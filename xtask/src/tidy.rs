@@ -1,7 +1,8 @@
-//! `cargo xtask tidy`: what neither the compiler nor clippy checks.
+//! `cargo xtask tidy`: the checks that neither the compiler nor clippy makes.
 
 mod arrows;
 mod floors;
+mod language;
 mod manifests;
 mod sources;
 
@@ -23,6 +24,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     violations.extend(manifests::check(&metadata)?);
     violations.extend(sources::check(root)?);
     violations.extend(floors::check(root)?);
+    violations.extend(language::check(root)?);
     if !codegen::is_fresh(root)? {
         violations
             .push("castore-proto: the generated code is stale: run `cargo xtask codegen`".into());

@@ -18,12 +18,12 @@ use crate::output;
 use crate::size::iec;
 use crate::store::{Location, Store};
 
-/// How much is read at once, in bytes: by one thread, by each of several, and at most.
+/// The bytes of one read: with one thread, for each of several threads, and at most.
 const PIECE: usize = 1024 * 1024;
 const PIECE_PER_THREAD: usize = 4 * 1024 * 1024;
 const LARGEST_PIECE: usize = 64 * 1024 * 1024;
 
-/// How many chunks the store is asked for at once.
+/// The number of concurrent requests to the store.
 const AT_ONCE: usize = 64;
 
 pub(crate) async fn run(
@@ -85,15 +85,15 @@ struct Chunk {
     size: u64,
 }
 
-/// Cuts a file, and digests its chunks, off the async threads, while more of it is read. Returns how the file
-/// changed meanwhile, if it did.
+/// Cuts a file and digests its chunks off the async threads, while it reads more of the file.
+/// Returns how the file changed meanwhile, if it did.
 async fn cut(
     file: &Path,
     params: ChunkParams,
     threads: NonZeroUsize,
     mut each: impl FnMut(u64, Chunk),
 ) -> Result<Option<String>> {
-    // With several threads enough for each of them to be worth its start.
+    // Several threads need enough bytes for each to be worth its start.
     let size = match threads.get() {
         1 => PIECE,
         threads => threads.saturating_mul(PIECE_PER_THREAD).min(LARGEST_PIECE),
@@ -126,7 +126,7 @@ async fn cut(
     }
 }
 
-/// The chunks with their digests, which `threads` threads make.
+/// Returns the chunks with their digests, computed by `threads` threads.
 async fn digested(mut chunks: Vec<Bytes>, threads: NonZeroUsize) -> Result<Vec<Chunk>> {
     let share = chunks.len().div_ceil(threads.get()).max(1);
     let mut work = Vec::new();
@@ -160,12 +160,12 @@ impl Found {
         self.distinct.insert(chunk.digest, chunk.size);
     }
 
-    /// The bytes of the distinct chunks that the store has already.
+    /// The number of bytes of the distinct chunks that the store already has.
     async fn in_store(&self, service: &Store) -> Result<u64> {
         stream::iter(&self.distinct)
             .map(|(digest, size)| async move {
                 let stored = service.stored_size(digest).await?;
-                // An object of no bytes is what a power cut leaves; put replaces it.
+                // A power cut leaves empty objects; put replaces them.
                 Ok::<_, Failure>(if stored.is_some_and(|stored| stored > 0) { *size } else { 0 })
             })
             .buffer_unordered(AT_ONCE)
@@ -203,7 +203,7 @@ impl Found {
         self.histogram();
     }
 
-    /// The distribution of the sizes of the distinct chunks, by powers of two.
+    /// Prints the distribution of the sizes of the distinct chunks, by powers of two.
     fn histogram(&self) {
         let (Some(min), Some(max)) = (self.distinct.values().min(), self.distinct.values().max())
         else {

@@ -19,10 +19,10 @@ use crate::phases::Phases;
 use crate::size::iec;
 use crate::store::{Location, Store, absent, resolve};
 
-/// How many digests are looked up at once.
+/// The number of digests looked up concurrently.
 const AT_ONCE: usize = 32;
 
-/// Which blobs are copied.
+/// The blobs to copy.
 pub(crate) enum Which {
     All,
     These { digests: Vec<String>, lists: Vec<PathBuf> },
@@ -39,7 +39,7 @@ pub(crate) async fn run(
         digests::check_lists(lists)?;
     }
     let source = location.open()?;
-    // A source that is none must not be taken for an empty one, nor make a target.
+    // A missing source must neither count as an empty one, nor make a target.
     source.must_exist().await?;
     let target = target.open_or_create(mode.quiet).await?;
     let begun = Instant::now();
@@ -57,7 +57,7 @@ pub(crate) async fn run(
             CopyOutcome::Failed(error) => {
                 Some(Failure::from(error.clone()).about(format!("blob {digest}")))
             }
-            // Of a blob that was listed, this says that it was removed meanwhile.
+            // A listed blob that is absent was removed meanwhile.
             CopyOutcome::Absent if all => None,
             CopyOutcome::Absent => Some(absent(&source, digest).await),
             _ => None,
@@ -81,7 +81,7 @@ pub(crate) async fn run(
     failures.end()
 }
 
-/// The blobs that were asked for; `fail` is told of what is no blob's digest.
+/// The requested blobs. Calls `fail` with each text that is no blob's digest.
 fn blobs<'a>(
     source: &'a Store,
     which: Which,
@@ -109,7 +109,7 @@ fn blobs<'a>(
         .boxed()
 }
 
-/// What went wrong so far.
+/// The failures so far.
 #[derive(Default)]
 struct Failures {
     code: AtomicU8,
@@ -117,18 +117,18 @@ struct Failures {
 }
 
 impl Failures {
-    /// Reports it at once.
+    /// Reports the failure at once.
     fn add(&self, mode: Mode, failure: &Failure) {
         failure.report(mode.verbose);
         self.of_store.fetch_or(failure.is_of_store(), Relaxed);
-        // Damage is worse than anything else; otherwise the first one counts.
+        // Damage outweighs every other failure; among the others the first decides.
         let before = self.code.load(Relaxed);
         if before == 0 || failure.code() == CORRUPT {
             self.code.store(failure.code(), Relaxed);
         }
     }
 
-    /// Whether a store cannot be used as it is, so that the next request would fail as well.
+    /// Whether the store is unusable, so that the next request would fail as well.
     fn of_store(&self) -> bool {
         self.of_store.load(Relaxed)
     }

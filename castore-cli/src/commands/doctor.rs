@@ -11,11 +11,11 @@ use crate::output;
 use crate::phases::Phases;
 use crate::store::{Location, clean_up_after_interrupt, nothing_to_clean_up, say_left};
 
-/// The exit code for a store that is not fit: it would lose or damage data.
+/// The exit code for an unfit store: one that would lose or damage data.
 const UNFIT: u8 = CORRUPT;
 
 pub(crate) struct Asked {
-    /// The operations that decide the exit code; all where there are none.
+    /// The operations that decide the exit code; if empty, all do.
     pub(crate) operations: Vec<Operation>,
     pub(crate) objects: usize,
     pub(crate) at_once: usize,
@@ -57,7 +57,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, asked: &Asked) -> Resul
     }
 }
 
-/// The exit code: an operation that the store is not fit for weighs more than one of which that is not
+/// The exit code. An operation for which the store is not fit outweighs one whose fitness is not
 /// known.
 fn code(report: &DoctorReport, operations: &[Operation]) -> u8 {
     let fitness: Vec<Fitness> =
@@ -117,7 +117,7 @@ fn value_of(check: &Check) -> Value {
     })
 }
 
-/// A word of the table as a word of JSON: `not known` is `not_known`.
+/// Converts a word of the table into a word of JSON: `not known` becomes `not_known`.
 fn key_of(word: &str) -> String {
     let word = if word == "fit, but" { "limited" } else { word };
     word.to_ascii_lowercase().replace(' ', "_")

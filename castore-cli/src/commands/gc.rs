@@ -64,7 +64,7 @@ fn say_absent(absent: &[Digest]) {
     }
 }
 
-/// A list of digests is not longer, in bytes: ten million lines with names.
+/// The longest list of digests, in bytes: ten million lines with names.
 const MAX_LIST: usize = 1 << 30;
 
 /// The digests in a file: the first word of each line, as `b3sum` and `castore put` print them.
@@ -82,7 +82,7 @@ async fn digests(file: &Path) -> Result<Vec<Digest>> {
     let text = String::from_utf8_lossy(&bytes);
     let mut digests = Vec::new();
     for (line, number) in text.lines().zip(1..) {
-        // b3sum marks the line of a name that it had to escape.
+        // b3sum marks each line whose name it escaped.
         let line = line.trim().trim_start_matches('\\');
         let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#'))
         else {
@@ -95,7 +95,7 @@ async fn digests(file: &Path) -> Result<Vec<Digest>> {
     }
     match digests.is_empty() {
         false => Ok(digests),
-        // More likely a mistake than the wish to remove everything.
+        // An empty list is more likely a mistake than the wish to remove everything.
         true => Err(Failure::new(USAGE, "it names no digest, so that nothing would be kept")),
     }
 }
@@ -139,7 +139,7 @@ fn print(mode: Mode, report: &GcReport) {
         ("waiting", report.waiting.objects, Some(&report.waiting), "that were set aside before"),
     ];
     for (name, objects, bytes, what) in rows {
-        // (Without a list of blobs, none is named, and none is kept as young.)
+        // (Without a list of blobs, no blob is named, and none is kept as young.)
         if report.named == 0 && ["named", "kept as young"].contains(&name) {
             continue;
         }

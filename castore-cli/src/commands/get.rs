@@ -44,8 +44,8 @@ pub(crate) async fn run(
         }
         Output::File(output) => output,
     };
-    // The path stays here, and is removed when it is dropped: in any case but success. Work off the async
-    // threads, which a signal cannot end, has the open file alone.
+    // The path stays here, and its drop removes the file in every case but success. Work off the
+    // async threads, which a signal cannot end, holds only the open file.
     let replaces = force && output.exists();
     let (file, path) = temporary(&output, replaces).map_err(failed)?.into_parts();
     let file = match sparse {
@@ -71,11 +71,11 @@ pub(crate) async fn run(
     })
 }
 
-/// Where a blob is written to.
+/// The destination of a blob.
 enum Output {
-    /// A file that appears when it is whole.
+    /// A file that appears once it is whole.
     File(PathBuf),
-    /// A device, which is written in place, every byte.
+    /// A device, which is written in place and without holes.
     Device(PathBuf),
 }
 
@@ -87,7 +87,7 @@ impl Output {
     }
 }
 
-/// Waits until a device has everything; most that have nothing to flush say that they cannot.
+/// Waits until a device has all bytes. Most devices without a buffer refuse to flush; that is fine.
 fn flush_device(file: &File) -> io::Result<()> {
     match file.sync_all() {
         Err(error)
@@ -103,7 +103,7 @@ fn exists(output: &Path) -> Failure {
     Failure::new(FAILED, format!("{} exists; -f replaces it", shown(output)))
 }
 
-/// The output, after a look for mistakes that would show only in the end.
+/// Checks the output for mistakes that would otherwise show only at the end.
 fn check_output(output: &Path, force: bool) -> Result<Output> {
     let name = shown(output);
     if output.is_dir() {
@@ -115,14 +115,14 @@ fn check_output(output: &Path, force: bool) -> Result<Output> {
             true => Ok(Output::Device(output.to_owned())),
             false => Err(Failure::new(FAILED, format!("{name} is a device; -f overwrites it"))),
         },
-        // A pipe would be replaced by a file, which is never wanted.
+        // A rename would replace a pipe by a file, which is never wanted.
         Ok(metadata) if !metadata.is_file() => {
             let message =
                 format!("{name} is not a regular file; use `castore cat DIGEST > {name}`");
             Err(Failure::new(USAGE, message))
         }
         Ok(_) if force => {
-            // A link stays, and the file that it leads to is replaced.
+            // A link stays; the file it leads to is replaced.
             let output = output.canonicalize();
             output.map(Output::File).map_err(|error| Failure::from(error).about(name))
         }

@@ -46,7 +46,7 @@ fn print(mode: Mode, file: &Path, digest: &Digest, change: Option<&str>) {
     }
 }
 
-/// The digest of a file, and how the file changed while it was read, if it did.
+/// The digest of a file, and how the file changed during the read, if it did.
 async fn hash(file: &Path) -> Result<(Digest, Option<String>)> {
     let mut input = Input::open(file).await?;
     let mut hasher = blake3::Hasher::new();

@@ -9,10 +9,10 @@ use crate::failure::{FAILED, Failure, Result};
 use crate::output;
 use crate::store::{Location, Store};
 
-/// How many indexes are fetched at once.
+/// The number of indexes fetched concurrently.
 const AT_ONCE: usize = 32;
 
-/// Fails where the store lists a blob and has just said that the blob is not there.
+/// Fails if the store lists a blob that it has just reported absent.
 async fn still_listed(service: &Store, digest: &Digest) -> Result<()> {
     match service.find(&digest.to_string()).await?.is_empty() {
         true => Ok(()),
@@ -39,7 +39,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, long: bool) -> Result<(
             }
         })
         .buffered(AT_ONCE);
-    // A blob that cannot be told about does not hide the others.
+    // A blob with an unreadable index does not hide the others.
     let (mut found, mut failed) = (false, None);
     while let Some((digest, index)) = blobs.try_next().await? {
         found = true;
@@ -61,7 +61,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, long: bool) -> Result<(
             (true, Some(index)) => output::json(&json!({
                 "digest": digest.to_string(), "size": index.size(), "chunks": index.len()
             })),
-            // It was removed since it was listed.
+            // The blob was removed after it was listed.
             (false, None) if long => {}
             (false, None) => output::line(digest),
             (false, Some(index)) => {

@@ -29,7 +29,7 @@ use crate::failure::{Failure, Result, say};
 use crate::store::Location;
 use crate::{names, output};
 
-/// What holds for every command.
+/// The options that every command has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mode {
     pub(crate) json: bool,
@@ -38,13 +38,13 @@ pub(crate) struct Mode {
 }
 
 impl Mode {
-    /// Whether a person is to be told how it goes.
+    /// Whether to show progress to a person.
     pub(crate) fn progress(self) -> bool {
         !self.quiet && !self.json
     }
 }
 
-/// Reports that `file` could not be dealt with, also in JSON.
+/// Reports the failure of `file`, also in JSON.
 fn report_file(mode: Mode, file: &Path, failure: Failure) {
     if mode.json {
         let (name, error) = (names::json(file), failure.message());
@@ -53,14 +53,14 @@ fn report_file(mode: Mode, file: &Path, failure: Failure) {
     failure.about(names::shown(file)).report(mode.verbose);
 }
 
-/// Says that a closed standard output ended no work.
+/// Says that a closed standard output did not stop the work.
 fn say_if_closed(mode: Mode) {
     if output::is_closed() && !mode.quiet {
         say("castore: standard output was closed, but all that was given was dealt with");
     }
 }
 
-/// Says that `file` changed while it was read, as `change` tells.
+/// Warns that `file` changed while it was read; `change` says how.
 fn warn_changed(file: &Path, change: &str) {
     let file = names::shown(file);
     say(format_args!(

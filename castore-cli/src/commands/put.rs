@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::size::iec;
 use crate::store::Location;
 
-/// How many files are under way at once: enough to hide what a small file waits for.
+/// The number of concurrent files: enough to hide the waits of small files.
 const AT_ONCE: usize = 8;
 
 pub(crate) async fn run(mode: Mode, location: &Location, files: Vec<PathBuf>) -> Result<()> {
@@ -35,7 +35,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, files: Vec<PathBuf>) ->
     let mut stored = stream::iter(files)
         .map(|file| {
             let service = service.service().clone();
-            // A task of its own, so that it gets on while an earlier file's line is waited for.
+            // A separate task makes progress while the line of an earlier file is awaited.
             let task = tokio::spawn(async move {
                 let result = put(&service, &file).await;
                 (file, result)
@@ -79,12 +79,12 @@ pub(crate) async fn run(mode: Mode, location: &Location, files: Vec<PathBuf>) ->
     }
 }
 
-/// A blob that was stored.
+/// A stored blob.
 struct Stored {
     digest: Digest,
     /// In bytes.
     size: u64,
-    /// How the file changed while it was read, if it did.
+    /// How the file changed during the read, if it did.
     change: Option<String>,
 }
 
@@ -151,7 +151,7 @@ fn summarize(mode: Mode, stats: &Stats, time: Duration) {
     }
 }
 
-/// A task that does not outlive what waits for it.
+/// A task that ends with its owner.
 struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
 
 impl<T> Future for AbortOnDrop<T> {

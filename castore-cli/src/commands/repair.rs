@@ -32,7 +32,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &RepairArgs) -> R
         let source = Location::new(Some(from.clone()), args.from_options.clone())?;
         let source = async {
             let source = source.open()?;
-            // A source that is none must not be taken for one that lacks everything.
+            // A missing source must not count as one that lacks everything.
             source.check().await?;
             source.must_exist().await?;
             Ok(source)

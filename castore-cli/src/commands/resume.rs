@@ -1,4 +1,4 @@
-//! The file that lets an interrupted verification go on.
+//! The record file that lets an interrupted verification resume.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,18 +11,18 @@ use crate::failure::{Failure, Result, USAGE};
 use crate::names::shown;
 use crate::time;
 
-/// How often the file is written.
+/// The interval between writes of the file.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far a verification has come, in a file that is written every second and when this is dropped.
+/// The progress of a verification, in a file that is written every second and on drop.
 pub(super) struct Record {
     path: PathBuf,
-    /// What is being verified.
+    /// The description of the verification.
     plan: Value,
     /// Seconds since 1970.
     begun: u64,
     checkpoint: Option<Checkpoint>,
-    /// The findings up to the checkpoint of earlier runs, and of this one.
+    /// The findings up to the checkpoint: of earlier runs, and of this one.
     before: Found,
     found: Found,
     /// The findings since the checkpoint.
@@ -31,12 +31,12 @@ pub(super) struct Record {
     finished: bool,
 }
 
-/// Counts of findings that a run which goes on from the checkpoint does not find again.
+/// Counts of findings that a run resumed from the checkpoint does not make again.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Found {
     /// Objects that are damaged.
     pub(super) damaged: u64,
-    /// Objects that could not be read, so that nothing is known of them.
+    /// Objects that could not be read, so that their state is not known.
     pub(super) unknown: u64,
 }
 
@@ -48,7 +48,7 @@ impl Found {
 }
 
 impl Record {
-    /// Reads the file, where there is one; it must be of a verification of `plan`.
+    /// Reads the file, if it exists. The file must belong to a verification of `plan`.
     pub(super) fn open(path: &Path, plan: &Value) -> Result<Record> {
         let mut record = Record {
             path: path.to_owned(),
@@ -64,7 +64,7 @@ impl Record {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Whether it can be written shows now, and not after hours.
+                // A file that cannot be written must fail now, and not after hours.
                 record.write().map_err(|error| Failure::from(error).about(shown(path)))?;
                 record.written = None;
                 return Ok(record);
@@ -95,13 +95,13 @@ impl Record {
         Ok(record)
     }
 
-    /// When the first run was begun: what is relative to now is relative to that.
+    /// The start of the first run: times relative to now are relative to that.
     pub(super) fn begun(&self) -> SystemTime {
         let begun = UNIX_EPOCH.checked_add(Duration::from_secs(self.begun));
         begun.unwrap_or_else(SystemTime::now)
     }
 
-    /// The part of a sample that is read, where the options do not say.
+    /// The part of a sample to read, if the options do not say.
     pub(super) fn part(&self) -> Option<u64> {
         self.plan["part"].as_u64().or(Some(time::today(self.begun())))
     }
@@ -116,9 +116,9 @@ impl Record {
     }
 
     pub(super) fn found(&mut self, finding: &Finding) {
-        // Each run reads all indexes, and finds anew what they and the sizes in them show. An index
-        // that could not be read may be readable then, but the chunks and blobs that were passed over
-        // because of that are not read again.
+        // Each run reads all indexes, and repeats the findings about them and the sizes in them. An
+        // unreadable index may be readable in a later run, but that run does not read again the
+        // chunks and blobs that were skipped because of it.
         let again = matches!(
             finding.problem,
             Problem::MissingChunk | Problem::WrongSize | Problem::MalformedIndex
@@ -133,12 +133,13 @@ impl Record {
         self.checkpoint = Some(checkpoint);
         self.found.add(std::mem::take(&mut self.pending));
         if self.written.is_none_or(|written| written.elapsed() >= INTERVAL) {
-            // Once more in a second; and whoever resumes with an older record does work twice.
+            // The next write follows in a second. A run that resumes from an older record repeats
+            // work.
             let _ = self.write();
         }
     }
 
-    /// Removes the file: there is nothing to resume.
+    /// Removes the file: nothing is left to resume.
     pub(super) fn finish(mut self) -> Result<()> {
         self.finished = true;
         match std::fs::remove_file(&self.path) {
@@ -149,7 +150,7 @@ impl Record {
         }
     }
 
-    /// Replaces the file, in one step.
+    /// Replaces the file atomically.
     fn write(&mut self) -> io::Result<()> {
         let mut found = self.before;
         found.add(self.found);

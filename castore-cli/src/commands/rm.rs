@@ -12,7 +12,7 @@ use crate::failure::{Failure, NO_BLOB, Result, say};
 use crate::output;
 use crate::store::{Location, Store, absent, check_digest, resolve};
 
-/// How many blobs are removed at once.
+/// The number of blobs removed concurrently.
 const AT_ONCE: usize = 32;
 
 pub(crate) async fn run(
@@ -45,7 +45,7 @@ pub(crate) async fn run(
                 output::json(&json!({ "digest": digest.to_string(), "removed": true }));
             }
             Ok(_) => {}
-            // What can be removed is, whatever becomes of the others.
+            // A failure does not keep the other blobs from being removed.
             Err(failure) => {
                 if mode.json {
                     let error = failure.message();
@@ -69,11 +69,11 @@ pub(crate) async fn run(
     }
 }
 
-/// A digest as it was given, and the blob that it names or why there is none.
+/// A digest as given, and the blob that it names, or the reason why it names none.
 type Wanted = (String, Result<Digest>);
 
-/// All blobs that are to be removed. Nothing is removed before each digest was read and understood: a list
-/// that is wrong in its middle may be wrong from its beginning.
+/// All blobs to remove. No removal starts before every digest is read and understood: a list with
+/// an error in its middle may be wrong from its beginning.
 async fn wanted(service: &Store, digests: Vec<String>, lists: Vec<PathBuf>) -> Result<Vec<Wanted>> {
     let given: Vec<String> = digests::given(digests, lists)
         .and_then(|text| async move { check_digest(&text).map(|_| text) })

@@ -13,7 +13,7 @@ use crate::output;
 use crate::size::iec;
 use crate::store::{Location, chunks, resolve};
 
-/// How many chunks are asked for at once.
+/// The number of chunks looked up concurrently.
 const AT_ONCE: usize = 64;
 
 pub(crate) async fn run(mode: Mode, location: &Location, digest: &str, list: bool) -> Result<()> {

@@ -21,7 +21,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, prices: &[String]) -> R
         prices => Some(prices.join(",").parse::<Prices>()?),
     };
     let service = location.open()?;
-    // A bucket that is missing looks empty where only listings are made.
+    // A missing bucket looks empty to commands that only list.
     service.check().await?;
     let phases = Phases::start(mode.progress());
     let usage = service.usage(&phases).await?;
@@ -89,7 +89,7 @@ fn value(usage: &Usage, estimate: Option<&Estimate>) -> Value {
 fn text(usage: &Usage, estimate: Option<&Estimate>) -> String {
     let mut text = String::new();
     let mut line = |name: &str, rest: String| {
-        // A string takes everything.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{name:<13} {rest}");
     };
     let bytes = |bytes: u64| format!("{bytes} ({})", iec(bytes));
@@ -147,7 +147,7 @@ fn text(usage: &Usage, estimate: Option<&Estimate>) -> String {
     text
 }
 
-/// The histogram of chunk sizes, a bar a line.
+/// The histogram of chunk sizes, one bar per line.
 fn plot(usage: &Usage) -> String {
     let classes: Vec<SizeClass> = usage.chunk_sizes.classes().collect();
     let most = classes.iter().map(|class| class.chunks).max().unwrap_or(0);
@@ -156,7 +156,7 @@ fn plot(usage: &Usage) -> String {
         let _ = writeln!(text, "\n{:>10}  {:>10}  chunks of that size and up", "size", "chunks");
     }
     for class in classes {
-        // A chunk at all is a bar at all.
+        // Even a single chunk gets a bar.
         let width = (class.chunks * BAR).div_ceil(most) as usize;
         let bar = "#".repeat(width);
         let size = iec(class.sizes.start);
@@ -166,7 +166,7 @@ fn plot(usage: &Usage) -> String {
     text
 }
 
-/// What each thing costs, and how that was computed.
+/// The cost of each item, and its computation.
 fn costs(estimate: &Estimate) -> String {
     let mut text = String::new();
     for purpose in [Usage::STORING, Usage::WRITING, Usage::READING, Usage::LISTING] {

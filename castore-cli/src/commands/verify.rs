@@ -80,7 +80,7 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &VerifyArgs) -> R
     }
     let damaged = before.damaged + report.damaged;
     let unknown = before.unknown + report.unknown;
-    // Standard output may be closed without having lost a finding.
+    // A closed standard output matters only if a finding was lost.
     if report.damaged + report.unknown + report.harmless > 0 && output::is_closed() {
         if let Some(path) = &args.resume {
             say(format_args!(
@@ -95,13 +95,13 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &VerifyArgs) -> R
     summarize(mode, &report, Found { damaged, unknown }, begun.elapsed());
     match (damaged, unknown) {
         (0, 0) => Ok(()),
-        // What could not be read is not known to be damaged.
+        // An object that could not be read is not known to be damaged.
         (0, _) => Err(Failure::reported(FAILED)),
         _ => Err(Failure::reported(CORRUPT)),
     }
 }
 
-/// What is asked for, before it is known when a verification that is resumed was begun.
+/// The requested verification, before the start of a resumed one is known.
 struct Plan<'a> {
     args: &'a VerifyArgs,
     level: VerifyLevel,
@@ -127,7 +127,7 @@ impl<'a> Plan<'a> {
     fn options(&self, begun: SystemTime, part: Option<u64>) -> Result<VerifyOptions> {
         let mut options = VerifyOptions::default().level(self.level);
         if let Some(fraction) = self.fraction {
-            // Another part each day, unless told otherwise.
+            // By default another part each day.
             let part = part.or(self.args.part).unwrap_or_else(|| time::today(begun));
             options = options.sample(Sample::new(fraction, part)?);
         }
@@ -138,7 +138,7 @@ impl<'a> Plan<'a> {
         Ok(options)
     }
 
-    /// What has to be the same for a verification to be resumed.
+    /// The settings that must be the same for a verification to resume.
     fn described(&self, store: &str) -> Value {
         let level = format!("{:?}", self.level).to_lowercase();
         let VerifyArgs { sample, part, since, .. } = self.args;
@@ -146,7 +146,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// `5%` or `0.05`.
+/// Parses `5%` or `0.05`.
 fn fraction(text: &str) -> Result<f64> {
     let number = match text.strip_suffix('%') {
         Some(percent) => percent.parse::<f64>().map(|percent| percent / 100.0),

@@ -1,4 +1,4 @@
-//! What is not there: blobs and stores.
+//! Absent blobs and absent stores.
 
 use crate::support::Place;
 

@@ -1,4 +1,4 @@
-//! Standard output that is closed or full: it ends the printing and nothing else, and hides no failure.
+//! A closed or full standard output ends only the printing, and hides no failure.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,14 +9,14 @@ use castore_core::Digest;
 
 use crate::support::{Place, Ran, noise, ran};
 
-/// Runs the program with a standard output that its reader has closed already.
+/// Runs the program with a standard output whose reader has already closed it.
 fn closed(place: &Place, args: &[&str]) -> Ran {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     ran(&place.command(args).stdout(writer).output().unwrap())
 }
 
-/// A store whose blobs are each of several chunks, of which one is damaged; and that one.
+/// A store with blobs of several chunks each, one of them damaged; and the damaged chunk.
 fn damaged() -> (Place, PathBuf) {
     let place = Place::new();
     place.write("in", &noise(1_000_000, 1));
@@ -135,7 +135,7 @@ fn a_verification_whose_findings_were_lost_can_be_resumed() {
     assert!(again.stderr.contains(" 1 DAMAGED"), "{again:?}");
     assert!(!place.path("record").exists(), "all findings were printed");
 
-    // Nothing is lost where there is no finding.
+    // Without a finding no output is lost.
     place.ok(&["put", "in", "--check"]);
     assert_eq!(closed(&place, &args).code, 0);
     assert!(!place.path("record").exists());
@@ -146,7 +146,7 @@ fn the_record_of_a_verification_is_of_one_store_wherever_that_is() {
     let (place, _) = damaged();
     let args = ["verify", "--level", "data", "--resume", "record"];
     assert_eq!(closed(&place, &args).code, 3);
-    // Another store in the place that this one had.
+    // Another store takes the place of this one.
     std::fs::rename(place.path("store"), place.path("before")).unwrap();
     std::fs::create_dir(place.path("else")).unwrap();
     std::fs::rename(place.path("before"), place.path("else/store")).unwrap();

@@ -1,4 +1,4 @@
-//! Copying from store to store.
+//! Copies from store to store.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Place, noise, ran};
 
-/// A store with three blobs: of many chunks, of one, and of none; and their digests, sorted.
+/// A store with three blobs, of many chunks, one and none; and their digests, sorted.
 fn filled() -> (Place, Vec<String>) {
     let place = Place::new();
     let mut digests: Vec<String> = [("a", 2_000_000), ("b", 1000), ("c", 0)]
@@ -77,7 +77,7 @@ fn nothing_is_copied_that_was_not_asked_for() {
 }
 
 #[test]
-fn what_is_absent_or_damaged_stops_no_other() {
+fn absent_or_damaged_blobs_stop_no_others() {
     let (place, digests) = filled();
     let absent = "0".repeat(64);
     let copy = place.run(&["-q", "copy", "-t", "other", "00000000", "xyz", &absent, &digests[0]]);
@@ -99,7 +99,7 @@ fn what_is_absent_or_damaged_stops_no_other() {
     assert_eq!(sorted(&place.ok(&["-s", "third", "ls"])), sorted(&copy.text()));
     assert_eq!(copy.text().lines().count(), 2);
 
-    // What is at the target is looked at only where it is asked for.
+    // Blobs at the target are verified only on request.
     let there =
         place.path("fifth/chunks").join(chunk.strip_prefix(place.path("store/chunks")).unwrap());
     std::fs::create_dir_all(there.parent().unwrap()).unwrap();
@@ -113,7 +113,7 @@ fn what_is_absent_or_damaged_stops_no_other() {
     assert_eq!(place.run(&["-q", "copy", "-t", "fifth", &large]).code, 0);
     std::fs::write(&chunk, &bytes[..bytes.len() / 2]).unwrap();
 
-    // Damage is the worse of the two, whichever comes first.
+    // Damage decides the exit code, whichever failure comes first.
     let copy = place.run(&["-q", "copy", "-t", "fourth", &absent, &large]);
     assert_eq!(copy.code, 3, "{copy:?}");
 }

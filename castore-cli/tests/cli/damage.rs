@@ -29,7 +29,7 @@ fn a_flipped_byte_is_found_and_nothing_is_left_behind() {
 }
 
 #[test]
-fn what_comes_before_a_bad_chunk_is_written() {
+fn bytes_before_a_bad_chunk_are_written() {
     let place = Place::new();
     let data = noise(2_000_000, 1);
     let digest = place.write("in", &data).to_string();

@@ -1,4 +1,4 @@
-//! `castore doctor`: whether a place is fit, and that nothing is left of the examination.
+//! `castore doctor`: the verdict about a place, and the removal of the examination's objects.
 
 use std::net::TcpListener;
 
@@ -8,7 +8,7 @@ use crate::interrupt::{command, signal_when};
 use crate::remote::server;
 use crate::support::{Place, Ran, noise, ran};
 
-/// A table without what differs between machines and runs.
+/// A table without the parts that differ between machines and runs.
 fn steady(table: &str) -> String {
     let mut lines = Vec::new();
     let mut is_filesystem = false;
@@ -18,7 +18,7 @@ fn steady(table: &str) -> String {
             line if line.starts_with("put ") && is_filesystem => "put     fit",
             line => line,
         };
-        // A filesystem that is flushed file by file is one, too.
+        // A filesystem that is flushed file by file counts as a filesystem, too.
         let is_of_filesystem = line.contains("  filesystem ");
         is_filesystem |= is_of_filesystem && !line.trim_start().starts_with("ok");
         lines.push(match line.split_once(" (") {
@@ -117,7 +117,7 @@ fn a_bucket_that_is_not_there_is_no_store() {
 
 #[test]
 fn a_server_that_does_not_answer_is_not_known() {
-    // Connections wait for ever.
+    // Connections are never answered.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let doctor = examine(address, &["doctor", "--timeout", "1s"]);

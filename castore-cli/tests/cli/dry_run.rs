@@ -1,4 +1,4 @@
-//! `chunk` tells what `put` would do, and does nothing.
+//! `chunk` shows the effect of `put`, and changes nothing.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Files that are read and restored: changes while they are read, holes, modes, standard input.
+//! Files that are read and restored: changes during a read, holes, modes, standard input.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -18,7 +18,7 @@ fn set_mode(place: &Place, name: &str, mode: u32) {
     std::fs::set_permissions(place.path(name), PermissionsExt::from_mode(mode)).unwrap();
 }
 
-/// Runs the program by the shell, as `castore ARGUMENTS REDIRECTIONS`.
+/// Runs the program in a shell, as `castore ARGUMENTS REDIRECTIONS`.
 fn shell(place: &Place, args: &[&str], redirections: &str) -> Ran {
     let script = format!("exec \"$@\" {redirections}");
     ran(&place.through(&["sh", "-c", &script, "sh"], args).output().unwrap())
@@ -83,7 +83,7 @@ fn a_closed_standard_input_is_no_empty_one() {
         let put = shell(&place, &["-q", "put", "-"], redirection);
         assert_eq!((put.code, put.text()), (0, format!("{digest}  -\n")));
     }
-    // A file that others have read a part of.
+    // A file of which another program has read a part.
     place.write("lines", b"first\nrest\n");
     let rest = place.through(&["sh", "-c", "{ read line; exec \"$@\"; } <lines", "sh"], &["hash"]);
     let rest = ran(&{ rest }.output().unwrap());
@@ -162,7 +162,8 @@ fn a_file_that_is_replaced_keeps_its_owner_where_that_is_allowed() {
     let metadata = place.path("out").metadata().unwrap();
     assert_eq!((metadata.uid(), metadata.gid(), mode(&place, "out")), (54_321, 54_322, 0o4640));
 
-    // Another user who may replace it does not become its owner; the other group gets no right by that.
+    // Another user who may replace the file does not become its owner, and the group of that user
+    // gets no rights.
     let through = ["setpriv", "--reuid=54323", "--regid=54323", "--clear-groups"];
     for path in [".", "store"] {
         set_mode(&place, path, 0o777);

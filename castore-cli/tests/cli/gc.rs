@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Place, noise};
 
-/// Lets every object of the store, and every record of a collector, look as if it were older.
+/// Makes every object of the store, and every record of a collector, look older.
 fn let_pass(place: &Place, time: Duration) {
     for path in place.objects() {
         let file = File::options().write(true).open(path).unwrap();
@@ -21,7 +21,7 @@ fn number(text: &str, name: &str) -> u64 {
     line[16..].split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// How many files there are under the store's directory `part`.
+/// The number of files under the store's directory `part`.
 fn count(place: &Place, part: &str) -> usize {
     let part = place.path("store").join(part);
     place.objects().iter().filter(|path| path.starts_with(&part)).count()
@@ -82,7 +82,7 @@ fn a_chunk_that_is_only_aside_is_not_missing() {
     place.ok(&["rm", &digest]);
     let_pass(&place, DAY);
     place.ok(&["gc", "--run", "--max-fraction", "1"]);
-    // As a writer would that had found the chunks before they were set aside.
+    // The index of a writer that found the chunks before they were set aside.
     std::fs::write(path, index).unwrap();
     let aside = count(&place, "gc/chunks");
     assert!(aside > 0);
@@ -113,7 +113,7 @@ fn only_what_is_to_be_kept_stays() {
     assert_eq!(place.run(&["cat", digest]).stdout, noise(300_000, 1));
     place.fails(4, &["cat", &other]);
 
-    // Until it is removed, it comes back if it is to be kept after all.
+    // Until a blob is removed, it comes back if a list keeps it after all.
     place.write("keep", format!("{digest}\n{other}\n").as_bytes());
     place.ok(&["gc", "--run", "--keep", "keep"]);
     assert_eq!(place.run(&["cat", &other]).stdout, noise(300_000, 2));
@@ -176,7 +176,7 @@ fn a_run_that_would_take_more_than_the_share_is_refused_with_its_numbers() {
 }
 
 #[test]
-fn what_is_to_be_kept_is_read_with_care() {
+fn lists_of_blobs_to_keep_are_read_with_care() {
     let place = Place::new();
     place.write("a", b"a");
     place.ok(&["put", "a"]);

@@ -1,12 +1,12 @@
-//! Ctrl-C: what is there is good, and nothing half done is left.
+//! Ctrl-C: present data is good, and no unfinished data is left.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 use crate::support::{Place, noise, ran};
 
-/// The program, whose signals have their default effect even where the tests run in the background of a
-/// shell without job control, which ignores some.
+/// The program, with the default effect of its signals, even if the tests run in the background of
+/// a shell without job control, which ignores some.
 pub(crate) fn command(place: &Place, args: &[&str]) -> Command {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -47,7 +47,7 @@ fn an_endless_put_ends_and_leaves_a_good_store() {
         stdin.write_all(&noise(1 << 20, seed)).unwrap();
         seed += 1;
     }
-    // Standard input stays open: a read of it is under way, and must not keep the program.
+    // Standard input stays open. A pending read of it must not keep the program alive.
     signal(&child, "INT");
     let put = ran(&child.wait_with_output().unwrap());
     drop(stdin);
@@ -71,11 +71,11 @@ fn an_interrupted_get_leaves_nothing() {
     let all = signals.into_iter().chain(others.into_iter().filter(|_| cfg!(target_os = "linux")));
     for (name, code) in all.cycle().take(40) {
         let mut child = command(&place, &["get", &digest, "-o", "d/out"]).spawn().unwrap();
-        // As early as can be: the file is there before a chunk was asked for.
+        // As early as possible: the file exists before the first request for a chunk.
         signal_when(&mut child, name, || !place.names("d").is_empty());
         let get = ran(&child.wait_with_output().unwrap());
         if get.code == 0 {
-            // It was faster than the signal.
+            // The program was faster than the signal.
             assert_eq!(place.names("d"), ["out"]);
             std::fs::remove_file(place.path("d/out")).unwrap();
             continue;
@@ -100,7 +100,7 @@ fn an_interrupted_verification_says_how_to_resume_and_does() {
         signal_when(&mut child, "INT", || state().contains("chunks:"));
         let verify = ran(&child.wait_with_output().unwrap());
         if verify.code == 0 {
-            // It was faster than the signal.
+            // The program was faster than the signal.
             assert_eq!(place.names("."), ["in", "store"]);
             continue;
         }
@@ -121,7 +121,7 @@ fn an_interrupted_verification_says_how_to_resume_and_does() {
 #[test]
 fn a_signal_that_is_ignored_stays_ignored() {
     let place = Place::new();
-    // As nohup does, and shells without job control for what runs in the background.
+    // This is how nohup starts a program, and a shell without job control its background jobs.
     let ignoring = ["env", "--ignore-signal=HUP,INT,USR1", "--default-signal=TERM"];
     let mut child =
         place.through(&ignoring, &["-q", "put", "-"]).stdin(Stdio::piped()).spawn().unwrap();
@@ -146,7 +146,7 @@ fn a_signal_ends_a_command_that_waits_for_standard_output() {
     place.write("in", b"x");
     let mut args = vec!["hash"];
     args.resize(4000, "in");
-    // A pipe takes less than that, and nothing reads it.
+    // A pipe holds less than that, and no process reads it.
     let mut child = command(&place, &args).spawn().unwrap();
     let stdout = child.stdout.take().unwrap();
     let (mut before, mut same) = (0, 0);

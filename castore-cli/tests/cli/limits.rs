@@ -1,4 +1,4 @@
-//! A system that lets the program have little: open files, threads, the size of files.
+//! A system with low limits: open files, threads, the size of files.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -40,7 +40,7 @@ fn a_system_without_more_threads_is_said_to_be_one() {
         let limit = ["prlimit", &limit];
         let through = match is_root {
             true => [&user[..], &limit].concat(),
-            // Whatever else the user runs counts too, so that only the first is certain.
+            // The user's other processes count too, so only a limit of 1 has a certain effect.
             false if threads == 1 => limit.to_vec(),
             false => break,
         };

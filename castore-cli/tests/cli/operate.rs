@@ -15,7 +15,7 @@ fn stored() -> Place {
     place
 }
 
-/// The chunks, largest first: those that every test may damage.
+/// The chunks, largest first: the tests may damage the first ones.
 fn chunks(place: &Place) -> Vec<PathBuf> {
     let mut chunks = place.objects();
     chunks.retain(|path| path.starts_with(place.path("store/chunks")));
@@ -85,7 +85,7 @@ fn damage_is_repaired_from_the_files() {
 }
 
 #[test]
-fn what_no_source_has_is_moved_aside_and_put_again() {
+fn chunks_that_no_source_has_are_moved_aside_and_put_again() {
     let place = stored();
     let bad = chunks(&place).remove(4);
     flip(&bad);

@@ -26,7 +26,7 @@ fn names_of_all_kinds_are_printed_as_b3sum_does() {
             let done = ran(&place.command(&["-q", command]).arg(name).output().unwrap());
             assert_eq!((done.code, done.text()), (0, line.clone()), "{name:?}");
         }
-        // The list of what was put is one of what to remove.
+        // The output of put is also a list for rm.
         std::fs::write(place.path("list"), &line).unwrap();
         assert_eq!(place.ok(&["--json", "rm", "--list", "list"]).lines().count(), 1);
     }
@@ -90,7 +90,7 @@ fn no_colours_go_where_no_terminal_is() {
         let run = place.run(&[verbose, "put", "in", "gone"]);
         assert!(run.code == 1 && !run.stderr.contains('\u{1b}'), "{run:?}");
     }
-    // A terminal would be coloured: the log itself is there.
+    // A terminal would get colours. This checks that the log itself exists.
     let log = place.run(&[
         "-vv",
         "-s",

@@ -1,4 +1,4 @@
-//! A bucket that is not there, and keys that are not accepted, as S3 answers.
+//! A missing bucket, and keys that are refused, as S3 answers.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -28,7 +28,7 @@ pub(crate) fn server(status: &'static str, code: &'static str) -> SocketAddr {
                 "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{sent}",
                 body.len()
             );
-            // The client may have gone; then it says so itself.
+            // The client may have gone; then it reports that itself.
             let _ = stream.get_mut().write_all(answer.as_bytes());
         }
     });

@@ -30,7 +30,7 @@ fn a_list_is_removed_past_what_is_absent() {
     let rm = place.run(&["--json", "rm", &digests[95][..16], "--list", "list"]);
     assert_eq!((rm.code, rm.stderr.lines().count()), (4, 1), "{rm:?}");
     assert!(rm.stderr.contains(&absent), "{rm:?}");
-    // In the order in which they were given.
+    // The lines come in the order of the arguments.
     let removed: Vec<String> = rm
         .text()
         .lines()
@@ -50,7 +50,7 @@ fn a_list_is_removed_past_what_is_absent() {
 }
 
 #[test]
-fn what_ls_prints_can_be_removed() {
+fn digests_that_ls_prints_can_be_removed() {
     let (place, _) = filled(10);
     let listed = place.ok(&["ls", "--long"]);
     let mut command = place.command(&["rm", "-l", "-"]);
@@ -87,7 +87,7 @@ fn a_list_that_is_wrong_in_its_middle_removes_nothing() {
         assert!(line.contains(said), "{line}");
         place.fails(2, &["rm", &digests[0], &wrong]);
     }
-    // Two blobs that the same digits may name.
+    // Two blobs whose digests share their first digits.
     let twin = |last: char| format!("{}{last}", "ab".repeat(31) + "0");
     for last in ['1', '2'] {
         let path = place.path("store/blobs/b3/abab").join(twin(last));

@@ -1,4 +1,4 @@
-//! What goes in comes out.
+//! Stored files can be restored.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -99,7 +99,7 @@ fn stat_ls_and_rm_tell_of_the_same_blob() {
 }
 
 #[test]
-fn what_is_put_again_is_reused() {
+fn a_file_put_again_is_reused() {
     let place = Place::new();
     place.write("in", &noise(2_000_000, 5));
     let summary = |text: String| text.lines().last().unwrap().to_owned();

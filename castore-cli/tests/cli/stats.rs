@@ -1,10 +1,10 @@
-//! What is in a store, and what two blobs share.
+//! The contents of a store, and the chunks that two blobs share.
 
 use serde_json::Value;
 
 use crate::support::{Place, noise};
 
-/// A store of two blobs that share most, and their digests.
+/// A store with two blobs that share most of their chunks, and their digests.
 fn filled() -> (Place, [String; 2]) {
     let place = Place::new();
     let shared = noise(2_000_000, 1);

@@ -1,4 +1,4 @@
-//! A directory with a store in it, and the program run there.
+//! A directory with a store in it, in which the program runs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -6,12 +6,12 @@ use std::process::{Command, Output, Stdio};
 use castore_core::Digest;
 use tempfile::TempDir;
 
-/// A directory of its own for one test; its store is `store`.
+/// A directory for one test alone; its store is `store`.
 pub(crate) struct Place {
     directory: TempDir,
 }
 
-/// What a run of the program has left.
+/// The result of a run of the program.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -48,7 +48,7 @@ impl Place {
         command
     }
 
-    /// The program, run by the program `through[0]`, such as `env`.
+    /// The program, started by the program `through[0]`, such as `env`.
     #[cfg(unix)]
     pub(crate) fn through(&self, through: &[&str], args: &[&str]) -> Command {
         let direct = self.command(args);
@@ -71,14 +71,14 @@ impl Place {
         ran(&self.command(args).output().unwrap())
     }
 
-    /// Runs what must succeed, and returns its standard output.
+    /// Runs a command that must succeed, and returns its standard output.
     pub(crate) fn ok(&self, args: &[&str]) -> String {
         let ran = self.run(args);
         assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
         ran.text()
     }
 
-    /// Runs what must fail with `code` and say one line, which is returned.
+    /// Runs a command that must fail with `code` and print one line. Returns the line.
     pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
         let ran = self.run(args);
         assert_eq!(ran.code, code, "{args:?}: {ran:?}");
@@ -95,7 +95,7 @@ impl Place {
         names
     }
 
-    /// All files of the store but its marker.
+    /// All files of the store except its marker.
     pub(crate) fn objects(&self) -> Vec<PathBuf> {
         fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
             let Ok(entries) = std::fs::read_dir(directory) else { return };

@@ -1,4 +1,4 @@
-//! What is promised to those who give up: a future may be dropped at any point where it waits.
+//! The promises for dropped futures: a caller may drop a future at any point where it waits.
 
 use std::future::Future;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use crate::Harness;
 use crate::data::random;
 use crate::steps::Step;
 
-/// How often a future is polled at the most before it is dropped.
+/// The most polls of a future before the case drops it.
 const MOST_POLLS: usize = 24;
 
 /// Polls `future`, and drops it if it is not ready after `polls` times.
@@ -32,13 +32,13 @@ where
     given_up.named(format!("a future that is dropped after {polls} polls"))
 }
 
-/// `has`, `chunks`, `open_read` and `open_write` may be given up.
+/// Futures of `has`, `chunks`, `open_read` and `open_write` may be dropped.
 pub async fn dropped_questions_leave_the_service_usable(harness: Arc<dyn Harness>) {
     let stored = random("stored", 1_200_000);
     put(&harness.open().await, &stored).await;
     for digest in [Digest::of(&stored), Digest::of(b"absent")] {
         for polls in 0..MOST_POLLS {
-            // A service that remembers nothing yet has the most to wait for.
+            // A service that has remembered nothing yet waits most often.
             let service = harness.open().await;
             let has = give_up_after(polls, service.has(&digest)).await;
             let chunks = give_up_after(polls, service.chunks(&digest)).await;
@@ -65,7 +65,7 @@ pub async fn dropped_questions_leave_the_service_usable(harness: Arc<dyn Harness
     expect_usable(&harness.open().await, "after questions were dropped").await;
 }
 
-/// A write that is given up has taken nothing, and the next one goes on where it was.
+/// A dropped write has taken nothing, and the next one goes on where it was.
 pub async fn dropped_write_takes_nothing(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for polls in 0..MOST_POLLS {
@@ -90,7 +90,7 @@ pub async fn dropped_write_takes_nothing(harness: Arc<dyn Harness>) {
     }
 }
 
-/// A `close` that is given up, and its writer dropped, leave the service as usable as before; the
+/// A dropped `close`, followed by a drop of its writer, leaves the service as usable as before. The
 /// blob is absent or whole.
 pub async fn dropped_close_leaves_the_service_usable(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
@@ -115,7 +115,7 @@ pub async fn dropped_close_leaves_the_service_usable(harness: Arc<dyn Harness>) 
     }
 }
 
-/// A `close` that is given up can be called again, and goes on where it was.
+/// A dropped `close` can be called again, and goes on where it was.
 pub async fn dropped_close_can_be_called_again(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for size in [1000, 1_500_000] {
@@ -133,8 +133,8 @@ pub async fn dropped_close_can_be_called_again(harness: Arc<dyn Harness>) {
     }
 }
 
-/// A `close` that is given up does not hold up another one of the same blob, which may have waited
-/// for what the first had begun.
+/// A dropped `close` does not hold up another one of the same blob, even if that one waited for
+/// work that the first had begun.
 pub async fn dropped_close_leaves_its_twin_alone(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for size in [1000, 600_000] {
@@ -156,8 +156,8 @@ pub async fn dropped_close_leaves_its_twin_alone(harness: Arc<dyn Harness>) {
     }
 }
 
-/// An `abort` after a `close` that was given up ends that: what is there of the blob when it returns
-/// stays so, and closing again fails.
+/// An `abort` ends a `close` that was dropped before: once it returns, the state of the blob no
+/// longer changes, and closing again fails.
 pub async fn abort_ends_a_dropped_close(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for size in [1000, 1_500_000] {
@@ -175,7 +175,7 @@ pub async fn abort_ends_a_dropped_close(harness: Arc<dyn Harness>) {
                 break;
             }
             assert!(writer.close().await.is_err(), "closed after an abort");
-            // Whatever goes on behind has time for it meanwhile.
+            // Background work, if any, has time during this put.
             put(&service, &random(&format!("meanwhile {polls}"), 300_000)).await;
             match is_there {
                 true => expect_blob(&service, &data, "it was there after the abort").await,
@@ -187,8 +187,8 @@ pub async fn abort_ends_a_dropped_close(harness: Arc<dyn Harness>) {
     }
 }
 
-/// An `abort` that is given up publishes nothing and leaves the service usable, whether the writes
-/// before it were still under way or not.
+/// A dropped `abort` publishes nothing and leaves the service usable, whether or not the writes
+/// before it were still under way.
 pub async fn dropped_abort_leaves_the_service_usable(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for flushed in [false, true] {
@@ -211,7 +211,7 @@ pub async fn dropped_abort_leaves_the_service_usable(harness: Arc<dyn Harness>) 
     }
 }
 
-/// Reads that are given up lose no byte: the next read goes on where the last one ended.
+/// Dropped reads lose no byte: the next read goes on where the last one ended.
 pub async fn dropped_read_loses_no_byte(harness: Arc<dyn Harness>) {
     let data = random("dropped read", 2_000_003);
     put(&harness.open().await, &data).await;
@@ -238,7 +238,7 @@ pub async fn dropped_read_loses_no_byte(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Streams of ranges that are given up leave the reader and the service usable.
+/// Dropped streams of ranges leave the reader and the service usable.
 pub async fn dropped_range_leaves_the_reader_usable(harness: Arc<dyn Harness>) {
     let data = random("dropped range", 2_000_003);
     let digest = put(&harness.open().await, &data).await;
@@ -260,8 +260,8 @@ pub async fn dropped_range_leaves_the_reader_usable(harness: Arc<dyn Harness>) {
     expect_usable(&harness.open().await, "after ranges were dropped").await;
 }
 
-/// A range that is given up does not hold up another one of the same bytes, which may have waited
-/// for what the first had begun.
+/// A dropped range does not hold up another one of the same bytes, even if that one waited for work
+/// that the first had begun.
 pub async fn dropped_range_leaves_its_twin_alone(harness: Arc<dyn Harness>) {
     let data = random("twin ranges", 1_000_000);
     let digest = put(&harness.open().await, &data).await;
@@ -286,8 +286,7 @@ pub async fn dropped_range_leaves_its_twin_alone(harness: Arc<dyn Harness>) {
     }
 }
 
-/// A put of a blob that is there already may be given up at any point: the blob stays whole all the
-/// time.
+/// A put of a present blob may be dropped at any point: the blob stays whole all the time.
 pub async fn dropped_puts_leave_a_present_blob_whole(harness: Arc<dyn Harness>) {
     for size in [1000, 1_300_000] {
         let data = random("present", size);

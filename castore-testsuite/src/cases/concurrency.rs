@@ -1,4 +1,4 @@
-//! What is promised to many at once.
+//! The promises for many concurrent callers.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -66,11 +66,11 @@ pub async fn sixteen_writers_at_once(harness: Arc<dyn Harness>) {
     }
 }
 
-/// How many writers, readers and ranges may be open and left alone: as the contract says.
+/// The number of writers, readers and ranges that may be open and idle, from the contract.
 const IDLE: usize = 32;
 
-/// Writers that are open and left alone do not keep another from finishing.
-pub async fn idle_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
+/// Open idle writers do not keep another from finishing.
+pub async fn idle_writers_hold_up_no_others(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("idle writers", 1_500_000);
     let mut idle = Vec::new();
@@ -86,11 +86,11 @@ pub async fn idle_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
     }
 }
 
-/// How many writers or readers are given up: more than a service can leave behind unnoticed.
+/// The number of abandoned writers or readers: enough to exhaust a service that leaks.
 const ABANDONED: usize = 150;
 
-/// Writers that were given up, in whatever way, keep nothing that others need.
-pub async fn abandoned_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
+/// Abandoned writers, however they end, keep nothing that others need.
+pub async fn abandoned_writers_hold_up_no_others(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("abandoned writers", 250_000);
     for number in 0..ABANDONED {
@@ -130,7 +130,7 @@ pub async fn two_readers_at_once(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Readers of two blobs, which read in turn, each read their own.
+/// Readers of two blobs that read in turn each return their own blob.
 pub async fn two_blobs_read_at_once(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let (one, other) = (random("read at once 1", 2_000_003), random("read at once 2", 1_500_000));
@@ -148,7 +148,7 @@ pub async fn two_blobs_read_at_once(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Sixteen readers of as many blobs, on several threads, each read their own.
+/// Sixteen readers of sixteen blobs, on several threads, each return their own blob.
 pub async fn sixteen_readers_at_once(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let blobs: Vec<Bytes> =
@@ -167,7 +167,7 @@ pub async fn sixteen_readers_at_once(harness: Arc<dyn Harness>) {
     try_join_all(readers).must("reading beside others").await;
 }
 
-/// Many ranges of one reader at the same time are each their own.
+/// Many concurrent ranges of one reader each return their own bytes.
 pub async fn ranges_at_once(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("ranges at once", 2_000_003);
@@ -184,8 +184,9 @@ pub async fn ranges_at_once(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Readers and ranges that were begun and left alone do not keep others from reading or writing.
-pub async fn idle_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
+/// Readers and ranges that were begun and then left idle do not keep others from reading or
+/// writing.
+pub async fn idle_readers_hold_up_no_others(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("idle readers", 3 << 20);
     let digest = put(&service, &data).await;
@@ -208,9 +209,9 @@ pub async fn idle_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
     assert!(read == data[100..], "{}", difference(&read, &data[100..]));
 }
 
-/// As many writers, readers and ranges as the contract asks for, all begun and left alone at the same
-/// time, hold up no other call, and each goes on afterwards.
-pub async fn idle_readers_and_writers_hold_nobody_up(harness: Arc<dyn Harness>) {
+/// As many idle writers, readers and ranges as the contract allows, all at the same time, hold up
+/// no other call, and each goes on afterwards.
+pub async fn idle_readers_and_writers_hold_up_no_others(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("all of them idle", 900_000);
     let digest = put(&service, &data).await;
@@ -246,8 +247,8 @@ pub async fn idle_readers_and_writers_hold_nobody_up(harness: Arc<dyn Harness>) 
     assert!(read == data[1..], "{}", difference(&read, &data[1..]));
 }
 
-/// Readers and ranges that were given up keep nothing that others need.
-pub async fn abandoned_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
+/// Abandoned readers and ranges keep nothing that others need.
+pub async fn abandoned_readers_hold_up_no_others(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("abandoned readers", 1_000_000);
     let digest = put(&service, &data).await;
@@ -269,12 +270,12 @@ pub async fn abandoned_readers_hold_nobody_up(harness: Arc<dyn Harness>) {
     expect_blob(&service, &other, "stored after many readers were given up").await;
 }
 
-/// Blobs are read right while others are stored, aborted and dropped.
+/// Readers return right bytes while other blobs are stored, aborted and dropped.
 pub async fn readers_during_writes(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("read during writes", 2 << 20);
     let digest = put(&service, &data).await;
-    // Each of these reads is during a write for certain, those further down as it happens.
+    // Each of these reads certainly happens during a write; those further down do only by chance.
     for end in ["closed", "aborted", "dropped"] {
         let mut reader = open(&service, &digest).await;
         let mut read = vec![0; 500_000];
@@ -313,8 +314,8 @@ pub async fn readers_during_writes(harness: Arc<dyn Harness>) {
     writes.must("storing while others read").await;
 }
 
-/// Of two writers of the same bytes one ends in another way than by `close`; the other one closes,
-/// and its blob is whole.
+/// One of two writers of the same bytes ends without `close`. The other one closes, and its blob is
+/// whole.
 async fn one_of_twins(harness: &dyn Harness, aborts: bool) {
     for size in [1000, 1_500_000] {
         for flushed in [false, true] {
@@ -338,17 +339,17 @@ async fn one_of_twins(harness: &dyn Harness, aborts: bool) {
     }
 }
 
-/// A writer that is aborted takes nothing along that another one of the same bytes relies on.
+/// An aborted writer takes nothing away that another writer of the same bytes relies on.
 pub async fn an_aborted_twin_takes_nothing_along(harness: Arc<dyn Harness>) {
     one_of_twins(&*harness, true).await;
 }
 
-/// A writer that is dropped takes nothing along that another one of the same bytes relies on.
+/// A dropped writer takes nothing away that another writer of the same bytes relies on.
 pub async fn a_dropped_twin_takes_nothing_along(harness: Arc<dyn Harness>) {
     one_of_twins(&*harness, false).await;
 }
 
-/// A writer that ends, in whatever way, leaves other writers as they are, in the middle of their blobs.
+/// A writer that ends, in any way, does not disturb other writers in the middle of their blobs.
 pub async fn an_ended_writer_leaves_others_alone(harness: Arc<dyn Harness>) {
     for end in ["closed", "aborted", "dropped"] {
         for written in [1, 1000, 70_000, 700_000] {

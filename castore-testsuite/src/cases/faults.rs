@@ -1,4 +1,4 @@
-//! What is promised when operations of the storage fail: whoever asked is told, and can ask again.
+//! The promises for failing operations of the storage: the caller gets an error, and can try again.
 
 use std::io::SeekFrom;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use crate::data::random;
 use crate::steps::Step;
 use crate::{Fault, Faults, Operation};
 
-/// More operations than one blob of this module takes.
+/// More operations than any blob of this module takes.
 const MOST_OPERATIONS: usize = 500;
 
-/// A blob of one chunk, and one of several.
+/// The sizes of a blob of one chunk, and of one with several.
 const SIZES: [usize; 2] = [1000, 1_300_000];
 
-/// That the store is to blame, and neither the stored data nor the caller.
+/// Checks that the error blames the store, and neither the stored data nor the caller.
 fn expect_failure(error: &Error, what: &str) {
     let kind = error.kind();
     assert!(kind != ErrorKind::Corrupt, "a failed operation is no damage: {error}: {what}");
-    assert!(kind != ErrorKind::InvalidInput, "nobody asked for anything wrong: {error}: {what}");
+    assert!(kind != ErrorKind::InvalidInput, "the request was valid: {error}: {what}");
 }
 
-/// What was stored is whole. What was not is absent or whole, as the storage may have done what it
-/// could not confirm, and can be stored by the same service.
+/// Checks that an acknowledged blob is whole. Any other blob is absent or whole, because the
+/// storage may have done what it could not confirm, and the same service can store it.
 async fn expect_result(
     harness: &dyn Faults,
     service: &dyn BlobService,
@@ -51,7 +51,8 @@ async fn expect_result(
     expect_blob(service, data, what).await;
 }
 
-/// Whether the blob is there; checks that it is whole, then, and altogether absent otherwise.
+/// Whether the blob is present. Checks that a present blob is whole, and an absent one absent to
+/// every method.
 async fn is_whole(service: &dyn BlobService, data: &Bytes, what: &str) -> bool {
     let has = service.has(&Digest::of(data)).must("has").await;
     if has {
@@ -62,8 +63,8 @@ async fn is_whole(service: &dyn BlobService, data: &Bytes, what: &str) -> bool {
     has
 }
 
-/// Stores blobs of `size` bytes while each of the operations that takes fails in turn, without
-/// effect or with it; returns how many there were.
+/// Stores blobs of `size` bytes while each operation involved fails in turn, with its effect
+/// (`done`) or without. Returns the number of operations.
 async fn fail_each(harness: &dyn Faults, operation: Operation, size: usize, done: bool) -> usize {
     for after in 0..MOST_OPERATIONS {
         let effect = if done { "done, but reported failed" } else { "failed" };
@@ -82,8 +83,8 @@ async fn fail_each(harness: &dyn Faults, operation: Operation, size: usize, done
     MOST_OPERATIONS
 }
 
-/// A failed change of the storage fails the writer, or was made good; the blob is stored by another
-/// try.
+/// A failed change of the storage fails the writer, unless the writer recovers. Another try stores
+/// the blob.
 pub async fn failed_writes_reach_close(harness: Arc<dyn Faults>) {
     for size in SIZES {
         let failed = fail_each(&*harness, Operation::Write, size, false).await;
@@ -91,13 +92,13 @@ pub async fn failed_writes_reach_close(harness: Arc<dyn Faults>) {
     }
 }
 
-/// A failed look at the storage fails the writer, or was made good; the blob is stored by another
-/// try.
+/// A failed read of the storage fails the writer, unless the writer recovers. Another try stores
+/// the blob.
 pub async fn failed_reads_reach_close(harness: Arc<dyn Faults>) {
     for size in SIZES {
         fail_each(&*harness, Operation::Read, size, false).await;
     }
-    // What is stored already is looked at more.
+    // Storing a present blob reads more from the storage.
     for after in 0..MOST_OPERATIONS {
         let what = format!("look {after} failed while a known blob was stored again");
         let data = random("known", SIZES[1]);
@@ -122,7 +123,7 @@ pub async fn failed_reads_reach_close(harness: Arc<dyn Faults>) {
     }
 }
 
-/// A writer that has failed returns the same error for ever, also when the storage works again.
+/// A failed writer returns the same error for ever, also when the storage works again.
 pub async fn close_again_returns_the_same_error(harness: Arc<dyn Faults>) {
     let service = harness.open().await;
     for size in SIZES {
@@ -149,8 +150,8 @@ pub async fn close_again_returns_the_same_error(harness: Arc<dyn Faults>) {
     }
 }
 
-/// A question that cannot be answered is an error, not `false` and not `None`, whichever of the
-/// looks that it takes fails.
+/// A question that the storage cannot answer is an error, not `false` and not `None`, whichever of
+/// its reads fails.
 pub async fn failed_questions_are_errors(harness: Arc<dyn Faults>) {
     for size in SIZES {
         let data = random("questions", size);
@@ -184,7 +185,7 @@ pub async fn failed_questions_are_errors(harness: Arc<dyn Faults>) {
     }
 }
 
-/// Whether the blob is there, by one of three ways to ask.
+/// Whether the blob is present, by one of three methods.
 async fn ask(service: &dyn BlobService, question: &str, digest: &Digest) -> Result<bool, Error> {
     match question {
         "has" => service.has(digest).await,
@@ -193,7 +194,7 @@ async fn ask(service: &dyn BlobService, question: &str, digest: &Digest) -> Resu
     }
 }
 
-/// A read that fails ends in an error after right bytes, and goes on when the storage does.
+/// A failed read ends in an error after right bytes, and goes on when the storage works again.
 pub async fn failed_reads_are_errors(harness: Arc<dyn Faults>) {
     let mut failed = 0;
     for size in SIZES {
@@ -237,8 +238,8 @@ pub async fn failed_reads_are_errors(harness: Arc<dyn Faults>) {
     assert!(failed >= SIZES.len(), "blobs are read, and the harness made no read fail");
 }
 
-/// A range that fails ends in an error after right bytes, and the same reader gives all of it when the
-/// storage works again.
+/// A failed range ends in an error after right bytes, and the same reader returns all of the range
+/// when the storage works again.
 pub async fn failed_ranges_are_errors(harness: Arc<dyn Faults>) {
     let data = random("failed ranges", SIZES[1]);
     let digest = put(&harness.open().await, &data).await;
@@ -277,7 +278,7 @@ pub async fn failed_ranges_are_errors(harness: Arc<dyn Faults>) {
     }
 }
 
-/// A reader that has failed stays so until a seek, and then goes on, as the storage works again.
+/// A failed reader keeps its error until a seek, and then goes on, as the storage works again.
 pub async fn readers_go_on_after_a_failure(harness: Arc<dyn Faults>) {
     let data = random("readers that go on", SIZES[1]);
     let digest = put(&harness.open().await, &data).await;
@@ -309,7 +310,7 @@ fn blobs(name: &str, count: usize) -> Vec<Bytes> {
     (0..count).map(|number| random(&format!("{name} {number}"), SIZES[number % 2])).collect()
 }
 
-/// Where every change fails, every one of many writers is told, and none waits for ever.
+/// If every change fails, each of many writers gets an error, and none waits for ever.
 pub async fn lasting_failures_reach_every_writer(harness: Arc<dyn Faults>) {
     let service = harness.open().await;
     let blobs = blobs("lasting", 16);
@@ -322,7 +323,7 @@ pub async fn lasting_failures_reach_every_writer(harness: Arc<dyn Faults>) {
     }
 }
 
-/// Where one change fails beside many others, every writer that succeeds has stored its blob.
+/// If one change fails among many writers, every writer that succeeds has stored its blob.
 pub async fn one_failure_among_many_writers(harness: Arc<dyn Faults>) {
     for after in [0, 1, 5, 12] {
         let service = harness.open().await;
@@ -339,7 +340,8 @@ pub async fn one_failure_among_many_writers(harness: Arc<dyn Faults>) {
     }
 }
 
-/// Where one change fails while two writers store the same blob, it is there if one succeeds.
+/// If one change fails while two writers store the same blob, and one succeeds, the blob is
+/// present.
 pub async fn one_failure_among_writers_of_one_blob(harness: Arc<dyn Faults>) {
     for size in SIZES {
         for after in 0..MOST_OPERATIONS {
@@ -364,21 +366,21 @@ pub async fn one_failure_among_writers_of_one_blob(harness: Arc<dyn Faults>) {
     }
 }
 
-/// A change that is done and reported failed fails the writer, or is made good; either way the blob
-/// is absent or whole, and is stored by another try.
+/// A change that takes effect but reports a failure fails the writer, unless the writer recovers.
+/// Either way the blob is absent or whole, and another try stores it.
 pub async fn changes_done_but_reported_failed(harness: Arc<dyn Faults>) {
     for size in SIZES {
         fail_each(&*harness, Operation::Write, size, true).await;
     }
 }
 
-/// A failed change late in a long blob is told as well as an early one.
+/// A writer reports a failed change late in a long blob as well as an early one.
 pub async fn failed_writes_of_a_long_blob_reach_close(harness: Arc<dyn Faults>) {
     let failed = fail_each(&*harness, Operation::Write, 3_600_000, false).await;
     assert!(failed > 7, "a blob of many chunks takes {failed} changes only");
 }
 
-/// A blob that is there stays whole while it is stored again and a change fails.
+/// A present blob stays whole while it is stored again and a change fails.
 pub async fn failed_writes_leave_a_present_blob_whole(harness: Arc<dyn Faults>) {
     for size in SIZES {
         let data = random("present", size);
@@ -404,7 +406,7 @@ pub async fn failed_writes_leave_a_present_blob_whole(harness: Arc<dyn Faults>) 
     }
 }
 
-/// Of four readers of one blob that may share what they fetch, each ends when a fetch fails.
+/// Of four readers of one blob that may share their fetches, each ends when a fetch fails.
 pub async fn a_failed_fetch_ends_every_reader(harness: Arc<dyn Faults>) {
     let data = random("shared fetches", SIZES[1]);
     let digest = put(&harness.open().await, &data).await;
@@ -439,7 +441,7 @@ pub async fn a_failed_fetch_ends_every_reader(harness: Arc<dyn Faults>) {
     }
 }
 
-/// A writer that fails takes nothing along that another one of the same bytes relies on.
+/// A failed writer takes nothing away that another writer of the same bytes relies on.
 pub async fn a_failed_twin_takes_nothing_along(harness: Arc<dyn Faults>) {
     for size in SIZES {
         let data = random("a failed twin", size);
@@ -447,14 +449,14 @@ pub async fn a_failed_twin_takes_nothing_along(harness: Arc<dyn Faults>) {
         let mut twin = service.open_write().must("open_write").await;
         twin.write_bytes(data.clone()).must("write_bytes").await;
         twin.flush().must("flush").await;
-        // The other one gets as far as its last change, or a few before.
+        // The other writer gets as far as its last change, or a few before.
         for after in 0..8 {
             let operation = Operation::Write;
             harness.fail(Fault { operation, after, lasting: true, done: false }).await;
             let _ = try_put(&service, &data).await;
             harness.heal().await;
         }
-        // Work of the twin that was still under way may have been hit, too.
+        // The fault may have hit unfinished work of the twin, too.
         let closed = twin.close().await;
         let what = "other writers of it have failed";
         expect_result(&*harness, &service, &data, &closed, what).await;

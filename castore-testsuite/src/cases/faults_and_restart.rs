@@ -1,5 +1,4 @@
-//! What is promised where operations fail and then the storage crashes: what was acknowledged is
-//! there.
+//! The promises for failing operations followed by a crash: every acknowledged blob is present.
 
 use std::sync::Arc;
 
@@ -10,12 +9,12 @@ use crate::data::random;
 use crate::steps::Step;
 use crate::{Fault, FaultsAndRestart, Operation};
 
-/// More operations than one blob of this module takes.
+/// More operations than any blob of this module takes.
 const MOST_OPERATIONS: usize = 500;
 
-/// A blob that is acknowledged although a change failed survives a crash; one that is not is whole or
-/// absent.
-pub async fn what_is_acknowledged_despite_failures_survives(harness: Arc<dyn FaultsAndRestart>) {
+/// A blob that is acknowledged although a change failed survives a crash. Any other blob is whole
+/// or absent.
+pub async fn blobs_acknowledged_despite_failures_survive(harness: Arc<dyn FaultsAndRestart>) {
     for size in [1000, 1_300_000] {
         for (lasting, done) in [(false, false), (false, true), (true, false)] {
             for after in 0..MOST_OPERATIONS {
@@ -41,9 +40,9 @@ pub async fn what_is_acknowledged_despite_failures_survives(harness: Arc<dyn Fau
     }
 }
 
-/// A blob whose writer was told of a failure, and that is stored once more by the same service or by
-/// another, survives a crash: what the failed attempt has left is not taken for safe.
-pub async fn what_is_stored_after_a_failure_survives(harness: Arc<dyn FaultsAndRestart>) {
+/// A blob survives a crash if its first writer failed, and the same service or another one then
+/// stored it again: a service does not take the remains of the failed attempt for safe.
+pub async fn blobs_stored_after_a_failure_survive(harness: Arc<dyn FaultsAndRestart>) {
     for same in [false, true] {
         for after in 0..MOST_OPERATIONS {
             let what = format!("stored again after change {after} failed, by the same: {same}");

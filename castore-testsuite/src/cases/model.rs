@@ -16,23 +16,24 @@ use super::{difference, read_range};
 use crate::Harness;
 use crate::data::{Numbers, random};
 
-/// How many sequences are tried, and of how many operations each.
+/// The number of sequences, and the number of operations in each.
 const SEQUENCES: usize = 24;
 const OPERATIONS: usize = 240;
 
-/// How often, and for how long, a failing sequence is tried again with less in it, to make it short.
-/// On a fast backend it gets as short as it can within a fraction of that.
+/// The limits, as a count and a time, of the attempts to shorten a failing sequence. On a fast
+/// backend a fraction of them yields the shortest.
 const MOST_TRIES: usize = 3000;
 const LONGEST_SHRINKING: Duration = Duration::from_secs(30);
 
-/// A write is shorter than one of these many bytes: small pieces are as frequent as large ones.
+/// A write is shorter than one of these numbers of bytes: small pieces are as frequent as large
+/// ones.
 const WRITE_SIZES: [usize; 4] = [10, 5000, 100_000, 500_000];
 
-/// How many writers and readers are open at once.
+/// The most open writers and the most open readers.
 const MOST_OPEN: usize = 4;
 
-/// One operation. The numbers choose among the writers, readers and blobs of that moment, so that a
-/// sequence makes sense also when operations are taken out of it.
+/// One operation. The numbers choose among the writers, readers and blobs of that moment, so a
+/// sequence still makes sense after operations are removed from it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Operation {
     kind: Kind,
@@ -72,7 +73,7 @@ enum Kind {
     Reopen,
 }
 
-/// The more often a kind is here, the more often it is done.
+/// The more entries a kind has here, the more often it is done.
 const KINDS: [Kind; 27] = [
     Kind::OpenWriter,
     Kind::OpenWriter,
@@ -103,7 +104,7 @@ const KINDS: [Kind; 27] = [
     Kind::Reopen,
 ];
 
-/// Sequences of random operations give the results that they would give on a map from digest to bytes.
+/// Sequences of random operations return the same results as on a map from digest to bytes.
 pub async fn random_operations(harness: Arc<dyn Harness>) {
     for seed in 0..SEQUENCES {
         let operations = sequence(seed);
@@ -121,10 +122,10 @@ pub async fn random_operations(harness: Arc<dyn Harness>) {
     }
 }
 
-/// The way in which a sequence went wrong.
+/// How a sequence failed.
 struct Failure {
     error: String,
-    /// The operations up to that, in words.
+    /// The operations up to the failure, in words.
     done: Vec<String>,
 }
 
@@ -144,8 +145,8 @@ fn sequence(seed: usize) -> Vec<Operation> {
     (0..OPERATIONS).map(|_| next()).collect()
 }
 
-/// Takes out of a failing sequence every operation that it fails without, and makes its writes short,
-/// until neither makes it any smaller; says whether that was reached.
+/// Removes from a failing sequence every operation that is not needed for the failure, and shortens
+/// its writes, until neither step makes it any smaller. Returns whether it got that far.
 async fn shrunk(
     harness: &dyn Harness,
     name: &str,
@@ -166,7 +167,8 @@ async fn shrunk(
                 if tries > MOST_TRIES || begun.elapsed() > LONGEST_SHRINKING {
                     return (failure, false);
                 }
-                // Other bytes each time: the storage still holds those of the times before.
+                // Each attempt uses other bytes: the storage still holds those of the attempts
+                // before.
                 match attempt(harness, &format!("{name}, try {tries}"), &fewer).await {
                     Ok(()) => start = end,
                     Err(other) => (operations, failure) = (fewer, other),
@@ -191,7 +193,7 @@ async fn shrunk(
     }
 }
 
-/// Does the operations, and says what went wrong, a panic of the service included.
+/// Runs the operations, and describes the failure, if any. A panic of the service is a failure.
 async fn attempt(
     harness: &dyn Harness,
     name: &str,
@@ -213,14 +215,14 @@ async fn attempt(
 
 struct State {
     service: Arc<dyn BlobService>,
-    /// Where written bytes come from: few sources, so that blobs share much.
+    /// The sources of written bytes: only a few, so that blobs share much.
     sources: [Bytes; 2],
     blobs: BTreeMap<Digest, Bytes>,
-    /// Blobs that were written and given up: absent, unless they are among the blobs as well.
+    /// Blobs whose writers were abandoned: absent, unless `blobs` has them too.
     abandoned: BTreeSet<Digest>,
     writers: Vec<Writing>,
     readers: Vec<Reading>,
-    /// How many writers and readers were opened, which are their names.
+    /// The number of writers and readers opened so far. The numbers serve as their names.
     opened: usize,
     /// The operations so far, in words.
     done: Vec<String>,
@@ -293,7 +295,7 @@ impl State {
         match kind {
             Kind::Write | Kind::WriteBytes => {
                 let number = (a >> 8) as usize % self.sources.len();
-                // From a few places, so that pieces meet again.
+                // Pieces start at only two places, so that they occur again.
                 let start = (b >> 32) as usize % 2 * 300_000;
                 let piece = self.sources[number].slice(start..start + operation.len());
                 let bytes = piece.len();
@@ -399,8 +401,8 @@ impl State {
         Ok(())
     }
 
-    /// Asks for a blob that is stored, for one that was given up, or for what one of the writers
-    /// has been given so far.
+    /// Asks for a stored blob, for one whose writer was abandoned, or for the bytes that one of the
+    /// open writers has got so far.
     async fn ask(&mut self, a: u64) -> Result<(), String> {
         let digests = self.blobs.keys().chain(&self.abandoned).copied();
         let unclosed = self.writers.iter().map(|writing| Digest::of(&writing.written));
@@ -463,7 +465,7 @@ mod tests {
 
     use super::*;
 
-    /// A service that refuses every blob of 1000 bytes or more that two flushes went into.
+    /// A service that refuses every blob of 1000 bytes or more whose writer was flushed twice.
     #[derive(Debug, Clone, Default)]
     struct Fussy(MemoryBlobService);
 
@@ -522,7 +524,7 @@ mod tests {
         let text = failure.to_string();
         assert!(text.contains("this one is refused"), "{text}");
         assert!(text.contains("which cannot be left out:\n    1. open writer 1\n"), "{text}");
-        // An opened writer, two pieces of it (with a flush between them at the most), and the close.
+        // An opened writer, two pieces for it (with at most one flush between them), and the close.
         assert!((4..=5).contains(&(text.lines().count() - 2)), "{text}");
         assert!(text.lines().last().unwrap().contains("writer 1: close, after 1"), "{text}");
     }

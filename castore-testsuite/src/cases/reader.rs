@@ -1,4 +1,4 @@
-//! What a reader promises.
+//! The promises of a reader.
 
 use std::io::SeekFrom;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::Harness;
 use crate::data::{Numbers, interesting_sizes, random};
 use crate::steps::Step;
 
-/// A size that is no multiple of anything, and of several chunks.
+/// A size that is no multiple of anything, and makes several chunks.
 const SIZE: usize = 2_000_003;
 
 /// `has` is false, `chunks` and `open_read` are `None`.
@@ -26,8 +26,8 @@ pub async fn absent_is_none_everywhere(harness: Arc<dyn Harness>) {
     expect_absent(&service, &Digest::of(b"absent"), "only another blob was stored").await;
 }
 
-/// A chunk of a longer blob is absent under its own digest, until it is stored as a blob: a caller
-/// who is told otherwise does not store it, and has no blob that stays.
+/// A chunk of a longer blob is absent under its own digest until it is stored as a blob. A caller
+/// that hears otherwise would not store the blob, and so would have none that stays.
 pub async fn chunks_are_no_blobs(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("its chunks", SIZE);
@@ -43,7 +43,8 @@ pub async fn chunks_are_no_blobs(harness: Arc<dyn Harness>) {
     }
 }
 
-/// A service that gives chunks by their digests gives these chunks, and no chunk that was never stored.
+/// A service that returns chunks by their digests returns these chunks, and no chunk that was never
+/// stored.
 pub async fn chunks_by_their_digests_are_the_chunks(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("chunks by their digests", SIZE);
@@ -58,7 +59,7 @@ pub async fn chunks_by_their_digests_are_the_chunks(harness: Arc<dyn Harness>) {
     assert!(absent.is_none(), "a chunk that was never stored");
 }
 
-/// The empty blob can be read without ever having been written.
+/// The empty blob can be read although it was never written.
 pub async fn empty_blob_is_always_there(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     expect_blob(&service, b"", "the empty blob").await;
@@ -94,7 +95,7 @@ pub async fn chunks_have_the_digests_of_their_bytes(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Reading in any sizes gives the same bytes.
+/// Reads of any size return the same bytes.
 pub async fn read_sizes(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("read sizes", SIZE);
@@ -114,8 +115,8 @@ pub async fn read_sizes(harness: Arc<dyn Harness>) {
     }
 }
 
-/// At the end there is nothing to read, as often as one asks, whether one has read up to there or
-/// not.
+/// At the end every read returns nothing, however often it is tried, and whether or not the reader
+/// has read up to there.
 pub async fn reading_at_the_end_gives_nothing(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for size in [0, 1, SIZE] {
@@ -136,7 +137,8 @@ pub async fn reading_at_the_end_gives_nothing(harness: Arc<dyn Harness>) {
     }
 }
 
-/// A reader of a blob of [`SIZE`] bytes, the bytes, and where its chunks end.
+/// Opens a reader of a blob of [`SIZE`] bytes. Returns it with the bytes and the ends of its
+/// chunks.
 async fn reader_of(service: &dyn BlobService, name: &str) -> (BlobReader, Bytes, Vec<u64>) {
     let data = random(name, SIZE);
     let digest = put(service, &data).await;
@@ -145,7 +147,7 @@ async fn reader_of(service: &dyn BlobService, name: &str) -> (BlobReader, Bytes,
     (open(service, &digest).await, data, ends.collect())
 }
 
-/// A range of no bytes gives none.
+/// A range of no bytes returns none.
 pub async fn empty_ranges(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let (reader, data, ends) = reader_of(&service, "empty ranges").await;
@@ -154,7 +156,7 @@ pub async fn empty_ranges(harness: Arc<dyn Harness>) {
     }
 }
 
-/// A range of one byte gives that byte, wherever it is.
+/// A range of one byte returns that byte, anywhere in the blob.
 pub async fn ranges_of_one_byte(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let (reader, data, ends) = reader_of(&service, "ranges of one byte").await;
@@ -166,7 +168,7 @@ pub async fn ranges_of_one_byte(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Ranges that begin and end at, before and after the ends of chunks give their bytes.
+/// Ranges that begin and end at, before and after the ends of chunks return their bytes.
 pub async fn ranges_across_chunks(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let (reader, data, ends) = reader_of(&service, "ranges across chunks").await;
@@ -181,7 +183,7 @@ pub async fn ranges_across_chunks(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Ranges up to the end give all bytes from their start.
+/// Ranges up to the end return all bytes from their start.
 pub async fn ranges_to_the_end(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let (reader, data, _) = reader_of(&service, "ranges to the end").await;
@@ -191,7 +193,7 @@ pub async fn ranges_to_the_end(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Ranges from anywhere to anywhere give their bytes.
+/// Ranges with random bounds return their bytes.
 pub async fn random_ranges(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let (reader, data, _) = reader_of(&service, "random ranges").await;
@@ -203,7 +205,7 @@ pub async fn random_ranges(harness: Arc<dyn Harness>) {
     }
 }
 
-/// A range past the end, or that ends before it starts, is `InvalidInput`.
+/// A range that goes past the end, or ends before it starts, is `InvalidInput`.
 pub async fn ranges_outside_are_invalid_input(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let digest = put(&service, &random("outside", 1000)).await;
@@ -224,7 +226,7 @@ async fn expect_seek(reader: &mut BlobReader, data: &[u8], to: SeekFrom, target:
     assert!(read == expected, "the {len} bytes after {to:?}: {}", difference(&read, expected));
 }
 
-/// Seeks from the start lead to their bytes, forward and backward.
+/// Seeks from the start reach their bytes, forward and backward.
 pub async fn seeks_from_the_start(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let (mut reader, data, _) = reader_of(&service, "seeks from the start").await;
@@ -236,7 +238,7 @@ pub async fn seeks_from_the_start(harness: Arc<dyn Harness>) {
     expect_seek(&mut reader, &data, SeekFrom::Start(0), 0, SIZE).await;
 }
 
-/// Seeks from the end lead to their bytes.
+/// Seeks from the end reach their bytes.
 pub async fn seeks_from_the_end(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let (mut reader, data, _) = reader_of(&service, "seeks from the end").await;
@@ -248,7 +250,7 @@ pub async fn seeks_from_the_end(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Seeks from where one is lead to their bytes.
+/// Seeks from the current position reach their bytes.
 pub async fn seeks_from_the_position(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let (mut reader, data, _) = reader_of(&service, "seeks from the position").await;
@@ -295,7 +297,7 @@ async fn seeks_are_invalid_input(harness: &dyn Harness, outside: &[SeekFrom]) {
     expect_seek(&mut reader, &data, SeekFrom::Current(0), 10, 1000).await;
 }
 
-/// Seeks to and fro over what was just read lead to their bytes.
+/// Seeks back and forth over bytes just read reach their bytes.
 pub async fn seeks_within_what_was_read(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let (mut reader, data, _) = reader_of(&service, "seeks within what was read").await;
@@ -311,7 +313,7 @@ pub async fn seeks_within_what_was_read(harness: Arc<dyn Harness>) {
     }
 }
 
-/// A reader goes on when the service that opened it is gone.
+/// A reader goes on after the service that opened it is dropped.
 pub async fn readers_outlive_their_service(harness: Arc<dyn Harness>) {
     let data = random("a reader without its service", SIZE);
     let digest = put(&harness.open().await, &data).await;
@@ -322,7 +324,7 @@ pub async fn readers_outlive_their_service(harness: Arc<dyn Harness>) {
     assert!(read == data, "{}", difference(&read, &data));
 }
 
-/// A range goes on when the reader that began it is gone.
+/// A range goes on after the reader that began it is dropped.
 pub async fn ranges_outlive_their_reader(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let (reader, data, _) = reader_of(&service, "a range without its reader").await;
@@ -336,7 +338,7 @@ pub async fn ranges_outlive_their_reader(harness: Arc<dyn Harness>) {
     assert!(read == data[1..1_000_000], "begun after: {}", difference(&read, &data[1..1_000_000]));
 }
 
-/// A range comes in pieces that hold at least a byte each.
+/// Each piece of a range holds at least one byte.
 pub async fn pieces_are_never_empty(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for size in [1, 1000, 1_300_000] {

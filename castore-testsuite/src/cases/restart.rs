@@ -1,4 +1,4 @@
-//! What is promised when the storage crashes: a blob whose `close` has returned is there, and any
+//! The promises for a crash of the storage: a blob whose `close` has returned is present, and any
 //! other is whole or absent.
 
 use std::pin::pin;
@@ -15,7 +15,7 @@ use crate::Restart;
 use crate::data::random;
 use crate::steps::Step;
 
-/// A closed blob is there after a crash, and after another.
+/// A closed blob is present after a crash, and after a second one.
 pub async fn closed_blobs_survive(harness: Arc<dyn Restart>) {
     let mut blobs = Vec::new();
     for size in [1000, 2 << 20] {
@@ -45,8 +45,7 @@ pub async fn unclosed_blobs_do_not_survive(harness: Arc<dyn Restart>) {
     expect_blob(&service, &data, "stored after the crash").await;
 }
 
-/// Stores blobs, is interrupted by a crash after `polls` steps, and returns those that were
-/// acknowledged and those that were not.
+/// Stores blobs until a crash after `polls` steps. Returns the acknowledged blobs, and the others.
 async fn interrupted(harness: &dyn Restart, polls: usize) -> (Vec<Bytes>, Vec<Bytes>) {
     let service = harness.open().await;
     let first = random(&format!("acknowledged {polls}"), 200_000);
@@ -69,8 +68,8 @@ async fn interrupted(harness: &dyn Restart, polls: usize) -> (Vec<Bytes>, Vec<By
     }
 }
 
-/// The steps after which storing is interrupted: after each, until it is done. Where a crash takes
-/// long, as with a server that has to start, fewer and fewer of the later ones.
+/// Chooses the steps after which a crash interrupts storing: each one, until storing is done. If a
+/// crash takes long, as with a server that has to start, it skips more and more of the later steps.
 struct Steps {
     next: usize,
     begun: Instant,
@@ -89,7 +88,7 @@ impl Steps {
     }
 }
 
-/// Blobs that were being stored during a crash are whole, or absent.
+/// Blobs that were being stored during a crash are whole or absent.
 pub async fn interrupted_blobs_are_whole_or_absent(harness: Arc<dyn Restart>) {
     let mut steps = Steps::new();
     loop {
@@ -111,7 +110,7 @@ pub async fn interrupted_blobs_are_whole_or_absent(harness: Arc<dyn Restart>) {
     }
 }
 
-/// Blobs that were being stored during a crash can be stored afterwards, whatever is left of them.
+/// Blobs that were being stored during a crash can be stored afterwards, despite any remains.
 pub async fn interrupted_blobs_can_be_stored_again(harness: Arc<dyn Restart>) {
     let mut steps = Steps::new();
     loop {
@@ -130,8 +129,8 @@ pub async fn interrupted_blobs_can_be_stored_again(harness: Arc<dyn Restart>) {
     }
 }
 
-/// A put that is given up leaves chunks behind that nothing has made durable yet. Another service
-/// that stores the blob, and relies on them, makes them durable before it acknowledges the blob.
+/// An abandoned put leaves chunks behind that are not durable yet. Another service that stores the
+/// blob and relies on these chunks makes them durable before it acknowledges the blob.
 pub async fn blobs_stored_over_remains_survive(harness: Arc<dyn Restart>) {
     for size in [1000, 700_000] {
         let mut steps = Steps::new();

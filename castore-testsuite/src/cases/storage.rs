@@ -1,4 +1,4 @@
-//! What the storage promises, from one service to the next.
+//! The promises of the storage, from one service to the next.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::Harness;
 use crate::data::random;
 use crate::steps::Step;
 
-/// Closed blobs are there when the storage is opened again.
+/// Closed blobs are present after the storage is opened again.
 pub async fn closed_blobs_survive_reopening(harness: Arc<dyn Harness>) {
     let blobs = [random("survivor 1", 1000), random("survivor 2", 2 << 20)];
     {
@@ -26,7 +26,7 @@ pub async fn closed_blobs_survive_reopening(harness: Arc<dyn Harness>) {
     }
 }
 
-/// What was not closed is not there when the storage is opened again.
+/// Blobs that were not closed are absent after the storage is opened again.
 pub async fn unclosed_blobs_do_not_survive(harness: Arc<dyn Harness>) {
     let data = random("unclosed", 2 << 20);
     {
@@ -39,7 +39,7 @@ pub async fn unclosed_blobs_do_not_survive(harness: Arc<dyn Harness>) {
     expect_absent(&service, &Digest::of(&data), "it was never closed").await;
 }
 
-/// A service sees the blobs that another one stores, also after it found them absent.
+/// A service sees the blobs that another one stores, even after it found them absent.
 pub async fn blobs_are_seen_by_other_services(harness: Arc<dyn Harness>) {
     let (one, other) = (harness.open().await, harness.open().await);
     let data = random("seen", 2 << 20);
@@ -65,8 +65,8 @@ pub async fn deduplication_is_invisible(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Blobs of one size that differ in a single byte are told apart, and so are blobs that differ in their
-/// last byte being there, wherever a service looks to know what is stored already.
+/// A service tells apart blobs of one size that differ in a single byte, and blobs of which one
+/// lacks the last byte, at each position where it may look to recognise stored data.
 pub async fn blobs_that_differ_in_one_byte(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for size in [100, 1000, 300_000, 1_300_000] {
@@ -102,7 +102,7 @@ pub async fn storing_again_changes_nothing(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Opening a service leaves the work of others alone: a writer whose blob is half stored ends well.
+/// Opening a service leaves the work of others alone: a writer in the middle of its blob can close.
 pub async fn opening_leaves_the_work_of_others_alone(harness: Arc<dyn Harness>) {
     for polls in [1, 2, 4, 7, 12, 20, 40] {
         let data = random(&format!("half stored {polls}"), 2 << 20);
@@ -134,7 +134,7 @@ pub async fn beginnings_of_a_blob_are_absent(harness: Arc<dyn Harness>) {
         .map(|range| range.end as usize)
         .filter(|end| *end < data.len())
         .collect();
-    // With another beginning, so that nothing of the blob is there yet.
+    // With another first byte, none of the blob is stored yet.
     let other = [b"x", &data[..]].concat();
     let mut writer = service.open_write().must("open_write").await;
     writer.write_all(&other).must("write_all").await;

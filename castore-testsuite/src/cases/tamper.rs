@@ -1,9 +1,9 @@
-//! The promises for stored data that is damaged: an error of kind `Corrupt` instead of a wrong byte.
+//! The promises for damaged stored data: an error of kind `Corrupt` instead of a wrong byte.
 //!
-//! No case knows what a record is to the service. Each damage may be harmless: what is read is
-//! right, then. A damaged index may list other chunks, and nothing but the digest of the whole blob
-//! can tell; so where `chunks` says what it did not say before, only reads of the whole blob are
-//! held to their bytes, and these at their end.
+//! The cases do not know the role of a record in the service. A damage may be harmless; then every
+//! read is right. A damaged index may list other chunks, and only the digest of the whole blob can
+//! reveal that. So if the answer of `chunks` has changed, the cases check only the bytes of reads
+//! of the whole blob, at their end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ struct Original {
 
 type Records = BTreeMap<String, Bytes>;
 
-/// How many records are damaged, one after another, of those there are.
+/// The most records that a case damages, one after another.
 const MOST_RECORDS: usize = 16;
 
 async fn store(service: &dyn BlobService, data: Bytes) -> Original {
@@ -52,18 +52,18 @@ fn some(records: &Records) -> impl Iterator<Item = (&String, &Bytes)> {
     records.iter().step_by(records.len().div_ceil(MOST_RECORDS).max(1))
 }
 
-/// What may become of a blob.
+/// The permitted states of a damaged blob.
 #[derive(Clone, Copy, PartialEq)]
 enum Outcome {
-    /// It is read right, or is `Corrupt`.
+    /// Every read is right, or is `Corrupt`.
     RightOrCorrupt,
-    /// It may also be absent, as something was taken away.
+    /// The blob may also be absent, because the damage removed something.
     AbsentToo,
-    /// It cannot be read, as nothing is left of it.
+    /// The blob cannot be read, because nothing is left of it.
     Unreadable,
 }
 
-/// Checks by a service that remembers nothing that the blob is what `outcome` allows.
+/// Checks with a service that remembers nothing that the state of the blob is one of `outcome`.
 async fn expect(harness: &dyn Tamper, original: &Original, outcome: Outcome, what: &str) {
     let Original { data, index } = original;
     let digest = Digest::of(data);
@@ -132,7 +132,7 @@ fn expect_corrupt(error: &Error, what: &str) {
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}: {what}");
 }
 
-/// Damages some records in turn, each in all the ways that `damage` gives, and checks all blobs.
+/// Damages some records in turn, each in all the ways that `damage` returns, and checks all blobs.
 async fn damage_each<D>(harness: &dyn Tamper, name: &str, outcome: Outcome, damage: D)
 where
     D: Fn(&Bytes) -> Vec<(String, Option<Bytes>)>,
@@ -157,7 +157,7 @@ fn changed(bytes: &Bytes, change: impl FnOnce(&mut Vec<u8>)) -> Option<Bytes> {
     Some(bytes.into())
 }
 
-/// A bit of a record is another.
+/// One bit of a record flips.
 pub async fn flipped_bits(harness: Arc<dyn Tamper>) {
     damage_each(&*harness, "flipped", Outcome::RightOrCorrupt, |bytes| {
         let len = bytes.len();
@@ -171,7 +171,7 @@ pub async fn flipped_bits(harness: Arc<dyn Tamper>) {
     .await;
 }
 
-/// A record has lost its end.
+/// A record loses its end.
 pub async fn truncated_records(harness: Arc<dyn Tamper>) {
     damage_each(&*harness, "truncated", Outcome::RightOrCorrupt, |bytes| {
         let len = bytes.len();
@@ -182,7 +182,7 @@ pub async fn truncated_records(harness: Arc<dyn Tamper>) {
     .await;
 }
 
-/// A record goes on after its end.
+/// A record has more bytes after its end.
 pub async fn extended_records(harness: Arc<dyn Tamper>) {
     damage_each(&*harness, "extended", Outcome::RightOrCorrupt, |bytes| {
         let tails = [vec![0], vec![0; 1000], bytes.to_vec(), random("a tail", 100_000).to_vec()];
@@ -195,7 +195,7 @@ pub async fn extended_records(harness: Arc<dyn Tamper>) {
     .await;
 }
 
-/// A record is there, and empty.
+/// A record exists, but is empty.
 pub async fn emptied_records(harness: Arc<dyn Tamper>) {
     damage_each(&*harness, "emptied", Outcome::RightOrCorrupt, |_| {
         vec![("emptied".to_owned(), Some(Bytes::new()))]
@@ -203,7 +203,7 @@ pub async fn emptied_records(harness: Arc<dyn Tamper>) {
     .await;
 }
 
-/// A record is gone; then all are.
+/// One record is removed, then all.
 pub async fn removed_records(harness: Arc<dyn Tamper>) {
     let harness = &*harness;
     damage_each(harness, "removed", Outcome::AbsentToo, |_| vec![("removed".to_owned(), None)])
@@ -211,7 +211,7 @@ pub async fn removed_records(harness: Arc<dyn Tamper>) {
     replace_all(harness, |_| None).await;
 }
 
-/// Two records have changed places, or one is there twice.
+/// Two records trade places, or one replaces another.
 pub async fn swapped_records(harness: Arc<dyn Tamper>) {
     let harness = &*harness;
     let (originals, records) = stored(harness, "swapped").await;
@@ -236,7 +236,7 @@ pub async fn swapped_records(harness: Arc<dyn Tamper>) {
     }
 }
 
-/// A record holds something else altogether; then all do.
+/// One record holds garbage, then all do.
 pub async fn records_of_garbage(harness: Arc<dyn Tamper>) {
     let harness = &*harness;
     damage_each(harness, "garbage", Outcome::RightOrCorrupt, |bytes| {
@@ -254,7 +254,7 @@ pub async fn records_of_garbage(harness: Arc<dyn Tamper>) {
     replace_all(harness, |bytes| Some(random("garbage", bytes.len()))).await;
 }
 
-/// Replaces every record, after which nothing can be read. (So a hook that does nothing is found.)
+/// Replaces every record, after which every read must fail. (So a hook that does nothing is found.)
 async fn replace_all(harness: &dyn Tamper, damaged: impl Fn(&Bytes) -> Option<Bytes>) {
     let (originals, records) = stored(harness, "all of them").await;
     for (record, bytes) in &records {
@@ -265,7 +265,7 @@ async fn replace_all(harness: &dyn Tamper, damaged: impl Fn(&Bytes) -> Option<By
     }
 }
 
-/// Blobs that share nothing with a damaged one are read as before.
+/// Blobs that share nothing with a damaged one can be read as before.
 pub async fn damage_stays_where_it_is(harness: Arc<dyn Tamper>) {
     let service = harness.open().await;
     let unharmed = store(&service, random("unharmed", 1_300_000)).await;
@@ -280,7 +280,7 @@ pub async fn damage_stays_where_it_is(harness: Arc<dyn Tamper>) {
     expect(&*harness, &harmed, Outcome::RightOrCorrupt, what).await;
 }
 
-/// Damage that was undone leaves no trace.
+/// Repaired damage leaves no trace.
 pub async fn undone_damage_is_gone(harness: Arc<dyn Tamper>) {
     let (originals, records) = stored(&*harness, "undone").await;
     for (record, bytes) in some(&records) {
@@ -296,11 +296,11 @@ pub async fn undone_damage_is_gone(harness: Arc<dyn Tamper>) {
     }
 }
 
-/// A blob that is stored over its own damage can be read, if the writer says that it is stored.
+/// A blob stored over its own damage can be read, if the writer acknowledges it.
 ///
-/// A record that is gone or empty is noticed by every service that is opened after the damage.
-/// Other damage is, where the service verifies what it reuses, and a service that has stored the
-/// blob itself notices where it does not trust its own memory: [`Tamper::checks`] says which.
+/// Every service that is opened after the damage notices a missing or empty record. A service that
+/// verifies the records it reuses notices other damage, too. A service that has stored the blob
+/// itself notices damage if it does not trust its own memory: [`Tamper::checks`] says which.
 pub async fn storing_again_heals(harness: Arc<dyn Tamper>) {
     let harness = &*harness;
     let checks = harness.checks();
@@ -336,7 +336,7 @@ pub async fn storing_again_heals(harness: Arc<dyn Tamper>) {
     }
 }
 
-/// Stores the blob again; what was acknowledged is read by a service that remembers nothing.
+/// Stores the blob again. A service that remembers nothing must read the acknowledged blob.
 async fn heal(harness: &dyn Tamper, service: &dyn BlobService, data: &Bytes, what: &str) {
     let stored = try_put(service, data).await;
     let digest = stored.unwrap_or_else(|error| panic!("it cannot be stored: {error}: {what}"));
@@ -345,8 +345,8 @@ async fn heal(harness: &dyn Tamper, service: &dyn BlobService, data: &Bytes, wha
 }
 
 /// Bytes that were verified once are verified again: a service and a reader that have read a blob
-/// before the damage give right bytes afterwards, or `Corrupt`.
-pub async fn what_was_verified_is_verified_again(harness: Arc<dyn Tamper>) {
+/// before the damage return right bytes afterwards, or `Corrupt`.
+pub async fn verified_data_is_verified_again(harness: Arc<dyn Tamper>) {
     let service = harness.open().await;
     let original = store(&service, random("verified before", 1_300_000)).await;
     let Original { data, .. } = &original;
@@ -387,8 +387,8 @@ async fn open_damaged(
     }
 }
 
-/// Damage to a part of a blob leaves its other parts to be read, as a range fetches only the chunks that
-/// it needs: of some record, a flipped bit spoils ranges of some chunks, and not of all.
+/// Damage to a part of a blob leaves its other parts readable, as a range fetches only the chunks
+/// it needs: for some record, a flipped bit spoils the ranges of some chunks, but not of all.
 pub async fn other_parts_of_a_damaged_blob_can_be_read(harness: Arc<dyn Tamper>) {
     let service = harness.open().await;
     let Original { data, index } = store(&service, random("other parts", 2_300_000)).await;
@@ -400,7 +400,7 @@ pub async fn other_parts_of_a_damaged_blob_can_be_read(harness: Arc<dyn Tamper>)
         let what = format!("a bit of {record} was flipped");
         let service = harness.open().await;
         let listed = service.chunks(&index.digest()).named("chunks").await;
-        // A damaged index may list other chunks: this is about chunks.
+        // A damaged index may list other chunks; this case is about damaged chunks.
         let same_index = listed.is_ok_and(|listed| listed.as_ref() == Some(&index));
         let opened = open_damaged(&service, &index.digest(), &what).await;
         if let Some(reader) = opened.filter(|_| same_index) {
@@ -426,7 +426,7 @@ pub async fn other_parts_of_a_damaged_blob_can_be_read(harness: Arc<dyn Tamper>)
     assert!(is_partial, "any damage spoils all ranges of a blob, or none");
 }
 
-/// The bytes of a record, stored as a blob, are a blob like any other.
+/// The bytes of a record, stored as a blob, make a blob like any other.
 pub async fn records_stored_as_blobs_round_trip(harness: Arc<dyn Tamper>) {
     let (originals, records) = stored(&*harness, "to be stored").await;
     let service = harness.open().await;
@@ -439,7 +439,7 @@ pub async fn records_stored_as_blobs_round_trip(harness: Arc<dyn Tamper>) {
     }
 }
 
-/// When `abort` returns, its writer's work has ended: no record changes afterwards.
+/// Once `abort` returns, the writer's work has ended: no record changes afterwards.
 pub async fn abort_leaves_no_work_behind(harness: Arc<dyn Tamper>) {
     let service = harness.open().await;
     for (number, flushed) in [false, true, false, true].into_iter().enumerate() {
@@ -458,5 +458,5 @@ pub async fn abort_leaves_no_work_behind(harness: Arc<dyn Tamper>) {
     }
 }
 
-/// How long work that was left behind by an `abort` is given to show itself.
+/// The time in which work left behind by an `abort` would show.
 const LATER: std::time::Duration = std::time::Duration::from_millis(30);

@@ -1,4 +1,4 @@
-//! What a writer promises.
+//! The promises of a writer.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ pub async fn digest_is_blake3(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let mut writer = service.open_write().must("open_write").await;
     writer.write_all(b"Hello World").must("write_all").await;
-    // The digest of "Hello World", from b3sum.
+    // The digest of "Hello World" according to b3sum.
     let hex = "41f8394111eb713a22165c46c90ab8f0fd9399c92028fd6d288944b23ff5bf76";
     assert_eq!(writer.close().must("close").await.to_string(), hex);
 }
 
-/// Blobs of many sizes come back.
+/// Blobs of many sizes can be read back.
 pub async fn sizes_round_trip(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for size in interesting_sizes() {
@@ -31,7 +31,7 @@ pub async fn sizes_round_trip(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Blobs come back however their writing was split.
+/// Blobs can be read back, however their writing was split.
 pub async fn write_splits_round_trip(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for size in [1, 2, 64, 1000, 65_536, 65_537, 700_000, 3 << 20] {
@@ -40,7 +40,7 @@ pub async fn write_splits_round_trip(harness: Arc<dyn Harness>) {
                 continue;
             }
             let what = format!("{size} bytes written {split} at a time");
-            // Other bytes for each, so that what is stored already cannot hide a loss.
+            // Each blob has other bytes, so that chunks stored before cannot hide a loss.
             let data = random(&what, size);
             let mut writer = service.open_write().must("open_write").await;
             write_split(&mut writer, &data, split).await;
@@ -50,8 +50,8 @@ pub async fn write_splits_round_trip(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Blobs that end at, just before and just after the end of a chunk come back, as do those whose
-/// writing is split there.
+/// Blobs that end at, just before and just after the end of a chunk can be read back, and so can
+/// blobs whose writing is split there.
 pub async fn chunk_edges_round_trip(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("chunk edges", 2 << 20);
@@ -77,7 +77,7 @@ pub async fn chunk_edges_round_trip(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Bytes given whole, copied and in small pieces may be mixed.
+/// Whole, copied and small writes may be mixed.
 pub async fn large_writes_round_trip(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("large writes", 7 << 20);
@@ -88,14 +88,14 @@ pub async fn large_writes_round_trip(harness: Arc<dyn Harness>) {
     writer.write_bytes(data.slice(3_000_100..3_000_101)).must("write_bytes").await;
     writer.write_bytes(Bytes::new()).must("write_bytes of nothing").await;
     writer.write_all(&data[3_000_101..4_000_000]).must("write_all").await;
-    // A large one with something before it that is no whole chunk, and may still be gathered.
+    // A large write follows bytes that make no whole chunk, and may still be gathered.
     writer.write_bytes(data.slice(4_000_000..7_000_000)).must("write_bytes").await;
     writer.write_all(&data[7_000_000..]).must("write_all").await;
     assert_eq!(writer.close().must("close").await, Digest::of(&data));
     expect_blob(&service, &data, "written in mixed ways").await;
 }
 
-/// A writer that is closed without a byte gives the empty blob.
+/// A writer closed without a byte stores the empty blob.
 pub async fn empty_blob(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let mut writer = service.open_write().must("open_write").await;
@@ -103,7 +103,7 @@ pub async fn empty_blob(harness: Arc<dyn Harness>) {
     expect_blob(&service, b"", "the empty blob").await;
 }
 
-/// A writer that is dropped publishes nothing.
+/// A dropped writer publishes nothing.
 pub async fn drop_publishes_nothing(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for size in [0, 1, 1000, 3 << 20] {
@@ -118,14 +118,14 @@ pub async fn drop_publishes_nothing(harness: Arc<dyn Harness>) {
     }
 }
 
-/// A writer that is aborted publishes nothing, and the blob can be stored afterwards.
+/// An aborted writer publishes nothing, and the blob can be stored afterwards.
 pub async fn abort_publishes_nothing(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     for size in [1, 1000, 3 << 20] {
         let data = random("aborted", size);
         let mut writer = service.open_write().must("open_write").await;
         writer.write_all(&data).must("write_all").await;
-        // The backend has all the bytes, and could publish them.
+        // Now the backend has all the bytes, and could publish them.
         writer.flush().must("flush").await;
         writer.abort().await;
         expect_absent(&service, &Digest::of(&data), "its writer was aborted").await;
@@ -150,7 +150,7 @@ pub async fn unclosed_is_absent(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Closing again returns the same digest.
+/// A second `close` returns the same digest.
 pub async fn close_twice_returns_the_same(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let mut writer = service.open_write().must("open_write").await;
@@ -185,7 +185,7 @@ pub async fn write_after_close_is_invalid_input(harness: Arc<dyn Harness>) {
     expect_absent(&service, &Digest::of(b"beforeafter"), "written after close").await;
 }
 
-/// An aborted writer neither writes nor closes.
+/// An aborted writer refuses to write and to close.
 pub async fn write_after_abort_fails(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let mut writer = service.open_write().must("open_write").await;
@@ -197,7 +197,7 @@ pub async fn write_after_abort_fails(harness: Arc<dyn Harness>) {
     expect_absent(&service, &Digest::of(b"before"), "its writer was aborted").await;
 }
 
-/// A writer goes on when the service that opened it is gone.
+/// A writer goes on after the service that opened it is dropped.
 pub async fn writers_outlive_their_service(harness: Arc<dyn Harness>) {
     for size in [1000, 2 << 20] {
         let data = random("a writer without its service", size);
@@ -208,7 +208,7 @@ pub async fn writers_outlive_their_service(harness: Arc<dyn Harness>) {
     }
 }
 
-/// One write of 20 MiB is one blob.
+/// One write of 20 MiB makes one blob.
 pub async fn one_write_of_twenty_mebibytes(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("twenty mebibytes", 20 << 20);
@@ -216,10 +216,10 @@ pub async fn one_write_of_twenty_mebibytes(harness: Arc<dyn Harness>) {
     expect_blob(&harness.open().await, &data, "written in one piece").await;
 }
 
-/// A blob of more chunks than fit into a byte comes back whole, and so does its index.
+/// A blob with more chunks than a byte can count can be read back whole, and so can its index.
 pub async fn many_chunks_round_trip(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
-    // 306 chunks of 256 KiB, and more of smaller ones.
+    // The blob has 306 chunks of 256 KiB, or more smaller ones.
     let data = random("many chunks", 80_300_001);
     let digest = put(&service, &data).await;
     let index = service.chunks(&digest).must("chunks").await.expect("the blob is absent");
@@ -232,7 +232,7 @@ pub async fn many_chunks_round_trip(harness: Arc<dyn Harness>) {
     expect_blob(&service, &data, "of many chunks").await;
 }
 
-/// Data that repeats itself comes back whole: the same chunk follows itself, or comes back after
+/// Repetitive data can be read back whole: the same chunk follows itself, or occurs again after
 /// others.
 pub async fn repetitive_data_round_trips(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
@@ -257,7 +257,7 @@ pub async fn repetitive_data_round_trips(harness: Arc<dyn Harness>) {
     }
 }
 
-/// Data that begins as compressed data does, or is compressed data, is data.
+/// Data that looks compressed, or is, is stored like any other data.
 pub async fn data_that_looks_compressed_round_trips(harness: Arc<dyn Harness>) {
     const MAGICS: [(&str, &[u8]); 5] = [
         ("zstd", &[0x28, 0xb5, 0x2f, 0xfd]),
@@ -267,7 +267,7 @@ pub async fn data_that_looks_compressed_round_trips(harness: Arc<dyn Harness>) {
         ("a skippable frame", &[0x50, 0x2a, 0x4d, 0x18, 0x04, 0x00, 0x00, 0x00]),
     ];
     let service = harness.open().await;
-    // "hello" in a frame of zstd, and a frame of nothing.
+    // "hello" in a zstd frame, and an empty frame.
     let frame =
         [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x05, 0x29, 0x00, 0x00, 0x68, 0x65, 0x6c, 0x6c, 0x6f];
     let empty = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x00, 0x01, 0x00, 0x00];

@@ -1,4 +1,4 @@
-//! Running the whole suite on a flaw, and comparing what failed with what should.
+//! Runs the whole suite on a flaw, and compares the failed cases with the expected ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -15,15 +15,15 @@ use crate::flaw::Flaw;
 use crate::harness::Subject;
 use crate::records::locked;
 
-/// How long a case may take that is expected to hang. No other has this limit, so that a slow
+/// The time limit of a case that is expected to hang. No other case has this limit, so a slow
 /// machine cannot make a healthy case fail.
 const SHORT_LIMIT: Duration = Duration::from_secs(2);
 
-/// How many cases of one flaw run at the same time.
+/// The number of cases of one flaw that run at the same time.
 const THREADS: usize = 4;
 
 /// Cases that move tens of megabytes. They run for a service without a flaw, and for the flaws that
-/// list them; for all others they would take longer than all other cases together.
+/// list them. For every flaw they would take longer than all other cases together.
 const LONG: [&str; 3] = [
     "writer::one_write_of_twenty_mebibytes",
     "writer::many_chunks_round_trip",
@@ -32,7 +32,7 @@ const LONG: [&str; 3] = [
 
 type Job = (&'static str, Box<dyn FnOnce(Duration) -> Result<(), Failure> + Send>);
 
-/// Every case of every group, each for a storage of its own.
+/// Every case of every group, each with its own storage.
 fn jobs(flaw: Option<Flaw>) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
     macro_rules! add {
@@ -52,7 +52,7 @@ pub(crate) fn all_cases() -> BTreeSet<&'static str> {
     jobs(None).into_iter().map(|(name, _)| name).collect()
 }
 
-/// Runs all cases, those with the short limit first, and returns which ones failed, and how.
+/// Runs all cases, those with the short limit first. Returns the failed ones with their messages.
 fn failures(
     flaw: Option<Flaw>,
     short: &BTreeSet<&str>,
@@ -96,7 +96,7 @@ pub(crate) fn check_sound_on_one_thread() {
     assert_eq!(failed.collect::<Vec<_>>(), []);
 }
 
-/// Checks that a service with the flaw fails in the cases that are listed for it, and in no other.
+/// Checks that a service with the flaw fails in the cases listed for it, and in no other.
 pub(crate) fn check(flaw: Flaw) {
     let teeth = expected::all().find(|teeth| teeth.flaw == flaw).expect("every flaw has a list");
     let expected = teeth.cases();

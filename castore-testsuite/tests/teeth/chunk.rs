@@ -1,4 +1,4 @@
-//! One chunk of a blob that is open: fetched, and verified.
+//! Fetches and verifies one chunk of an open blob.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -10,11 +10,11 @@ use crate::flaw::Flaw;
 use crate::records::{chunk_name, locked};
 use crate::store::Store;
 
-/// A blob that is open.
+/// An open blob.
 #[derive(Clone)]
 pub(crate) struct Blob {
     pub(crate) store: Store,
-    /// The service that has opened it, as long as there is one.
+    /// The service that opened the blob, while it exists.
     pub(crate) service: Weak<()>,
     pub(crate) index: Arc<BlobIndex>,
 }
@@ -24,7 +24,7 @@ impl Blob {
         self.store.is(flaw)
     }
 
-    /// The bytes of a chunk, which is read as a part of the whole blob or of less.
+    /// The bytes of a chunk. The caller reads it as a part of the whole blob or of less.
     pub(crate) async fn read_chunk(&self, chunk: ChunkMeta, is_whole: bool) -> Result<Bytes> {
         if self.is(Flaw::SharedFetchesHang) {
             return self.share(chunk, is_whole).await;
@@ -41,8 +41,8 @@ impl Blob {
         self.store.locking(Flaw::DroppedReadKeepsTheLock, read).await
     }
 
-    /// Fetches a chunk for all that want it at this time, for `SharedFetchesHang`: those that wait are
-    /// told only where that succeeds.
+    /// Fetches a chunk for all concurrent readers of it, for `SharedFetchesHang`: waiting readers
+    /// are woken only if the fetch succeeds.
     async fn share(&self, chunk: ChunkMeta, is_whole: bool) -> Result<Bytes> {
         loop {
             let mut fetched = None;
@@ -104,7 +104,7 @@ impl Blob {
         }
     }
 
-    /// The bytes that are stored as a chunk, if they are.
+    /// The bytes of a chunk, if they are those that its digest names.
     fn verified(&self, chunk: ChunkMeta, bytes: Bytes, is_whole: bool) -> Result<Bytes> {
         let ChunkMeta { digest, size } = chunk;
         let wrong = |kind, message| Error::new(kind, "read a chunk", message).with_digest(digest);
@@ -155,7 +155,7 @@ impl Blob {
     }
 }
 
-/// The record by which `RemembersDamage` lists a damaged chunk.
+/// The name of the record by which `RemembersDamage` lists a damaged chunk.
 fn listed_name(digest: &Digest) -> String {
     format!("damaged/{digest}")
 }

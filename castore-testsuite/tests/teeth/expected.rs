@@ -1,4 +1,4 @@
-//! What each flaw is expected to fail, flaw by flaw: the lists, and a test for each.
+//! The lists of the cases that each flaw is expected to fail, and a test for each flaw.
 
 use std::collections::BTreeSet;
 
@@ -15,11 +15,11 @@ mod writing;
 #[derive(Debug)]
 pub(crate) struct Teeth {
     pub(crate) flaw: Flaw,
-    /// Whether the service waits for ever in these cases, instead of doing something wrong.
+    /// Whether the service hangs in these cases, instead of doing something wrong.
     pub(crate) hangs: bool,
-    /// The cases whose subject the flaw is.
+    /// The cases that are about this flaw.
     pub(crate) meant: &'static [&'static str],
-    /// The cases that come across the flaw on the way to their subject.
+    /// The cases that meet the flaw on the way to their subject.
     pub(crate) besides: &'static [&'static str],
 }
 

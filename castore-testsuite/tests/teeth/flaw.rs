@@ -1,8 +1,8 @@
-//! What can be wrong with a blob service: one bug each, as narrow as somebody would write it.
+//! The flaws of the tested blob services: one narrow, plausible bug each.
 
 macro_rules! flaws {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// A bug of the service that is tested. The doc comment completes "a service that …".
+        /// A bug of the tested service. The doc comment completes "a service that …".
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Flaw {
             $($(#[$doc])* $name,)*
@@ -19,68 +19,68 @@ flaws! {
 
     /// Gives blobs shorter than a block of BLAKE3 the digest of that block, padded with zeros.
     DigestsShortBlobsPadded,
-    /// Takes the chunk in the buffer for the last one, also where the blob ends with a whole chunk.
+    /// Takes the chunk in the buffer for the last one, even if the blob ends with a whole chunk.
     LosesLastWholeChunk,
     /// Drops the last byte of a blob that is one byte longer than its whole chunks.
     DropsLoneLastByte,
-    /// Of a write that begins within a chunk, stores only what fits into that chunk.
+    /// Stores only the part within that chunk of a write that begins within a chunk.
     LosesWhatCrossesAnEdge,
     /// Loses the first byte of a write that begins at the end of a chunk.
     LosesByteAfterAnEdge,
-    /// Stores a write of 1 MiB or more ahead of the bytes that are buffered.
+    /// Stores a write of 1 MiB or more before the bytes that are buffered.
     LargeWritesOvertake,
     /// Cuts a write to 8 MiB.
     CutsLargeWrites,
     /// Lists a chunk at most a hundred times in a row.
     CountsARunOnce,
-    /// Publishes with every whole chunk those that there are so far.
+    /// Publishes the chunks so far with every whole chunk.
     PublishesEachWholeChunk,
-    /// Fails to close a writer that was given nothing.
+    /// Fails to close a writer that got no bytes.
     RefusesEmptyBlob,
-    /// Publishes what a writer was given when it is dropped.
+    /// Publishes the bytes of a writer that is dropped.
     PublishesOnDrop,
-    /// Publishes what a writer was given when it is aborted.
+    /// Publishes the bytes of a writer that is aborted.
     PublishesOnAbort,
-    /// Publishes with every write what there is so far.
+    /// Publishes the bytes so far with every write.
     PublishesOnWrite,
-    /// Has blobs, it says, whose writers are not closed.
+    /// Reports blobs as present whose writers are not closed.
     ShowsUnclosed,
-    /// Publishes what unclosed writers have left behind when the storage is opened.
+    /// Publishes the remains of unclosed writers when the storage is opened.
     RecoversUnclosed,
     /// Fails a writer that outlives the service that opened it.
     WritersDieWithTheirService,
 
     // Asking and reading.
 
-    /// Has the empty blob only once somebody has written it.
+    /// Has the empty blob only after it was written.
     EmptyBlobOnlyWhereWritten,
     /// Panics when it is asked for the chunks of an absent blob.
     PanicsOnAbsent,
-    /// Takes a chunk that no index lists under its digest for a blob.
+    /// Takes the digest of a chunk that no index lists for a blob.
     TakesChunksForBlobs,
-    /// Fails to open a blob where nothing at all is stored, instead of saying that it is absent.
+    /// Fails to open a blob if nothing at all is stored, instead of reporting it absent.
     FailsWhereNothingIsStored,
     /// Lists chunks under other digests than those of their bytes.
     ListsWrongDigests,
-    /// Gives other bytes for a chunk that is asked for by its digest.
+    /// Returns other bytes for a chunk requested by its digest.
     GivesWrongChunks,
     /// Lists the last chunk of a blob twice.
     ListsTheLastChunkTwice,
-    /// Counts the chunks of a blob in a byte.
+    /// Counts the chunks of a blob in one byte.
     CountsChunksInAByte,
-    /// Gives an empty piece before each range.
+    /// Returns an empty piece before each range.
     GivesEmptyPieces,
-    /// Takes a chunk that begins as compressed data does for compressed.
+    /// Takes a chunk that begins like compressed data for compressed.
     TakesDataForCompressed,
-    /// Takes a chunk whose bytes are an index for an index.
+    /// Takes a chunk whose bytes form an index for an index.
     TakesDataForAnIndex,
-    /// Says that a blob of one chunk is as large as the blocks of 512 bytes that it takes.
+    /// Rounds the size of a blob of one chunk up to blocks of 512 bytes.
     RoundsSmallSizesUp,
-    /// Takes the last byte of a chunk for the first of the next one where a range begins there.
+    /// Takes the last byte of a chunk for the first of the next one if a range begins there.
     SkipsTheLastByteOfAChunk,
     /// Keeps the offset in a chunk at which a range begins in 17 bits.
     KeepsOffsetsIn17Bits,
-    /// Serves the last chunk of a range to the chunk's end.
+    /// Returns the last chunk of a range up to the chunk's end.
     IgnoresTheEndOfARange,
     /// Compares every range that ends with the blob with the digest of the whole blob.
     TakesTailsForWholes,
@@ -88,12 +88,12 @@ flaws! {
     ReadersDieWithTheirService,
     /// Ends a range when the reader that began it is dropped.
     RangesDieWithTheirReader,
-    /// Begins a range that goes back into the page read before the last one at that page's start.
+    /// Starts a range that goes back into the page read before the last one at that page's start.
     GoesBackToThePageStart,
 
-    // What is stored already.
+    // Data that is stored already.
 
-    /// Knows a chunk by its size and its first 64 bytes.
+    /// Recognises a chunk by its size and its first 64 bytes.
     KnowsChunksByTheirStart,
     /// Fails to publish a blob that is published already.
     ConflictsWithTheSameBlob,
@@ -112,11 +112,11 @@ flaws! {
     /// Remembers that a blob was absent.
     RemembersAbsence,
 
-    // Many at once.
+    // Concurrency.
 
     /// Fails to publish a blob while another writer is publishing it.
     ConflictsWithItsTwin,
-    /// Has eight buffers, which writers use in turn.
+    /// Has eight buffers that writers use in turn.
     MixesWriters,
     /// Clears the buffers of all writers when one is aborted.
     AbortClearsAllBuffers,
@@ -124,140 +124,140 @@ flaws! {
     WritersHoldPlaces,
     /// Has one position for all readers of a blob.
     ReadersShareAPosition,
-    /// Binds a reader at its first read, to the blob that its thread has opened last.
+    /// Binds a reader, at its first read, to the blob that its thread opened last.
     ReadsTheBlobOpenedLast,
     /// Ends a range when another one of the same reader is begun.
     OneRangePerReader,
-    /// Lets no more than sixteen reads be under way at once, and others wait.
+    /// Allows no more than sixteen reads at once, and lets others wait.
     ReadsHoldPlaces,
     /// Has 48 places for writers and reads together, and lets others wait.
     ReadersAndWritersSharePlaces,
-    /// Does not give back one of 64 places where a writer is dropped that is not closed.
+    /// Leaks one of 64 places when a writer is dropped that is not closed.
     DroppedWriterKeepsItsPlace,
-    /// Does not give back one of 100 places where a read is dropped before its end.
+    /// Leaks one of 100 places when a read is dropped before its end.
     DroppedReadKeepsItsPlace,
-    /// Finds blobs only on the thread that has opened the service.
+    /// Finds blobs only on the thread that opened the service.
     BoundToItsThread,
     /// Cannot read a chunk while a writer is open.
     WritersLockReadersOut,
 
-    // Futures that are dropped.
+    // Dropped futures.
 
-    /// Keeps its lock for ever where a question is dropped.
+    /// Never releases its lock after a question is dropped.
     DroppedQuestionKeepsTheLock,
-    /// Keeps its lock for ever where a `close` is dropped.
+    /// Never releases its lock after a `close` is dropped.
     DroppedCloseKeepsTheLock,
-    /// Keeps its lock for ever where an `abort` is dropped.
+    /// Never releases its lock after an `abort` is dropped.
     DroppedAbortKeepsTheLock,
-    /// Leaves a `close` that was dropped and aborted to publish its blob when the next writer is opened.
+    /// Lets a `close` that was dropped and aborted publish its blob when the next writer is opened.
     AbortLeavesTheClose,
-    /// Keeps its lock for ever where a read is dropped.
+    /// Never releases its lock after a read is dropped.
     DroppedReadKeepsTheLock,
-    /// Returns from an `abort` while a chunk is still on its way.
+    /// Returns from an `abort` while a chunk is still being stored.
     AbortReturnsTooEarly,
-    /// Wakes whoever polled first, also when somebody else has polled since.
+    /// Wakes the task that polled first, even if another task has polled since.
     WakesTheFirstPoller,
-    /// Waits for ever for a writer that was storing the same chunk, where that one is dropped.
+    /// Waits for ever for a writer that was storing the same chunk and is dropped.
     WaitsForDroppedWriters,
-    /// Waits for ever for a read that was fetching the same chunk, where that one is dropped.
+    /// Waits for ever for a read that was fetching the same chunk and is dropped.
     WaitsForDroppedReads,
-    /// Takes a chunk for stored when who was storing it has ended, in whatever way.
+    /// Takes a chunk for stored once the writer that was storing it has ended, in any way.
     TrustsTheLeader,
-    /// Takes a chunk for stored from the moment on at which it begins to store it.
+    /// Takes a chunk for stored as soon as it begins to store it.
     KnowsChunksTooEarly,
 
     // Damaged storage.
 
     /// Does not verify chunks.
     ServesUnverifiedChunks,
-    /// Verifies chunks only where the whole blob is read.
+    /// Verifies chunks only if the whole blob is read.
     VerifiesOnlyWholeReads,
-    /// Says that it verifies the digest of a blob that is read as a whole, and does not.
+    /// Claims to verify the digest of a blob that is read as a whole, but does not.
     DoesNotVerifyTheWhole,
     /// Verifies that a chunk is one of the blob's, but not which.
     AcceptsAnyChunkOfTheBlob,
-    /// Takes a chunk of zeros for a hole, which it does not verify.
+    /// Takes a chunk of zeros for a hole, and does not verify it.
     TakesZerosForAHole,
-    /// Fills in zeros for a chunk that is missing, without verifying them.
+    /// Fills in zeros for a missing chunk, without verifying them.
     FillsInMissingChunks,
-    /// Verifies as many bytes of a chunk as it should have, and serves all that there are.
+    /// Verifies a chunk up to its expected size, and returns all bytes that are stored.
     ServesLongChunksWhole,
     /// Reports a chunk with other bytes as `Other`.
     CallsWrongBytesOther,
     /// Reports a chunk that is too short as `Other`.
     CallsShortChunksOther,
-    /// Reports a chunk that is missing as `Unavailable`.
+    /// Reports a missing chunk as `Unavailable`.
     CallsMissingChunksUnavailable,
-    /// Says that a blob is absent where its index is damaged.
+    /// Reports a blob with a damaged index as absent.
     SaysAbsentForDamage,
-    /// Says that a blob is absent where its index is an empty record.
+    /// Reports a blob as absent if its index is an empty record.
     TakesEmptyRecordsForAbsent,
-    /// Panics where an index ends within an entry.
+    /// Panics on an index that ends within an entry.
     PanicsOnHalfAnEntry,
-    /// Opens nothing where any index of the storage is damaged.
+    /// Opens no blob at all if any index of the storage is damaged.
     OneDamageStopsAll,
-    /// Takes a chunk for stored where there is a record of its name.
+    /// Takes a chunk for stored if a record of its name exists.
     TrustsExistence,
-    /// Takes a chunk for stored where there is a record of its name and length.
+    /// Takes a chunk for stored if a record of its name and length exists.
     TrustsLength,
     /// Takes a chunk for stored because this service has stored it.
     TrustsItself,
-    /// Takes an index for written where there is a record of its name.
+    /// Takes an index for written if a record of its name exists.
     LeavesIndexesAlone,
-    /// Reads all chunks of a blob for a range of it.
+    /// Reads all chunks of a blob for any range of it.
     ReadsTheWholeForARange,
-    /// Verifies each chunk once.
+    /// Verifies each chunk only once.
     VerifiesOnce,
-    /// Keeps a list of damaged chunks in the storage, and never reads them again.
+    /// Keeps a list of damaged chunks in the storage, and never reads these again.
     RemembersDamage,
 
     // Failing storage.
 
-    /// Goes on where storing a chunk fails.
+    /// Ignores a failure to store a chunk.
     SwallowsFailedWrites,
-    /// Takes a chunk for stored where asking for it fails.
+    /// Takes a chunk for stored if the look for it fails.
     TakesAFailedLookForPresence,
-    /// Goes on where storing a chunk fails that is the eleventh of a blob or later.
+    /// Ignores a failure to store the eleventh chunk of a blob or a later one.
     SwallowsLateFailures,
-    /// Says that a blob is absent where the second of two looks fails.
+    /// Reports a blob as absent if the second of two looks fails.
     TakesAFailedSecondLookForAbsence,
     /// Lets readers wait for ever for a fetch that another one has begun and that fails.
     SharedFetchesHang,
-    /// Fails to publish a blob whose index it could not write before, and finds there.
+    /// Fails to publish a blob after it could not write the index, and finds the index present.
     ConflictsWithItsOwnRemains,
-    /// Deletes the index that it could not write, whatever was there before.
+    /// Deletes the index that it could not write, even if an older one was present.
     DeletesWhatFailed,
-    /// Has a blob, it says, from before its index is written.
+    /// Reports a blob as present before its index is written.
     HasBlobsTooEarly,
-    /// Says that a blob is absent where fetching its index fails.
+    /// Reports a blob as absent if fetching its index fails.
     SaysAbsentOnFailure,
     /// Reports a failure to fetch a chunk as damage.
     CallsFailureDamage,
     /// Reports a failure to fetch a chunk for less than the whole blob as damage.
     CallsFailedRangesDamage,
-    /// Never tries again to fetch a chunk when that has failed once.
+    /// Never fetches a chunk again after one failure.
     RemembersFailure,
-    /// Reads nothing more by a reader that has once failed to read all of its blob.
+    /// Reads nothing more with a reader that has once failed to read all of its blob.
     ReadersStayFailed,
-    /// Does not give back one of eight places where storing fails.
+    /// Leaks one of eight places when storing fails.
     FailedWriteKeepsItsPlace,
-    /// Tells whichever writer is closed next that a write has failed.
+    /// Reports a failed write to the writer that is closed next, whichever that is.
     TellsAnotherWriter,
 
     // Crashing storage.
 
-    /// Acknowledges a blob before its index is safe.
+    /// Acknowledges a blob before its index is durable.
     AcknowledgesTooEarly,
     /// Syncs the index of a blob before its chunks.
     SyncsTheIndexFirst,
-    /// Syncs the index of a blob, and no chunk.
+    /// Syncs the index of a blob, but no chunk.
     SyncsTheIndexOnly,
-    /// Syncs the chunks of a blob that were not there before, and no other.
+    /// Syncs the new chunks of a blob, but none that was present before.
     SyncsOnlyNewChunks,
-    /// Goes on where a sync fails.
+    /// Ignores a failed sync.
     SwallowsFailedSyncs,
     /// Writes the index of a blob before its last chunk.
     PublishesTheIndexFirst,
-    /// Creates the record of a chunk first, and fills it afterwards; and trusts its existence.
+    /// Creates the record of a chunk first and fills it afterwards, and trusts its existence.
     FillsChunksInPlace,
 }

@@ -1,4 +1,4 @@
-//! The harness: services with one flaw, or none, over records that can be damaged, fail and crash.
+//! The harness: services with at most one flaw, over records that can be damaged, fail and crash.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::service::Service;
 /// Opens services that have the flaw over one storage.
 pub(crate) struct Subject {
     flaw: Option<Flaw>,
-    /// Replaced by a crash: services that were opened before it keep what they have.
+    /// Replaced by a crash. Services opened before the crash keep their old records.
     records: Mutex<Arc<Records>>,
 }
 

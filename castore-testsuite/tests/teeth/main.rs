@@ -1,9 +1,10 @@
 //! The suite has teeth: a service with a flaw fails in the cases that are there to find it, and in
-//! no other; one without passes them all.
+//! no other. A service without a flaw passes them all.
 //!
-//! - `flaw.rs` is the list of flaws: bugs that somebody might write, one each.
-//! - `service.rs`, `sink.rs` and `source.rs`, and what they use, are a blob service over the records
-//!   of `records.rs`. It is sound but for its flaw, which is where the code says `Flaw::…`.
+//! - `flaw.rs` is the list of flaws: one plausible bug each.
+//! - `service.rs`, `sink.rs` and `source.rs`, and the modules they use, are a blob service over the
+//!   records of `records.rs`. The service is sound except for its flaw, at the places in the code
+//!   that name a `Flaw::…`.
 //! - `expected.rs` and the files below it list, for each flaw, the cases in which it fails.
 //!
 //! A new case of the suite needs a flaw that it is meant for: `every_case_is_meant_for_a_flaw`.
@@ -25,8 +26,8 @@ mod sink;
 mod source;
 mod store;
 
-/// Cases that no flaw of a service is meant for, as castore-core keeps what they are about, whatever
-/// a service does. They fail only where something else is wrong first.
+/// Cases that no flaw of a service is meant for, because castore-core guarantees their subject for
+/// every service. They fail only if something else is wrong first.
 const GUARANTEED_BY_CORE: [(&str, &str); 6] = [
     (
         "writer::close_twice_returns_the_same",

@@ -1,4 +1,4 @@
-//! One does what several want to be done, and the others wait: for the flaws of waiting.
+//! One caller does the work that several want, and the others wait: for the flaws of waiting.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::records::locked;
 use crate::store::Store;
 
 impl Store {
-    /// Does `work`, or waits for who is doing the same for `digest`, and returns `None`.
+    /// Does `work`, or waits for the caller that is doing it for `digest` and returns `None`.
     pub(crate) async fn once<T>(&self, digest: Digest, work: impl Future<Output = T>) -> Option<T> {
         let mut result = None;
         let work = async {
@@ -22,8 +22,8 @@ impl Store {
         result
     }
 
-    /// Does `work`, or waits for who is doing the same for `digest`, and returns whether it did. Those
-    /// who wait are told where `work` says that all went well.
+    /// Does `work`, or waits for the caller that is doing it for `digest`. Returns whether it did
+    /// the work itself. The waiting callers are woken if `work` returns true.
     pub(crate) async fn once_if(&self, digest: Digest, work: impl Future<Output = bool>) -> bool {
         let done = Arc::new(Semaphore::new(0));
         let before = {
@@ -33,7 +33,7 @@ impl Store {
             before
         };
         if let Some(before) = before {
-            // It has no permits: this ends with an error, when it is closed.
+            // The semaphore has no permits: this returns with an error when the leader closes it.
             let _ = before.acquire().await;
             return false;
         }
@@ -43,7 +43,7 @@ impl Store {
     }
 }
 
-/// Tells those who wait, in the end.
+/// Wakes the waiting callers when it is dropped.
 struct Leader<'a> {
     store: &'a Store,
     digest: Digest,

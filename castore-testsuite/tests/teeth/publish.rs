@@ -1,4 +1,4 @@
-//! What a writer stores: chunks that are not there yet, and at last the index.
+//! Stores the chunks of a writer that are not stored yet, and at last the index.
 
 use bytes::Bytes;
 use castore_core::{BlobIndex, Digest, Error, ErrorKind, Result};
@@ -9,7 +9,7 @@ use crate::records::{blob_name, chunk_name, locked};
 use crate::store::Store;
 
 impl Store {
-    /// Stores a chunk; with some flaws, not while somebody else is storing the same one.
+    /// Stores a chunk; with some flaws, not while another writer is storing the same one.
     pub(crate) async fn store_chunk(&self, digest: Digest, chunk: &Bytes) -> Result<()> {
         if self.is(Flaw::TrustsTheLeader) {
             let stored = self.once(digest, self.store_if_absent(digest, chunk)).await;

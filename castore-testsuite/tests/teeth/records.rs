@@ -1,4 +1,4 @@
-//! The storage: records by name, of which single operations can be made to fail.
+//! The storage: records by name, whose single operations can be made to fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ pub(crate) fn chunk_name(digest: &Digest) -> String {
     format!("chunk/{digest}")
 }
 
-/// Locks, also after a panic: those of a flaw are the cases' business.
+/// Locks, even after a panic: the cases handle the panics of a flaw.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -29,10 +29,10 @@ pub(crate) struct Records(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     records: BTreeMap<String, Bytes>,
-    /// Those of them that a crash leaves: what was synced.
+    /// The records that survive a crash: those that were synced.
     safe: BTreeMap<String, Bytes>,
     fault: Option<Armed>,
-    /// The record that a crash takes along, for `AcknowledgesTooEarly`.
+    /// The record that a crash removes, for `AcknowledgesTooEarly`.
     unsafe_record: Option<String>,
     /// The blobs that are being published, for `ConflictsWithItsTwin`.
     publishing: BTreeSet<Digest>,
@@ -41,13 +41,13 @@ struct State {
 #[derive(Debug)]
 struct Armed {
     fault: Fault,
-    /// How many operations of the fault's kind there were since it was set.
+    /// The number of operations of the fault's kind since it was set.
     seen: usize,
     struck: bool,
 }
 
 impl Records {
-    /// The record `name`: an operation, which can fail.
+    /// Reads the record `name`: an operation, which can fail.
     pub(crate) fn get(&self, name: &str) -> Result<Option<Bytes>> {
         let mut state = locked(&self.0);
         state.operation(Operation::Read)?;
@@ -69,7 +69,7 @@ impl Records {
         })
     }
 
-    /// Makes these records safe from a crash: an operation, which can fail.
+    /// Makes these records survive a crash: an operation, which can fail.
     pub(crate) fn sync(&self, names: &[String]) -> Result<()> {
         self.change(|state| {
             for name in names {
@@ -80,7 +80,7 @@ impl Records {
         })
     }
 
-    /// Does `change`, unless it is to fail without effect.
+    /// Applies `change`, unless the fault makes it fail without effect.
     fn change(&self, change: impl FnOnce(&mut State)) -> Result<()> {
         let mut state = locked(&self.0);
         let is_done = state.fault.as_ref().is_some_and(|armed| armed.fault.done);
@@ -91,7 +91,7 @@ impl Records {
         result
     }
 
-    /// What the storage would be after a crash.
+    /// The records as a crash now would leave them.
     pub(crate) fn after_crash(&self) -> Records {
         let state = locked(&self.0);
         let mut records = state.safe.clone();
@@ -101,12 +101,12 @@ impl Records {
         Records(Mutex::new(State { safe: records.clone(), records, ..State::default() }))
     }
 
-    /// All records, behind the back of services.
+    /// All records, read behind the services' back.
     pub(crate) fn all(&self) -> BTreeMap<String, Bytes> {
         locked(&self.0).records.clone()
     }
 
-    /// Writes or removes a record, behind the back of services.
+    /// Writes or removes a record behind the services' back.
     pub(crate) fn replace(&self, name: &str, data: Option<Bytes>) {
         let mut state = locked(&self.0);
         let State { records, safe, .. } = &mut *state;
@@ -134,7 +134,7 @@ impl Records {
         locked(&self.0).fault.take().is_some_and(|armed| armed.struck)
     }
 
-    /// Lets a crash take this record along, until another one takes its place.
+    /// Makes a crash remove this record, until another one takes its place.
     pub(crate) fn make_unsafe(&self, name: String) {
         locked(&self.0).unsafe_record = Some(name);
     }

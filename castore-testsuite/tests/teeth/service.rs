@@ -1,4 +1,4 @@
-//! The blob service: it asks for the index of a blob, and opens readers and writers.
+//! The blob service: fetches the index of a blob, and opens readers and writers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::sink::Sink;
 use crate::source::Source;
 use crate::store::Store;
 
-/// Its readers and writers work without it, by its [`Store`].
+/// The service. The readers and writers work without it, through their [`Store`].
 #[derive(Debug)]
 pub(crate) struct Service {
     store: Store,
-    /// Gone with the service, for `WritersDieWithTheirService` and `ReadersDieWithTheirService`.
+    /// Dropped with the service, for `WritersDieWithTheirService` and `ReadersDieWithTheirService`.
     handle: Arc<()>,
 }
 
@@ -116,7 +116,7 @@ impl BlobService for Service {
 }
 
 impl Store {
-    /// The index of a blob, as it is stored.
+    /// The stored index of a blob.
     async fn index(&self, digest: &Digest) -> Result<Option<BlobIndex>> {
         if *digest == Digest::EMPTY && !self.is(Flaw::EmptyBlobOnlyWhereWritten) {
             return Ok(Some(BlobIndex::empty()));
@@ -138,7 +138,7 @@ impl Store {
         }
         let name = blob_name(digest);
         if self.is(Flaw::TakesAFailedSecondLookForAbsence) {
-            // The first look is at whether the record is there, and the second fetches it.
+            // The first look asks whether the record exists, and the second fetches it.
             self.fetch(&name).await?;
             if self.fetch(&name).await.is_err() {
                 return Ok(None);
@@ -171,7 +171,7 @@ impl Store {
         }
     }
 
-    /// The index of a blob that is only a chunk: none but for `TakesChunksForBlobs`.
+    /// A chunk as the index of a blob that consists of it: only for `TakesChunksForBlobs`.
     fn chunk_as_index(&self, digest: &Digest) -> Option<BlobIndex> {
         if !self.is(Flaw::TakesChunksForBlobs) {
             return None;
@@ -180,7 +180,7 @@ impl Store {
         BlobIndex::new(*digest, [ChunkMeta { digest: *digest, size: chunk.len() as u64 }]).ok()
     }
 
-    /// Publishes the indexes under `directory`, for flaws.
+    /// Publishes the indexes under `directory`, for some flaws.
     fn publish_all_of(&self, directory: &str) {
         for (name, record) in self.records.all() {
             if let Some(digest) = name.strip_prefix(directory).and_then(|n| n.strip_prefix('/')) {
@@ -208,7 +208,7 @@ impl Store {
         }
     }
 
-    /// Fails where any index of the storage is damaged, for `OneDamageStopsAll`.
+    /// Fails if any index of the storage is damaged, for `OneDamageStopsAll`.
     fn decode_all(&self) -> Result<()> {
         for (name, record) in self.records.all() {
             let digest = name.strip_prefix("blob/").and_then(|digest| digest.parse().ok());

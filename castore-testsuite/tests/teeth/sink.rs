@@ -1,4 +1,4 @@
-//! Writing a blob: whole chunks are stored as they come, the rest and the index by `close`.
+//! Writing a blob: each whole chunk is stored at once, the rest and the index by `close`.
 
 use std::mem;
 use std::sync::Weak;
@@ -17,8 +17,8 @@ use crate::store::Store;
 /// Every blob is divided into chunks of this many bytes; the last may be shorter.
 const CHUNK_SIZE: usize = 192 * 1024;
 
-/// The bytes that are gathered before they are written: no chunk is a multiple of them, so that
-/// writes begin and end anywhere in chunks.
+/// The bytes that the writer gathers before each write: no chunk is a multiple of this, so writes
+/// begin and end anywhere in chunks.
 const WRITE_SIZE: usize = 50_000;
 
 /// A block of BLAKE3, in bytes, for `DigestsShortBlobsPadded`.
@@ -26,23 +26,23 @@ const BLOCK_SIZE: usize = 64;
 
 pub(crate) struct Sink {
     store: Store,
-    /// The service that has opened it, as long as there is one.
+    /// The service that opened the sink, while it exists.
     service: Weak<()>,
-    /// How many writers were opened before it, and how many aborted that it knows of.
+    /// The numbers of writers opened before this one, and of aborts that it knows of.
     number: usize,
     aborts: usize,
     place: Option<OwnedSemaphorePermit>,
     hasher: blake3::Hasher,
-    /// The chunks that are stored, and the bytes after them.
+    /// The stored chunks, and the bytes after them.
     chunks: Vec<ChunkMeta>,
     buffer: BytesMut,
-    /// Under which digest the flaws `ShowsUnclosed` and `RecoversUnclosed` have it.
+    /// The digest under which the flaws `ShowsUnclosed` and `RecoversUnclosed` publish it.
     unclosed: Option<Digest>,
-    /// Whether it was closed or aborted, or has failed.
+    /// Whether the sink was closed or aborted, or has failed.
     ended: bool,
     /// Whether `close` was called.
     closing: bool,
-    /// The records that were not there before, for `SyncsOnlyNewChunks`.
+    /// The records that this sink created, for `SyncsOnlyNewChunks`.
     new: Vec<String>,
 }
 
@@ -157,12 +157,12 @@ impl Sink {
         self.store.is(flaw)
     }
 
-    /// The digest of what was written so far.
+    /// The digest of the bytes so far.
     fn digest(&self) -> Digest {
         Digest::from_bytes(*self.hasher.finalize().as_bytes())
     }
 
-    /// What is stored for the bytes that are written: other bytes with some flaws.
+    /// The bytes to store for the written ones: other bytes with some flaws.
     fn stored_for(&mut self, mut data: Bytes) -> Bytes {
         if self.is(Flaw::LargeWritesOvertake) && data.len() >= 1 << 20 {
             data = [&data[..], &mem::take(&mut self.buffer)[..]].concat().into();
@@ -180,7 +180,7 @@ impl Sink {
         data
     }
 
-    /// Exchanges the buffer for the one that is shared, for `MixesWriters`.
+    /// Exchanges the buffer for a shared one, for `MixesWriters`.
     fn exchange_buffer(&mut self) {
         if self.is(Flaw::MixesWriters) {
             let mut buffers = locked(&self.store.memory.buffers);
@@ -188,7 +188,7 @@ impl Sink {
         }
     }
 
-    /// Loses the buffer after an abort, for `AbortClearsAllBuffers`.
+    /// Clears the buffer after an abort, for `AbortClearsAllBuffers`.
     fn clear_buffer(&mut self) {
         let aborts = self.store.memory.aborts.load(Ordering::Relaxed);
         if self.is(Flaw::AbortClearsAllBuffers) && self.aborts != aborts {
@@ -205,7 +205,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Takes a chunk into the list, and stores it.
+    /// Stores a chunk, and adds it to the list.
     async fn store_chunk(&mut self, chunk: &Bytes) -> Result<()> {
         let digest = Digest::of(chunk);
         let number = self.chunks.len();
@@ -242,14 +242,14 @@ impl Sink {
         }
     }
 
-    /// Takes the chunks of this writer away, also those of others.
+    /// Deletes the chunks of this writer, even those that others use.
     fn take_chunks_along(&self) {
         for chunk in &self.chunks {
             self.store.records.replace(&chunk_name(&chunk.digest), None);
         }
     }
 
-    /// The index of the blob, of which `tail` is not stored yet.
+    /// The index of the blob. The last bytes are `tail`, which is not stored yet.
     fn index(&self, tail: &[u8]) -> Result<BlobIndex> {
         let digest = Digest::of(tail);
         let tail = (!tail.is_empty()).then_some(ChunkMeta { digest, size: tail.len() as u64 });
@@ -259,7 +259,7 @@ impl Sink {
         })
     }
 
-    /// Publishes what there is under `directory`, behind everybody's back.
+    /// Publishes the bytes so far under `directory`, where no regular look finds them.
     fn publish_unclosed(&self, directory: &str) -> Digest {
         let records = &self.store.records;
         let digest = self.digest();
@@ -271,7 +271,7 @@ impl Sink {
         digest
     }
 
-    /// What happens before `close` and should not, after each write.
+    /// Publishes an unclosed blob after each write, for some flaws.
     fn show_unclosed(&mut self) {
         if self.is(Flaw::PublishesOnWrite) {
             self.publish_unclosed("blob");

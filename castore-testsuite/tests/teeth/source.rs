@@ -20,16 +20,17 @@ const PAGE_SIZE: u64 = 4096;
 pub(crate) struct Source {
     blob: Blob,
     shared: Arc<Shared>,
-    /// Gone with the reader, for `RangesDieWithTheirReader`.
+    /// Dropped with the reader, for `RangesDieWithTheirReader`.
     reader: Arc<()>,
 }
 
-/// What the ranges of one reader share: in a sound one nothing, as all of it is for flaws.
+/// The state that the ranges of one reader share. A sound reader shares none: all of it is for
+/// flaws.
 #[derive(Default)]
 struct Shared {
-    /// How many ranges were begun.
+    /// The number of ranges begun so far.
     ranges: AtomicUsize,
-    /// The pages that were read last, by where they begin, the last one first.
+    /// The start offsets of the pages read last, the most recent first.
     pages: Mutex<[Option<u64>; 2]>,
     /// The blob to which the reader is bound.
     bound_to: Mutex<Option<Arc<BlobIndex>>>,
@@ -42,7 +43,7 @@ impl Source {
         Source { blob, shared: Arc::default(), reader: Arc::default() }
     }
 
-    /// The blob that is read: another one with the flaw `ReadsTheBlobOpenedLast`.
+    /// The blob to read: another one with the flaw `ReadsTheBlobOpenedLast`.
     fn blob(&self) -> Blob {
         let mut blob = self.blob.clone();
         if blob.is(Flaw::ReadsTheBlobOpenedLast) {
@@ -56,7 +57,7 @@ impl Source {
         blob
     }
 
-    /// The range that is read: another one with some flaws.
+    /// The range to read: another one with some flaws.
     fn range(&self, mut range: Range<u64>) -> Range<u64> {
         let index = &self.blob.index;
         let chunk_at = |offset| index.chunk_range(index.locate(offset)?.chunk);
@@ -122,15 +123,15 @@ struct Reading {
     range: Range<u64>,
     /// Whether the range is the whole blob.
     is_whole: bool,
-    /// The positions of the chunks that are still to be read.
+    /// The positions of the chunks not read yet.
     chunks: Range<usize>,
-    /// What was read of the last chunk, and is still to be given, for `GoesBackToThePageStart`.
+    /// The bytes of the last chunk that are not returned yet, for `GoesBackToThePageStart`.
     left: Bytes,
     /// The digest of the bytes so far, for `TakesTailsForWholes`.
     hasher: Option<blake3::Hasher>,
     shared: Arc<Shared>,
     reader: Weak<()>,
-    /// Which one of the reader's ranges it is.
+    /// The number of this range among the reader's ranges.
     number: usize,
     place: Option<OwnedSemaphorePermit>,
     /// For `GivesEmptyPieces`.
@@ -189,7 +190,7 @@ impl Reading {
         self.next_chunk().await
     }
 
-    /// What the range has of the next chunk.
+    /// The part of the next chunk that lies in the range.
     async fn next_chunk(&mut self) -> Result<Option<Bytes>> {
         if self.is(Flaw::GivesEmptyPieces) && !std::mem::replace(&mut self.gave_empty, true) {
             return Ok(Some(Bytes::new()));
@@ -237,7 +238,7 @@ impl Reading {
         Ok(Some(piece.clip(&bytes)))
     }
 
-    /// What the range has of the next page, which is noted.
+    /// The part of the next page that lies in the range. Records the page.
     async fn next_page(&mut self) -> Result<Option<Bytes>> {
         if self.left.is_empty() {
             match self.next_chunk().await? {

@@ -1,4 +1,4 @@
-//! What a service shares with its readers and writers: the storage, and what it remembers.
+//! The state that a service shares with its readers and writers: the storage and its memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use crate::flaw::Flaw;
 use crate::records::Records;
 
-/// Each of its operations on the storage is waited for, so that a future can be dropped before it.
+/// Every operation on the storage awaits first, so that a future can be dropped before it.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     pub(crate) flaw: Option<Flaw>,
@@ -23,31 +23,32 @@ pub(crate) struct Store {
     pub(crate) memory: Arc<Memory>,
 }
 
-/// What a service remembers. A sound one remembers nothing: each flaw uses what it needs.
+/// The memory of a service. A sound one remembers nothing: each flaw uses the fields it needs.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    /// A lock, or places.
+    /// A lock, or a number of places.
     pub(crate) permits: Arc<Semaphore>,
-    /// Blobs or chunks of which something is believed.
+    /// Blobs or chunks about which a flaw believes something.
     pub(crate) digests: Mutex<BTreeSet<Digest>>,
-    /// Blobs that are believed to be there.
+    /// Blobs that a flaw believes to be present.
     pub(crate) indexes: Mutex<BTreeMap<Digest, BlobIndex>>,
-    /// An error to be told to somebody.
+    /// An error that the next writer gets.
     pub(crate) error: Mutex<Option<Error>>,
-    /// How many writers were opened, and how many of them are open.
+    /// The numbers of writers opened so far, and of those still open.
     pub(crate) writers: AtomicUsize,
     pub(crate) open_writers: AtomicUsize,
-    /// How many writers were aborted.
+    /// The number of aborted writers.
     pub(crate) aborts: AtomicUsize,
     /// Buffers that writers share.
     pub(crate) buffers: Mutex<[BytesMut; 8]>,
-    /// The next chunk of a blob, for all its readers.
+    /// The position of the next chunk of a blob, for all its readers.
     pub(crate) positions: Mutex<BTreeMap<Digest, usize>>,
-    /// The chunks that somebody is storing or fetching, and what closes when that has ended.
+    /// The chunks that are being stored or fetched, each with a semaphore that is closed at the
+    /// end.
     pub(crate) under_way: Mutex<BTreeMap<Digest, Arc<Semaphore>>>,
-    /// The blob that each thread has opened last.
+    /// The blob that each thread opened last.
     pub(crate) opened_last: Mutex<HashMap<ThreadId, Arc<BlobIndex>>>,
-    /// The thread that has opened the service.
+    /// The thread that opened the service.
     pub(crate) opened_on: ThreadId,
 }
 
@@ -82,7 +83,7 @@ impl Store {
         self.flaw == Some(flaw)
     }
 
-    /// Waits, as any storage lets one wait.
+    /// Waits, as any real storage makes its callers wait.
     pub(crate) async fn turn(&self) {
         if self.is(Flaw::WakesTheFirstPoller) {
             return FirstPoller::default().await;
@@ -98,14 +99,14 @@ impl Store {
     pub(crate) async fn store(&self, name: &str, data: Bytes) -> Result<()> {
         self.turn().await;
         if self.is(Flaw::FailedWriteKeepsItsPlace) {
-            let place = self.memory.permits.acquire().await.expect("nobody closes it");
+            let place = self.memory.permits.acquire().await.expect("never closed");
             self.records.put(name, data).inspect_err(|_| place.forget())
         } else {
             self.records.put(name, data)
         }
     }
 
-    /// Makes records safe from a crash; those of the others are their writers' own matter.
+    /// Makes these records survive a crash. Other writers sync their own.
     pub(crate) async fn sync(&self, names: &[String]) -> Result<()> {
         self.turn().await;
         match self.records.sync(names) {
@@ -114,20 +115,20 @@ impl Store {
         }
     }
 
-    /// Does `work`; with the flaw, under a lock that is not given back where the future is dropped.
+    /// Does `work`; with the flaw, under a lock that is never released if the future is dropped.
     pub(crate) async fn locking<T>(&self, flaw: Flaw, work: impl Future<Output = T>) -> T {
         if !self.is(flaw) {
             return work.await;
         }
-        self.memory.permits.acquire().await.expect("nobody closes it").forget();
+        self.memory.permits.acquire().await.expect("never closed").forget();
         let result = work.await;
         self.memory.permits.add_permits(1);
         result
     }
 }
 
-/// Ready when it is polled for the fourth time. A waker can be woken once for nothing, as a task
-/// that is polled anyway may be woken before; the second time for nothing is one too many.
+/// Ready when polled for the fourth time. One spurious wake-up is legitimate, because a task that
+/// is polled anyway may have been woken before. A second one is an error.
 #[derive(Default)]
 struct FirstPoller {
     waker: Option<Waker>,

@@ -1,10 +1,10 @@
-//! What an error of redb, or bad stored data, means to our caller.
+//! Maps errors of redb, and bad stored data, to errors of castore.
 
 use std::io;
 
 use castore_core::{Error, ErrorKind};
 
-/// Turns an error of redb into ours; it becomes the source, whole.
+/// Turns an error of redb into one of castore, with the whole redb error as its source.
 pub(crate) fn storage_error(operation: &'static str, source: redb::Error) -> Error {
     let kind = kind(&source);
     let message = match kind {
@@ -22,7 +22,7 @@ fn kind(error: &redb::Error) -> ErrorKind {
         // Repair the store.
         redb::Error::Corrupted(_) => ErrorKind::Corrupt,
         redb::Error::Io(error) => match error.kind() {
-            // No database at all, or one that ends too early.
+            // Not a database at all, or one that ends too early.
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ErrorKind::Corrupt,
             // Change the permissions.
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -31,14 +31,14 @@ fn kind(error: &redb::Error) -> ErrorKind {
             // Try again: the disk may be full, or not mounted.
             _ => ErrorKind::Unavailable,
         },
-        // Try again: somebody else has the file open, or it has to be opened anew.
+        // Try again: another process has the file open, or the database must be reopened.
         redb::Error::DatabaseAlreadyOpen
         | redb::Error::DatabaseClosed
         | redb::Error::PreviousIo
         | redb::Error::Backend(_) => ErrorKind::Unavailable,
         // Use another version of redb, or another filesystem.
         redb::Error::UpgradeRequired(_) | redb::Error::Unsupported => ErrorKind::Unsupported,
-        // The rest are mistakes, of ours or of redb's, or tables of somebody else.
+        // The rest are bugs, in this crate or in redb, or tables of another program.
         _ => ErrorKind::Other,
     }
 }

@@ -1,16 +1,16 @@
 //! A **castore** backend on [redb], an embedded database: all blobs in one file.
 //!
-//! It is an example, to be read and copied; `README.md` beside it is the guide that walks through
-//! it. It is a real backend all the same, and passes the whole of `castore-testsuite`.
+//! This is an example to read and copy; `README.md` beside it is the guide that walks through it.
+//! Still it is a real backend, and passes the whole of `castore-testsuite`.
 //!
-//! - [`RedbBlobService`] is the service, over a [`Storage`]: the database, opened anew where redb
-//!   asks for that.
-//! - Its table [`CHUNKS`] holds the chunks by digest, each once. [`BLOBS`] holds an index for each
-//!   blob, which lists its chunks and is written last.
-//! - [`write::Sink`] is what writes a blob, [`read::Source`] what reads one.
+//! - [`RedbBlobService`] is the service. [`Storage`] below it is the database, reopened whenever
+//!   redb requires that.
+//! - The table [`CHUNKS`] holds each chunk once, by digest. [`BLOBS`] holds an index for each blob,
+//!   which lists the blob's chunks and is written last.
+//! - [`write::Sink`] writes a blob, and [`read::Source`] reads one.
 //!
-//! A put that was interrupted leaves chunks behind that no index lists. They take up room, do no
-//! harm, and are reused when the blob is stored again.
+//! An interrupted put leaves chunks behind that no index lists. They take up room, do no harm, and
+//! are reused when the blob is stored again.
 //!
 //! ```
 //! use castore_core::{BlobService, Digest};
@@ -38,7 +38,7 @@
 //! [redb]: https://docs.rs/redb
 
 mod error;
-// Your own backend need not show these: here they are public to be read, and used by the guide.
+// Your own backend need not export these modules: here they are public for readers of the guide.
 pub mod read;
 mod service;
 mod storage;

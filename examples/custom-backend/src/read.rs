@@ -1,4 +1,4 @@
-//! Reading a blob: its index, then chunk after chunk, none of which is believed.
+//! Reads a blob: the index, then chunk after chunk. Everything read is verified.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::storage::{BLOBS, CHUNKS, Storage};
 const INDEX: &str = "read an index";
 const CHUNK: &str = "read a chunk";
 
-/// The index of the blob `digest`, or `None` where the blob is absent.
+/// The index of the blob `digest`, or `None` if the blob is absent.
 ///
 /// # Errors
-/// Those of the storage; `Corrupt` where what is stored is no index of the blob.
+/// Those of the storage; `Corrupt` if the stored data is not the blob's index.
 pub fn load_index(storage: &Storage, digest: &Digest) -> Result<Option<BlobIndex>> {
     if *digest == Digest::EMPTY {
         return Ok(Some(BlobIndex::empty()));
@@ -28,13 +28,13 @@ pub fn load_index(storage: &Storage, digest: &Digest) -> Result<Option<BlobIndex
     }
     match castore_proto::decode(digest, stored.value()) {
         Ok(Some(index)) => Ok(Some(index)),
-        // Some writers of the format leave out the only chunk of a blob; ours does not.
+        // Some writers of the format leave out the only chunk of a blob; this one does not.
         Ok(None) => Err(corrupt("it lists no chunks")),
         Err(error) => Err(corrupt("it is malformed").with_source(error)),
     }
 }
 
-/// The bytes of `chunk`, once they have proved to be that chunk.
+/// The bytes of `chunk`, once verified.
 fn load_chunk(storage: &Storage, chunk: ChunkMeta) -> Result<Bytes> {
     let missing = || Error::new(ErrorKind::Corrupt, CHUNK, "it is missing");
     let stored = storage.get(CHUNK, CHUNKS, &chunk.digest)?;
@@ -43,7 +43,7 @@ fn load_chunk(storage: &Storage, chunk: ChunkMeta) -> Result<Bytes> {
     Ok(Bytes::copy_from_slice(stored.value()))
 }
 
-/// The part of a reader that reads one blob.
+/// The backend's part of a reader of one blob.
 #[derive(Debug)]
 pub struct Source {
     storage: Arc<Storage>,
@@ -51,7 +51,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// A source of the blob of `index`, the chunks of which are in `storage`.
+    /// A source for the blob of `index`, whose chunks are in `storage`.
     pub fn new(storage: Arc<Storage>, index: BlobIndex) -> Source {
         Source { storage, index: Arc::new(index) }
     }
@@ -69,7 +69,7 @@ impl BlobSource for Source {
     fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
         let state = (Arc::clone(&self.storage), Arc::clone(&self.index), range);
         stream::try_unfold(state, |(storage, index, mut range)| async move {
-            // The first chunk of what is left of the range.
+            // The first chunk of the rest of the range.
             let Some(piece) = index.pieces(range.clone()).next() else { return Ok(None) };
             range.start = piece.end();
             let chunk = piece.meta;

@@ -1,4 +1,4 @@
-//! The service: it answers questions, and hands out readers and writers.
+//! The service: answers questions, and opens readers and writers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,33 +11,33 @@ use crate::read::{Source, load_index};
 use crate::storage::Storage;
 use crate::write::Sink;
 
-/// How much memory redb takes for its cache, in bytes. What a transaction changes is held there, up
-/// to half of it, so that a few batches of a writer should fit.
+/// The size of redb's cache, in bytes. redb keeps the changes of a transaction in up to half of the
+/// cache, so a few batches of a writer should fit.
 const CACHE_SIZE: usize = 64 * 1024 * 1024;
 
-/// Blobs in a redb database. Clones share it.
+/// Blobs in a redb database. Clones share the database.
 #[derive(Debug, Clone)]
 pub struct RedbBlobService {
     storage: Arc<Storage>,
 }
 
 impl RedbBlobService {
-    /// A service over the database file at `path`, which is made if it is not there.
+    /// Opens a service over the database file at `path`, and creates the file if needed.
     ///
     /// # Errors
-    /// `Unavailable` where the file is open already, in this process or another, or cannot be made;
-    /// `Corrupt` where it is no database.
+    /// `Unavailable` if the file is already open, in this process or another, or cannot be created;
+    /// `Corrupt` if it is no database.
     pub async fn open(path: impl Into<PathBuf>) -> Result<RedbBlobService> {
         const OPEN: &str = "open the database";
         let path = path.into();
         let opener = move || Database::builder().set_cache_size(CACHE_SIZE).create(&path);
         let storage = Arc::new(Storage::new(opener));
-        // Now, so that whoever opens it hears of what is wrong with it.
+        // Opens the database now, so that the caller learns of a bad file at once.
         storage.run(OPEN, |storage| storage.with(OPEN, |_| Ok(()))).await?;
         Ok(RedbBlobService::new(storage))
     }
 
-    /// A service over `storage`, which other services may use as well.
+    /// A service over `storage`, which other services may share.
     pub fn new(storage: Arc<Storage>) -> RedbBlobService {
         RedbBlobService { storage }
     }

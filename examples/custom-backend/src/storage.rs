@@ -1,4 +1,4 @@
-//! The database: its tables, and how it is opened, and opened anew after an I/O error.
+//! The database: its tables, and how it is opened, and reopened after an I/O error.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,28 +11,28 @@ use redb::{
 
 use crate::error::storage_error;
 
-/// A table of ours: bytes by digest.
+/// The type of our tables: bytes by digest.
 pub type Table = TableDefinition<'static, &'static [u8; Digest::LEN], &'static [u8]>;
 
-/// The chunks, as they are.
+/// The chunks, unchanged.
 pub const CHUNKS: Table = TableDefinition::new("chunks");
 
-/// The index of each blob, in the encoding of `castore-proto`: the blob is there if its index is.
+/// The index of each blob, as encoded by `castore-proto`. A blob is present if its index is.
 pub const BLOBS: Table = TableDefinition::new("blobs");
 
 type Opener = dyn Fn() -> Result<Database, DatabaseError> + Send + Sync;
 
-/// A database that is opened when it is needed.
+/// A database that is opened on demand.
 ///
-/// After an I/O error redb refuses everything until the database is closed and opened again. But
-/// such an error is [`Unavailable`](ErrorKind::Unavailable), which says that trying again may help.
-/// To make that true, the database is opened anew.
+/// After an I/O error redb refuses every operation until the database is closed and reopened. But
+/// such an error is [`Unavailable`](ErrorKind::Unavailable), which says that another try may help.
+/// To keep that promise, the storage reopens the database.
 ///
-/// After a flush that failed, the kernel may show data that it has lost. No database on a file can
-/// tell; reads still can, by the digests.
+/// After a failed flush, the kernel may return data that the disk has lost. No database on a file
+/// can detect that; but reads detect it later, by the digests.
 pub struct Storage {
     opener: Box<Opener>,
-    /// Locked for writing only to open it, when nobody uses the old one any more.
+    /// Locked for writing only to open the database, when no operation uses the old one any more.
     opened: RwLock<Option<Opened>>,
 }
 
@@ -43,7 +43,7 @@ struct Opened {
 }
 
 impl Storage {
-    /// The database that `opener` opens, whenever it is called.
+    /// A storage over the database that `opener` opens, each time it is called.
     pub fn new<F>(opener: F) -> Storage
     where
         F: Fn() -> Result<Database, DatabaseError> + Send + Sync + 'static,
@@ -53,13 +53,13 @@ impl Storage {
 
     /// Does `work` on the database, on this thread.
     ///
-    /// After an I/O error the work is done once more, on the database opened anew: it may have been
-    /// somebody else who met the error, and a commit may have happened although it failed. So doing
-    /// the work twice has to be the same as doing it once.
+    /// After an I/O error the storage reopens the database and does the work once more. Another
+    /// operation may have met the error, or a commit may have taken effect although it failed. So
+    /// doing the work twice must be the same as doing it once.
     ///
     /// # Errors
-    /// Those of redb; the kind says what to do. Where doing it again failed, too, a commit may still
-    /// have happened: nobody can tell before the database can be opened.
+    /// Those of redb; the kind says what to do. If the second try failed too, a commit may still
+    /// have taken effect. That is unknown until the database can be opened.
     pub fn with<T>(
         &self,
         operation: &'static str,
@@ -77,7 +77,7 @@ impl Storage {
         work: &impl Fn(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, redb::Error> {
         loop {
-            // Nothing here panics halfway through a change, so a poisoned lock is as good as any.
+            // No code here panics halfway through a change, so a poisoned lock is usable.
             if let Some(opened) = &*self.opened.read().unwrap_or_else(PoisonError::into_inner)
                 && !opened.failed.load(Ordering::Relaxed)
             {
@@ -89,7 +89,7 @@ impl Storage {
             }
             let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
             if opened.as_ref().is_none_or(|opened| opened.failed.load(Ordering::Relaxed)) {
-                // The old one goes first: it holds the lock of the file.
+                // The old database must be dropped first: it holds the lock of the file.
                 *opened = None;
                 let database = (self.opener)()?;
                 make_tables(&database)?;
@@ -98,11 +98,11 @@ impl Storage {
         }
     }
 
-    /// What is stored under `digest`. It is still redb's memory, so that its length can be looked
-    /// at before it is copied.
+    /// The value stored under `digest`. The value is still in redb's memory, so the caller can
+    /// check the length before copying.
     ///
     /// # Errors
-    /// As [`with`](Storage::with).
+    /// See [`with`](Storage::with).
     pub fn get(
         &self,
         operation: &'static str,
@@ -118,10 +118,10 @@ impl Storage {
 
     /// Does `work` on a thread that may block.
     ///
-    /// Where the future is dropped, the work goes on to its end, and must do no harm by that.
+    /// If the future is dropped, the work still runs to its end, and must do no harm then.
     ///
     /// # Errors
-    /// Those of `work`; `Other` where it panicked.
+    /// Those of `work`; `Other` if it panicked.
     pub async fn run<T: Send + 'static>(
         self: &Arc<Storage>,
         operation: &'static str,
@@ -135,15 +135,15 @@ impl Storage {
     }
 }
 
-/// A transaction that may change the tables. redb has one at a time; the others wait here.
+/// Begins a transaction that may change the tables. redb allows one at a time; others wait here.
 pub(crate) fn begin_write(database: &Database) -> Result<WriteTransaction, redb::Error> {
     let mut transaction = database.begin_write()?;
-    // Else whoever opens the database after a crash or an I/O error has to read all of it.
+    // Otherwise redb would read the whole database when it is opened after a crash or an I/O error.
     transaction.set_quick_repair(true);
     Ok(transaction)
 }
 
-/// Makes the tables where they are not there yet, so that reading from them is no special case.
+/// Makes missing tables, so that reading from them is no special case.
 fn make_tables(database: &Database) -> Result<(), redb::Error> {
     let transaction = begin_write(database)?;
     transaction.open_table(CHUNKS)?;
@@ -151,7 +151,7 @@ fn make_tables(database: &Database) -> Result<(), redb::Error> {
     Ok(transaction.commit()?)
 }
 
-/// Whether redb refuses everything from now on.
+/// Whether redb refuses every operation from now on.
 fn is_final(error: &redb::Error) -> bool {
     matches!(error, redb::Error::Io(_) | redb::Error::Backend(_) | redb::Error::PreviousIo)
 }

@@ -1,4 +1,4 @@
-//! Writing a blob: its chunks, batch by batch as the bytes come, and at the end its index.
+//! Writes a blob: the chunks in batches as the bytes come, and the index at the end.
 
 use std::fmt;
 use std::mem;
@@ -15,11 +15,11 @@ use crate::storage::{BLOBS, CHUNKS, Storage, Table, begin_write};
 
 const WRITE: &str = "write a blob";
 
-/// How many bytes of a blob make a transaction. Each takes two flushes of the disk, some
-/// milliseconds, which hardly count beside 4 MiB; and so much is what a writer holds in memory.
+/// The bytes of a blob in one transaction. Each transaction flushes the disk twice. That takes some
+/// milliseconds, little beside the time of 4 MiB. A writer holds this much in memory.
 const BATCH_SIZE: usize = 4 * 1024 * 1024;
 
-/// What writes one blob.
+/// Writes one blob.
 #[derive(Debug)]
 pub struct Sink {
     storage: Arc<Storage>,
@@ -28,14 +28,14 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// A sink for a new blob in `storage`.
+    /// Makes a sink for a new blob in `storage`.
     pub fn new(storage: Arc<Storage>) -> Sink {
         Sink { storage, progress: Progress::default(), given_up: Arc::default() }
     }
 }
 
 impl Sink {
-    /// Does `work` unless the blob is given up. Holds the lock meanwhile, for `abort` to wait for.
+    /// Does `work` unless the blob is given up. Holds the lock meanwhile; `abort` waits for it.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Storage) -> Result<T> + Send + 'static,
@@ -54,7 +54,7 @@ impl BlobSink for Sink {
     async fn write(&mut self, mut data: Bytes) -> Result<()> {
         while !data.is_empty() {
             let batch = data.split_to(data.len().min(BATCH_SIZE));
-            // It is lost if this fails or is dropped: then only `abort` is called.
+            // If this fails or is dropped, the progress is lost: then only `abort` is called.
             let mut progress = mem::take(&mut self.progress);
             let work = move |storage: &Storage| progress.push(storage, batch).map(|()| progress);
             self.progress = self.run(work).await?;
@@ -69,7 +69,7 @@ impl BlobSink for Sink {
 
     async fn abort(&mut self) {
         let given_up = Arc::clone(&self.given_up);
-        // Waits for work that a dropped future has left behind, and keeps it from beginning.
+        // Waits for work that a dropped future has left behind, and prevents work not yet begun.
         let give_up = move || *given_up.lock().unwrap_or_else(PoisonError::into_inner) = true;
         let _ = spawn_blocking(give_up).await;
     }
@@ -79,11 +79,11 @@ impl BlobSink for Sink {
     }
 }
 
-/// What is known of a blob so far.
+/// The state of a blob so far.
 pub struct Progress {
     cutter: Cutter,
     hasher: blake3::Hasher,
-    /// Those that are stored.
+    /// The chunks that are stored.
     chunks: Vec<ChunkMeta>,
 }
 
@@ -103,11 +103,11 @@ impl Progress {
     /// Stores the last chunk and the index, both or neither.
     ///
     /// # Errors
-    /// Those of the storage; `InvalidInput` where the blob has too many chunks.
+    /// Those of the storage; `InvalidInput` if the blob has too many chunks.
     pub fn finish(mut self, storage: &Storage) -> Result<Digest> {
         let digest = Digest::from_bytes(*self.hasher.finalize().as_bytes());
         if digest == Digest::EMPTY {
-            // It is always there.
+            // The empty blob is always present.
             return Ok(digest);
         }
         let last = self.cutter.finish();
@@ -124,7 +124,7 @@ impl Progress {
         Ok(digest)
     }
 
-    /// Names `chunks`, and lists them as the next ones of the blob.
+    /// Computes the digests of `chunks`, and lists them as the next ones of the blob.
     fn list(&mut self, chunks: impl IntoIterator<Item = Bytes>) -> Vec<(Digest, Bytes)> {
         let named = chunks.into_iter().map(|chunk| (Digest::of(&chunk), chunk));
         named
@@ -148,8 +148,8 @@ impl fmt::Debug for Progress {
     }
 }
 
-/// Does `change` in a transaction, which is there to stay once this returns. `change` tells whether
-/// there was anything to do.
+/// Does `change` in a transaction, which is durable once this returns. `change` returns whether it
+/// had anything to do.
 fn commit(
     storage: &Storage,
     change: impl Fn(&WriteTransaction) -> Result<bool, redb::Error>,
@@ -165,9 +165,9 @@ fn commit(
     })
 }
 
-/// Puts into `table` what is not in there yet, and tells whether that was anything.
+/// Puts the missing values into `table`, and returns whether there were any.
 ///
-/// What is there counts only if its bytes are the right ones, or else a blob would be published
+/// An existing value counts only if its bytes are right: otherwise the sink would publish a blob
 /// that cannot be read. So storing a damaged blob again repairs it.
 fn put_all(
     transaction: &WriteTransaction,

@@ -16,7 +16,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 
 conformance!(Harness::new(), tamper, faults, restart, faults_and_restart);
 
-/// A storage of its own for each case.
+/// A separate storage for each case.
 struct Harness {
     /// The disk, and the database on it, which all services share.
     current: Mutex<(Disk, Arc<Storage>)>,
@@ -36,7 +36,7 @@ impl Harness {
     }
 }
 
-/// The database on `disk`. It has no cache: what is asked of it is asked of the disk.
+/// Opens the database on `disk`. The cache is off, so every read reaches the disk.
 fn on(disk: Disk) -> (Disk, Arc<Storage>) {
     let backend = disk.clone();
     let opener = move || Database::builder().set_cache_size(0).create_with_backend(backend.clone());
@@ -89,7 +89,7 @@ impl Tamper for Harness {
         replaced.expect("replacing a row");
     }
 
-    /// A writer compares what is there with what it would store.
+    /// A writer compares an existing value with its own.
     fn checks(&self) -> Checks {
         Checks::Everything
     }
@@ -108,8 +108,8 @@ impl Faults for Harness {
 
 #[async_trait]
 impl Restart for Harness {
-    /// Harsher than `kill -9`: what was not flushed is lost, as in a power cut. Services that are
-    /// open go on with the old disk, which nobody else sees any more.
+    /// Harsher than `kill -9`: unflushed data is lost, as in a power cut. Open services go on with
+    /// the old disk, which no new service sees.
     async fn restart(&self) {
         let mut current = self.current.lock().unwrap();
         let after = current.0.after_a_power_cut();

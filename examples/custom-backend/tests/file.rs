@@ -1,4 +1,4 @@
-//! What only a file can show, and what only this backend promises.
+//! Tests that need a file, and promises that only this backend makes.
 
 use std::error::Error as _;
 use std::path::Path;
@@ -30,7 +30,7 @@ async fn read(service: &RedbBlobService, digest: &Digest) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A service, and its storage to look behind it.
+/// A service, and its storage for a look behind it.
 fn open(path: &Path) -> (RedbBlobService, Arc<Storage>) {
     let path = path.to_owned();
     let storage = Arc::new(Storage::new(move || Database::create(&path)));
@@ -84,7 +84,7 @@ async fn a_directory_that_is_not_there_is_unavailable() {
 }
 
 #[tokio::test]
-async fn what_two_blobs_share_is_stored_once() {
+async fn shared_chunks_are_stored_once() {
     let directory = tempfile::tempdir().unwrap();
     let (service, storage) = open(&directory.path().join("blobs.redb"));
     put(&service, &data()).await.unwrap();
@@ -98,19 +98,19 @@ async fn what_two_blobs_share_is_stored_once() {
 }
 
 #[tokio::test]
-async fn what_an_interrupted_put_leaves_is_reused() {
+async fn chunks_of_an_interrupted_put_are_reused() {
     let directory = tempfile::tempdir().unwrap();
     let (service, storage) = open(&directory.path().join("blobs.redb"));
     let mut writer = service.open_write().await.unwrap();
     writer.write_bytes(data()).await.unwrap();
-    // Until then a transaction may be on its way, which the abort keeps from beginning.
+    // Without the flush a transaction may be pending, and the abort would prevent it.
     writer.flush().await.unwrap();
     writer.abort().await;
     let left = rows(&storage, CHUNKS);
     assert!(left > 20);
     assert_eq!(rows(&storage, BLOBS), 0);
     let digest = put(&service, &data()).await.unwrap();
-    // The last chunk alone was still to come.
+    // Only the last chunk was missing.
     assert_eq!((rows(&storage, CHUNKS), rows(&storage, BLOBS)), (left + 1, 1));
     assert!(read(&service, &digest).await.unwrap() == data());
 }

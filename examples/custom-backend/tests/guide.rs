@@ -1,22 +1,22 @@
-//! The guide quotes the code as it is.
+//! The guide quotes the code literally.
 
 use std::fs;
 use std::path::Path;
 
-/// The snippets of the guide that name a file, with that file.
+/// The snippets of the guide that name a file, with the name.
 fn quotations(guide: &str) -> Vec<(&str, &str)> {
     let blocks = guide.split("```rust\n").skip(1);
     let blocks = blocks.map(|block| block.split_once("```").expect("a block ends").0);
     blocks.filter_map(|block| block.strip_prefix("// ")?.split_once('\n')).collect()
 }
 
-/// The lines without their indentation, which differs.
+/// The lines without their indentation, which may differ.
 fn lines(text: &str) -> Vec<&str> {
     text.lines().map(str::trim).collect()
 }
 
 #[test]
-fn what_the_guide_quotes_is_in_the_source() {
+fn quotes_of_the_guide_are_in_the_source() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let guide = fs::read_to_string(root.join("README.md")).unwrap();
     let quotations = quotations(&guide);

@@ -1,7 +1,7 @@
 //! The parts of the work by size: cutting, digests, compression, and the index.
 //!
-//! `cargo bench -p castore-bench`. Text compresses about as well as sources do; every part's answer
-//! is checked before it is measured.
+//! `cargo bench -p castore-bench`. The generated text compresses about as well as source code does.
+//! The answer of every part is checked before it is measured.
 
 use std::hint::black_box;
 
@@ -11,14 +11,14 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 
 const LEVEL: i32 = 3;
 
-/// From a small chunk to many.
+/// From one small chunk to many chunks.
 const SIZES: [(usize, &str); 4] =
     [(16 << 10, "16KiB"), (256 << 10, "256KiB"), (4 << 20, "4MiB"), (64 << 20, "64MiB")];
 
-/// The largest size that is compressed at once: no chunk is larger by default than 512 KiB.
+/// The largest size compressed at once: by default no chunk is larger than 512 KiB.
 const LARGEST_CHUNK: usize = 512 << 10;
 
-/// Lines of numbers: few byte values, much alike, and no two lines the same.
+/// Lines of numbers: few distinct byte values, similar lines, and no two lines the same.
 fn text(size: usize) -> Vec<u8> {
     let mut text = String::with_capacity(size + 64);
     for number in 0_u64.. {

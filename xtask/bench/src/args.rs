@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-/// Measures castore beside the obvious implementation, and beside other programs; checks every answer.
+/// Measures castore beside the obvious implementation, and beside other programs; checks every
+/// answer.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 #[command(args_conflicts_with_subcommands = true)]
@@ -16,15 +17,15 @@ pub(crate) struct Args {
     pub(crate) hidden: Option<Hidden>,
 }
 
-/// What is measured, and what becomes of it.
+/// The choice of measurements, and the form of the results.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Measure everything once, on 64 MB: whether it works, not how fast it is
+    /// Measure everything once, on 64 MB: checks that everything works, not how fast it is
     #[arg(long)]
     pub(crate) quick: bool,
 
-    /// Only what has this in its scenario, store or corpus, as the table prints them; several, by
-    /// commas, all have to be there
+    /// Only measurements with this text in the scenario, store or corpus, as the table prints them;
+    /// of several texts, separated by commas, all must be present
     #[arg(long, value_name = "TEXT", value_delimiter = ',')]
     pub(crate) filter: Vec<String>,
 
@@ -36,7 +37,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) size: Option<u64>,
 
-    /// How often everything is measured; medians are printed [default: 3; 1 with --quick]
+    /// The number of repetitions; the medians are printed [default: 3; 1 with --quick]
     #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) repeat: Option<u64>,
 
@@ -60,16 +61,16 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) baseline: Option<String>,
 
-    /// Where the corpora are kept, and the stores are made [default: bench-data beside the program's
-    /// own directory, which is target/bench-data]
+    /// The directory for the corpora and the stores [default: bench-data beside the program's own
+    /// directory, which is target/bench-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 }
 
-/// What the program calls itself with.
+/// The commands with which the program starts itself.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Hidden {
-    /// Do one measurement
+    /// Make one measurement
     #[command(hide = true)]
     Child { job: String },
     /// Be an S3 server over a directory
@@ -81,7 +82,7 @@ pub(crate) enum Hidden {
     /// Measure operations on stores of so many chunks
     #[command(hide = true)]
     Scale { chunks: u64, directory: PathBuf },
-    /// Measure one of them
+    /// Measure one of these operations
     #[command(hide = true)]
     ScaleOne { operation: usize, chunks: u64, place: Option<PathBuf> },
 }
@@ -96,13 +97,13 @@ impl Options {
         self.repeat.unwrap_or(if self.quick { 1 } else { 3 })
     }
 
-    /// Whether what is called this is wanted.
+    /// Whether the filters select a measurement with these names.
     pub(crate) fn wants(&self, names: &[&str]) -> bool {
         self.filter.iter().all(|text| names.iter().any(|name| name.contains(text.as_str())))
     }
 }
 
-/// A name of a file that stays in its directory.
+/// Parses a file name that stays in its directory.
 fn name(text: &str) -> Result<String, String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     match !text.is_empty() && !text.starts_with('.') && text.chars().all(is_plain) {

@@ -1,5 +1,5 @@
-//! What is measured: one table. Not every scenario on every store and corpus, but each where it says
-//! something that the others do not.
+//! One table of all measurements. A scenario runs only on those stores and corpora on which its
+//! result differs from the others.
 
 use crate::corpus::Corpus::{self, Edited, Libraries, Random, Sources, Zeros};
 use crate::job::Scenario::{
@@ -13,13 +13,13 @@ use StoreKind::{Durable, Latency, Local, Memory, Minio, S3};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoreKind {
     Memory,
-    /// Memory, with so many milliseconds per request.
+    /// Memory, with this latency per request in milliseconds.
     Latency(u64),
     /// A directory, without flushing.
     Local,
-    /// A directory, as it is by default.
+    /// A directory, with flushing as by default.
     Durable,
-    /// An S3 server of ours, in a process of its own on this machine.
+    /// Our own S3 server, in a separate process on this machine.
     S3,
     /// MinIO, on this machine.
     Minio,
@@ -44,9 +44,9 @@ pub(crate) struct Case {
     pub(crate) scenario: Scenario,
     pub(crate) store: StoreKind,
     pub(crate) corpus: Corpus,
-    /// How many bytes of the corpus are used, in bytes.
+    /// The number of bytes of the corpus in use.
     pub(crate) limit: u64,
-    /// How many small files or random reads.
+    /// The number of small files or random reads.
     pub(crate) count: usize,
 }
 
@@ -73,10 +73,10 @@ const TABLE: [Line; 17] = [
     (Read, &[Latency(5), Latency(20), Latency(100)], &[Sources]),
 ];
 
-/// Measured only for the page: it is long, and its picture is the point.
+/// Measured only for the page: the case takes long, and matters only for its plot.
 const LONG: Line = (LongPut, &[Local], &[Sources]);
 
-/// All cases, with what is quick made smaller; `size` is that of a corpus in bytes.
+/// All cases; with `quick`, smaller ones. `size` is that of a corpus in bytes.
 pub(crate) fn all(quick: bool, with_long: bool, size: u64) -> Vec<Case> {
     let lines = TABLE.iter().chain(with_long.then_some(&LONG));
     let cases = lines.flat_map(|(scenario, stores, corpora)| {
@@ -84,13 +84,14 @@ pub(crate) fn all(quick: bool, with_long: bool, size: u64) -> Vec<Case> {
             corpora.iter().map(move |corpus| case(*scenario, *store, *corpus, quick, size))
         })
     });
-    // A request of 100 ms makes the reference take a minute: too long to be quick.
+    // With requests of 100 ms the reference takes a minute: too long for `quick`.
     cases.filter(|case| !quick || case.store != Latency(100)).collect()
 }
 
 fn case(scenario: Scenario, store: StoreKind, corpus: Corpus, quick: bool, size: u64) -> Case {
-    // So that the reference, which waits for every request, ends within the minute, and castore has
-    // the same; its rate grows with the size until it is all processors, and not latency.
+    // With this limit the reference, which waits for every request, ends within a minute. castore
+    // gets the same limit. The rate of castore grows with the size until the processors bound it,
+    // and not the latency.
     let limit = match (store, scenario) {
         (Latency(_), PutNew | Read) if quick => size.min(8_000_000),
         (Latency(milliseconds), PutNew | Read) => size.min(5_000_000_000 / milliseconds),
@@ -111,7 +112,7 @@ fn case(scenario: Scenario, store: StoreKind, corpus: Corpus, quick: bool, size:
 }
 
 impl Case {
-    /// The corpus, and how much or how often where that is special to the case.
+    /// The corpus, and the limit or count if the case has a special one.
     pub(crate) fn data_name(&self, size: u64) -> String {
         let name = self.corpus.name();
         match self.scenario {

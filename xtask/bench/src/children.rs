@@ -1,6 +1,7 @@
-//! The child processes: a measurement each, and servers that run beside.
+//! The child processes: one for each measurement, and the servers.
 //!
-//! A child lives as long as its standard input is open: however this program ends, they end, too.
+//! A child lives as long as its standard input is open: however this program ends, its children end
+//! too.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -12,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::job::{Endpoint, Job, Outcome};
 
-/// Somebody wants this to end: not a failure of anything.
+/// The user interrupted the run. This is not a failure.
 #[derive(Debug)]
 pub(crate) struct Interrupted;
 
@@ -26,10 +27,10 @@ impl std::error::Error for Interrupted {}
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// The open inputs of the children: a child ends when its own is closed.
+/// The open inputs of the children. A child ends when its input is closed.
 static INPUTS: Mutex<Vec<(u32, ChildStdin)>> = Mutex::new(Vec::new());
 
-/// Ends all children on Ctrl-C, so that whoever waits for them can clean up.
+/// Ends all children on Ctrl-C, so that the code that waits for them can clean up.
 pub(crate) fn watch_for_interrupts() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::spawn(move || {
@@ -64,7 +65,7 @@ pub(crate) fn check_interrupted() -> Result<()> {
     }
 }
 
-/// Does `job` in a process of its own.
+/// Does `job` in a separate process.
 pub(crate) fn run(job: &Job) -> Result<Outcome> {
     let (mut child, mut output) = start(&["child", &serde_json::to_string(job)?])?;
     let mut answer = String::new();
@@ -91,7 +92,7 @@ fn start(arguments: &[&str]) -> Result<(Child, BufReader<ChildStdout>)> {
     let input = child.stdin.take().context("it has no input")?;
     let output = child.stdout.take().context("it has no output")?;
     INPUTS.lock().unwrap_or_else(PoisonError::into_inner).push((child.id(), input));
-    // The interrupt may have come before its input was known.
+    // The interrupt may have come before the child's input was registered.
     if let Err(interrupted) = check_interrupted() {
         forget(child.id());
         child.wait()?;
@@ -105,14 +106,14 @@ fn forget(id: u32) {
     INPUTS.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != id);
 }
 
-/// A server in a process of its own, which ends when this is dropped.
+/// A server in a separate process, which ends when this is dropped.
 pub(crate) struct Server {
     child: Child,
     pub(crate) endpoint: Endpoint,
 }
 
 impl Server {
-    /// Starts this program with `arguments`, which make it a server that prints its endpoint.
+    /// Starts this program with `arguments` that make it a server that prints its endpoint.
     pub(crate) fn start(arguments: &[&str]) -> Result<Server> {
         let (mut child, mut output) = start(arguments)?;
         let mut line = String::new();
@@ -136,10 +137,10 @@ impl Drop for Server {
     }
 }
 
-/// What a child runs itself, and ends when it is ended.
+/// The program that a child itself runs. The program ends together with the child.
 static OWN: Mutex<Option<Child>> = Mutex::new(None);
 
-/// In a child: ends it when its input is closed.
+/// In a child: ends the child when its input is closed.
 pub(crate) fn end_with_input() {
     std::thread::spawn(|| {
         wait_for_end_of_input();
@@ -156,7 +157,7 @@ fn wait_for_end_of_input() {
     while let Ok(1..) = std::io::stdin().read(&mut buffer) {}
 }
 
-/// In a child: starts a program that ends with it.
+/// In a child: starts a program that ends with the child.
 pub(crate) fn start_own(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let child = command.spawn().with_context(|| format!("cannot run {name}"))?;

@@ -1,4 +1,4 @@
-//! A run beside an earlier one.
+//! Compares a run with an earlier one.
 
 use crate::results::{Measurement, Run};
 use crate::stats::{change, median};
@@ -9,7 +9,7 @@ const COLUMNS: Columns = Columns::new(
     &[("old s", 7), ("new s", 7), ("change", 8)],
 );
 
-/// The comparison of what both runs have, as lines of text.
+/// The comparison of the measurements that both runs have, as lines of text.
 pub(crate) fn compare(old: &Run, new: &Run) -> String {
     let mut text = String::new();
     if old.machine.line() != new.machine.line() {
@@ -27,7 +27,7 @@ pub(crate) fn compare(old: &Run, new: &Run) -> String {
     text
 }
 
-/// Those of other sizes cannot be compared.
+/// Measurements of different sizes cannot be compared.
 fn has_as_many_bytes(one: &Measurement, other: &Measurement) -> bool {
     let bytes = |found: &Measurement| found.outcomes.first().map(|outcome| outcome.bytes);
     bytes(one) == bytes(other)

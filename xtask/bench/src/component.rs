@@ -1,5 +1,5 @@
-//! The parts that the work consists of, each by itself on one thread; and the work itself on all
-//! processors, without anything else: what nobody can be faster than.
+//! The parts of the work, each alone on one thread; and the whole work alone on all processors,
+//! which bounds the speed of every implementation.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
@@ -18,10 +18,10 @@ use crate::usage::Clock;
 
 const LEVEL: i32 = 3;
 
-/// How many entries the index has that is encoded and decoded: that of a blob of 25 GiB.
+/// The number of entries in the index to encode and decode: that of a blob of 25 GiB.
 const INDEX_ENTRIES: u64 = 100_000;
 
-/// Does what `job` says.
+/// Measures the part that `job` names.
 pub(crate) fn run(job: &ComponentJob) -> Result<Outcome> {
     let data = load(&job.corpus, job.limit)?;
     match job.component {
@@ -64,13 +64,13 @@ fn chunks(data: &Bytes) -> Vec<Bytes> {
     cut_points(data, ChunkParams::default()).map(|range| data.slice(range)).collect()
 }
 
-/// The chunks as they are stored.
+/// The chunks in their stored form.
 fn stored(data: &Bytes) -> Result<Vec<Vec<u8>>> {
     let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
     chunks(data).iter().map(|chunk| Ok(compressor.compress(chunk)?)).collect()
 }
 
-/// Cuts what arrives in pieces, as a writer does.
+/// Cuts a blob that arrives in pieces, as a writer does.
 fn cut(data: &Bytes) -> Result<Outcome> {
     let clock = Clock::start(false);
     let mut cutter = Cutter::new(ChunkParams::default());
@@ -93,7 +93,7 @@ fn end(range: Range<usize>) -> usize {
     range.end
 }
 
-/// Cuts what is in memory as a whole; `ends` gives the ends of all chunks.
+/// Cuts a blob that is in memory as a whole. `ends` returns the ends of all chunks.
 fn cut_at_once(data: &Bytes, ends: impl Fn(&[u8]) -> Vec<usize>) -> Result<Outcome> {
     let clock = Clock::start(false);
     let found = ends(data);
@@ -110,7 +110,7 @@ fn fastcdc(data: &[u8]) -> Vec<usize> {
         .collect()
 }
 
-/// The rules of FastCDC over a crate that scans the gear hash.
+/// The rules of FastCDC on top of a crate that scans the gear hash.
 fn gearhash(data: &[u8]) -> Vec<usize> {
     let (gear, _) = get_gear_with_seed(0);
     let table = std::array::from_fn(|byte| gear[byte]);
@@ -119,7 +119,7 @@ fn gearhash(data: &[u8]) -> Vec<usize> {
     let mut start = 0;
     while start < data.len() {
         let chunk = &data[start..data.len().min(start + params().max_size())];
-        // The last byte of an odd rest has no partner to be looked at with.
+        // The last byte of an odd rest has no partner, and so is not tested.
         let whole_pairs = chunk.len() & !1;
         let mut hasher = gearhash::Hasher::new(&table);
         let mut from = params().min_size().min(whole_pairs);
@@ -175,7 +175,7 @@ fn decompress(data: &Bytes) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// An index of that many chunks of sizes that look like those of real ones.
+/// An index with this number of chunks, of realistic sizes.
 pub(crate) fn index(entries: u64) -> Result<BlobIndex> {
     let chunk = |number: u64| ChunkMeta {
         digest: Digest::of(&number.to_le_bytes()),
@@ -216,7 +216,7 @@ fn memcpy(data: &Bytes) -> Result<Outcome> {
     Ok(outcome(clock, data.len()))
 }
 
-/// The two digests of chunks: of each, and of all that a thread has.
+/// The two digests of chunks: one of each chunk, and one of all chunks of a thread.
 #[derive(Default)]
 struct Digests {
     whole: blake3::Hasher,
@@ -231,8 +231,8 @@ impl Digests {
     }
 }
 
-/// Measures `work` on all processors, each with a share of `all`, of which it is to digest the chunks:
-/// `len` bytes together.
+/// Measures `work` on all processors. Each processor gets a share of `all` and digests its chunks:
+/// `len` bytes in total.
 fn on_all_processors<T: Sync>(
     all: &[T],
     len: usize,

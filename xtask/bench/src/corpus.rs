@@ -1,4 +1,5 @@
-//! The data: made by a recipe from what every machine with Rust has, and kept for the next run.
+//! The test data: made by a recipe from files of every Rust installation, and kept for the next
+//! run.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
@@ -20,9 +21,9 @@ pub(crate) enum Corpus {
     Sources,
     /// The sources with 1% changed.
     Edited,
-    /// What nothing compresses.
+    /// Incompressible bytes.
     Random,
-    /// What everything compresses.
+    /// Perfectly compressible bytes.
     Zeros,
 }
 
@@ -38,18 +39,18 @@ impl Corpus {
     }
 }
 
-/// A corpus that is there.
+/// A corpus on disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Made {
     pub(crate) path: PathBuf,
-    /// In bytes: less than was asked for where the machine has not that much.
+    /// In bytes: less than requested if the machine has not enough files.
     pub(crate) size: u64,
 }
 
-/// Changes whenever a recipe does, so that no old file is taken for a new one.
+/// Increased with every change of a recipe, so that no old file passes for a new one.
 const RECIPE: u32 = 1;
 
-/// Makes the corpus in `directory`, with at most `size` bytes, unless it is there already.
+/// Makes the corpus in `directory`, with at most `size` bytes, unless it exists already.
 pub(crate) fn make(corpus: Corpus, size: u64, directory: &Path) -> Result<Made> {
     fs::create_dir_all(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
@@ -79,17 +80,17 @@ fn remove_older(directory: &Path, prefix: &str) -> Result<()> {
     Ok(())
 }
 
-/// How a corpus is made.
+/// The recipe of a corpus.
 enum Recipe {
-    /// Of the files with these names below this directory.
+    /// From the files with these names below this directory.
     Files(PathBuf, Vec<(String, u64)>),
-    /// Of this other corpus.
+    /// From this other corpus.
     Edited(PathBuf),
     Random,
     Zeros,
 }
 
-/// The recipe, and what changes when what it makes would change.
+/// The recipe, and a text that changes whenever its result would.
 fn recipe(corpus: Corpus, size: u64, directory: &Path) -> Result<(String, Recipe)> {
     let fixed = |recipe| Ok((format!("v{RECIPE}"), recipe));
     let files = |root: PathBuf| {
@@ -125,7 +126,7 @@ fn sysroot() -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
-/// The unpacked sources, or the packed ones where there are no others.
+/// The unpacked sources, or the packed ones if there are no others.
 fn registry() -> Result<PathBuf> {
     let home = std::env::home_dir().map(|home| home.join(".cargo"));
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
@@ -134,8 +135,8 @@ fn registry() -> Result<PathBuf> {
     found.with_context(|| format!("there is neither src nor cache in {}", registry.display()))
 }
 
-/// The names and sizes of the first files below `root`, in the order of their names, until they
-/// have `enough` bytes.
+/// The names and sizes of the first files below `root`, in the order of their names, up to `enough`
+/// bytes.
 fn list(root: &Path, enough: u64) -> Result<Vec<(String, u64)>> {
     fn walk(root: &Path, name: &str, files: &mut Vec<(String, u64)>) -> Result<()> {
         let directory = root.join(name);
@@ -144,7 +145,7 @@ fn list(root: &Path, enough: u64) -> Result<Vec<(String, u64)>> {
         for entry in entries {
             let entry = entry?;
             let (kind, own) = (entry.file_type()?, entry.file_name());
-            // What is no text is skipped: its order would differ between systems.
+            // Names that are not text are skipped: their order would differ between systems.
             let Some(own) = own.to_str() else { continue };
             let name = if name.is_empty() { own.to_owned() } else { format!("{name}/{own}") };
             if kind.is_dir() {
@@ -196,7 +197,7 @@ fn fill(size: u64, output: &mut impl Write, mut make: impl FnMut(&mut [u8])) -> 
     Ok(())
 }
 
-/// Each file after a header of 512 bytes, and filled up to a multiple of that, as tar does.
+/// Writes each file after a header of 512 bytes, padded to a multiple of that, as tar does.
 fn write_files(
     root: &Path,
     files: &[(String, u64)],
@@ -224,7 +225,7 @@ fn write_files(
 }
 
 /// `data` with about 1% of it inserted, deleted or overwritten, in pieces of 32 KiB on average: a
-/// change every 3.2 MB, as between two versions of a tree of sources.
+/// change every 3.2 MB, as between two versions of a source tree.
 fn edited(data: &[u8]) -> Vec<u8> {
     const EDIT: u64 = 64 << 10;
     const GAP: u64 = 100 * EDIT;
@@ -270,7 +271,7 @@ mod tests {
             assert_eq!(size, 3_000_000, "{corpus:?}");
             assert_eq!(digest(corpus), (first, size), "{corpus:?}");
         }
-        // The same on every machine: whoever changes the recipe counts RECIPE up.
+        // The digest is the same on every machine. A change of the recipe must increase RECIPE.
         let (random, _) = digest(Corpus::Random);
         assert!(random.to_hex().starts_with("486051dc43cdf247"), "{random}");
     }

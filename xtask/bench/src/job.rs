@@ -1,11 +1,11 @@
-//! One measurement: what a child process is told to do, and what it answers.
+//! One measurement: the job that a child process gets, and its answer.
 
 use std::path::PathBuf;
 
 use castore_chunker::Kernel;
 use serde::{Deserialize, Serialize};
 
-/// Who does the work that is measured.
+/// The implementation that does the measured work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Who {
@@ -13,28 +13,28 @@ pub(crate) enum Who {
     Reference,
 }
 
-/// What is done with a blob, or many.
+/// The operations on a blob, or on many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Scenario {
-    /// A blob into a store that has nothing of it.
+    /// Stores a blob in a store that has none of its chunks.
     PutNew,
-    /// The same blob once more, by a service that has just been opened.
+    /// Stores the same blob once more, with a newly opened service.
     PutAgain,
-    /// A blob of which the store has another version.
+    /// Stores a blob of which the store has another version.
     PutEdited,
-    /// All of a blob.
+    /// Reads all of a blob.
     Read,
-    /// 64 KiB at random places of a blob whose index is known.
+    /// Reads 64 KiB at random offsets of a blob whose index is known.
     RandomReads,
-    /// Blobs of 1 to 64 KiB: castore is given 16 at a time, the reference one.
+    /// Stores blobs of 1 to 64 KiB: castore gets 16 at a time, the reference one.
     SmallFiles,
-    /// The same, one at a time for both.
+    /// Stores the same blobs, one at a time for both.
     SmallFilesSerial,
-    /// A blob in 16 parts, each a blob of its own: castore is given all at once.
+    /// Stores a blob in 16 parts, each as its own blob: castore gets all at once.
     #[serde(rename = "writers_16")]
     Writers16,
-    /// Several times as much as the corpus in one blob, to see memory over time.
+    /// Stores several times the corpus in one blob, to show memory over time.
     LongPut,
 }
 
@@ -53,32 +53,32 @@ impl Scenario {
         }
     }
 
-    /// Whether the corpus, or its other version, has to be in the store before the clock starts.
+    /// Whether the store must have the corpus, or its other version, before the clock starts.
     pub(crate) fn needs_stored(self) -> bool {
         use Scenario::{PutAgain, PutEdited, RandomReads, Read};
         matches!(self, PutAgain | PutEdited | Read | RandomReads)
     }
 
-    /// Whether the store is afterwards as it was before.
+    /// Whether the scenario leaves the store unchanged.
     pub(crate) fn leaves_store(self) -> bool {
         use Scenario::{PutAgain, RandomReads, Read};
         matches!(self, PutAgain | Read | RandomReads)
     }
 }
 
-/// Where a child finds its store.
+/// The store of a child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Place {
-    /// Memory of the child; every request takes so many milliseconds.
+    /// The child's own memory, with this latency per request.
     Memory { latency_ms: u64 },
     /// A directory.
     Local { directory: PathBuf, durable: bool },
-    /// A bucket of a server in another process.
+    /// A bucket on a server in another process.
     S3 { endpoint: Endpoint, base_path: String },
 }
 
-/// How a bucket of an S3 server is reached.
+/// The address and keys of a bucket on an S3 server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Endpoint {
     pub(crate) url: String,
@@ -87,7 +87,7 @@ pub(crate) struct Endpoint {
     pub(crate) secret_access_key: String,
 }
 
-/// What a child is to do.
+/// The job of a child.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Job {
@@ -103,13 +103,13 @@ pub(crate) struct ScenarioJob {
     pub(crate) scenario: Scenario,
     pub(crate) place: Place,
     pub(crate) corpus: PathBuf,
-    /// What is in the store before `put_edited`.
+    /// The data in the store before `put_edited`.
     pub(crate) before: Option<PathBuf>,
-    /// How many bytes of the corpus are used.
+    /// The number of bytes of the corpus in use.
     pub(crate) limit: u64,
-    /// How many small files, or random reads.
+    /// The number of small files, or of random reads.
     pub(crate) count: usize,
-    /// Whether the child itself fills the store that the scenario needs, off the clock.
+    /// Whether the child itself fills the store for the scenario, off the clock.
     pub(crate) prepare: bool,
 }
 
@@ -121,21 +121,21 @@ pub(crate) struct ComponentJob {
     pub(crate) limit: u64,
 }
 
-/// The parts that the work consists of, on one thread unless they say otherwise.
+/// The parts of the work, on one thread unless stated otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Component {
-    /// As a writer cuts: what arrives in pieces, with the kernel that is chosen.
+    /// Cuts pieces as they arrive, like a writer, with the kernel chosen for this processor.
     Cut,
-    /// By the `fastcdc` crate.
+    /// Cuts with the `fastcdc` crate.
     CutFastcdc,
-    /// By the `gearhash` crate with FastCDC's table.
+    /// Cuts with the `gearhash` crate and FastCDC's table.
     CutGearhash,
-    /// By the kernel for every processor.
+    /// Cuts with the portable kernel.
     CutLanes,
-    /// By the kernel for AVX-512 VBMI.
+    /// Cuts with the kernel for AVX-512 VBMI.
     CutVbmi,
-    /// On two threads.
+    /// Cuts on two threads.
     #[serde(rename = "cut_2_threads")]
     CutTwoThreads,
     Digest,
@@ -144,12 +144,12 @@ pub(crate) enum Component {
     IndexEncode,
     IndexDecode,
     Memcpy,
-    /// All that is to be done with the bytes to put something new, on all processors at once: cutting,
-    /// two digests, compression.
+    /// The whole CPU work of putting new data, on all processors at once: cutting, two digests,
+    /// compression.
     PutWork,
-    /// The same for what is known: without compression.
+    /// The same for known data: without compression.
     AgainWork,
-    /// The same to read: decompression, two digests.
+    /// The same for a read: decompression, two digests.
     ReadWork,
 }
 
@@ -192,12 +192,12 @@ impl Component {
         }
     }
 
-    /// Whether this processor has what it takes.
+    /// Whether this processor supports the kernel.
     pub(crate) fn can_run(self) -> bool {
         self.kernel().is_none_or(|name| Kernel::available().any(|kernel| kernel.name() == name))
     }
 
-    /// The name of the kernel that it is about.
+    /// The name of the kernel to measure.
     pub(crate) fn kernel(self) -> Option<&'static str> {
         match self {
             Component::CutLanes => Some("lanes"),
@@ -207,15 +207,15 @@ impl Component {
     }
 }
 
-/// A program that is run and watched.
+/// Another program to run and watch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PeerJob {
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) directory: PathBuf,
-    /// What the program is to have stored or restored, in bytes.
+    /// The bytes that the program must store or restore.
     pub(crate) bytes: u64,
-    /// The directory whose size is what is stored.
+    /// The directory whose size counts as stored bytes.
     pub(crate) repository: PathBuf,
 }
 
@@ -227,25 +227,25 @@ pub(crate) struct Requests {
     pub(crate) put: u64,
 }
 
-/// What came of a measurement, once.
+/// The result of a single measurement.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) wall_seconds: f64,
-    /// User and system; absent where the system does not tell.
+    /// User and system time; absent if the system does not report it.
     pub(crate) cpu_seconds: Option<f64>,
-    /// The most memory resident, beyond what was resident when the clock started.
+    /// The peak of resident memory, beyond the memory resident when the clock started.
     pub(crate) peak_bytes: Option<u64>,
-    /// The bytes of data that were put or read.
+    /// The bytes of data put or read.
     pub(crate) bytes: u64,
-    /// Blobs put, or reads; more than 1 where there are many.
+    /// The number of blobs put, or of reads.
     pub(crate) operations: u64,
     pub(crate) requests: Option<Requests>,
-    /// All bytes in the store afterwards.
+    /// The total bytes in the store afterwards.
     pub(crate) stored_bytes: Option<u64>,
     pub(crate) chunks: Option<u64>,
-    /// What was wrong with the answers; nothing where they were right.
+    /// The error in the answers, if any.
     pub(crate) wrong: Option<String>,
-    /// Seconds since the start, and bytes resident beyond those at the start.
+    /// Seconds since the start, and resident bytes beyond those at the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) memory: Vec<(f64, u64)>,
 }

@@ -1,4 +1,4 @@
-//! The machine that it was measured on.
+//! The machine on which a run was measured.
 
 use std::fs;
 use std::path::Path;
@@ -7,14 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// What a reader has to know to compare numbers; empty where it could not be found out.
+/// The facts a reader needs to compare numbers; empty strings if unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cores: usize,
     pub(crate) memory_bytes: u64,
     pub(crate) system: String,
-    /// The kind of filesystem that the local stores are on.
+    /// The kind of filesystem that holds the local stores.
     pub(crate) filesystem: String,
     pub(crate) rustc: String,
     pub(crate) castore: String,
@@ -22,7 +22,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Looks at it; `data` is where the stores will be.
+    /// Examines the machine. `data` is the directory of the stores.
     pub(crate) fn look(data: &Path) -> Machine {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let cpuinfo = read("/proc/cpuinfo");
@@ -48,7 +48,7 @@ impl Machine {
         }
     }
 
-    /// All of it in one line.
+    /// All facts in one line.
     pub(crate) fn line(&self) -> String {
         let memory = match self.memory_bytes {
             0 => String::new(),
@@ -65,7 +65,7 @@ impl Machine {
     }
 }
 
-/// The version of castore, which is that of all its crates.
+/// The version of castore, common to all its crates.
 fn version() -> String {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
     let manifest = fs::read_to_string(manifest).unwrap_or_default();
@@ -92,7 +92,7 @@ fn filesystem(mounts: &str, path: &Path) -> String {
     above.max_by_key(|(point, _)| point.len()).map_or(String::new(), |(_, kind)| kind.to_owned())
 }
 
-/// The day, in UTC, as `2026-01-31`.
+/// The date in UTC, as `2026-01-31`.
 fn date(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut days = seconds / 86_400;
@@ -116,7 +116,7 @@ fn date(time: SystemTime) -> String {
     format!("{year}-{month:02}-{:02}", days + 1)
 }
 
-/// The free bytes of the filesystem that `path` is on, where the system tells.
+/// The free bytes of the filesystem that holds `path`, if the system reports them.
 pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     #[cfg(target_os = "linux")]
     {

@@ -1,6 +1,6 @@
-//! `cargo xtask bench`: castore measured beside the obvious implementation, and other programs.
+//! `cargo xtask bench`: measures castore beside the obvious implementation, and other programs.
 //!
-//! docs/benchmarks.md says what is measured and how.
+//! docs/benchmarks.md describes the measurements.
 
 #![forbid(unsafe_code)]
 
@@ -47,12 +47,12 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        // As a shell has it for what was ended by SIGINT.
+        // The exit code that shells use for a program ended by SIGINT.
         if error.is::<Interrupted>() { ExitCode::from(130) } else { ExitCode::FAILURE }
     })
 }
 
-/// What is done in a process that another one of this program has started.
+/// Runs the command of a process that this program has started.
 fn run_hidden(hidden: Hidden) -> Result<ExitCode> {
     match hidden {
         Hidden::Child { job } => {
@@ -78,7 +78,7 @@ fn run(options: &Options) -> Result<ExitCode> {
     let target = target()?;
     let data = options.data.clone().unwrap_or_else(|| target.join("bench-data"));
     let kept = |name: &str| target.join("bench").join(format!("{name}.json"));
-    // Before anything is measured, as that takes its time.
+    // Loaded before the measurements, so that a missing baseline fails early.
     let baseline = options.baseline.as_deref().map(|name| Run::load(&kept(name))).transpose()?;
     children::watch_for_interrupts()?;
 
@@ -115,7 +115,7 @@ fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The directory that cargo builds into, two above this program.
+/// The directory that cargo builds into, two levels above this program.
 fn target() -> Result<PathBuf> {
     let own = std::env::current_exe().context("this program cannot find itself")?;
     Ok(own.parent().and_then(Path::parent).context("this program is not in target")?.to_owned())

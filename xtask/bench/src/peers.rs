@@ -1,4 +1,4 @@
-//! Other programs, and the command line of castore, watched from outside on the same files.
+//! Measures other programs, and castore's command line, from outside on the same files.
 
 mod plan;
 
@@ -16,10 +16,10 @@ use crate::runner::{Runner, measure as measure_once};
 use crate::table::{Columns, number, optional};
 use plan::{Plan, Program};
 
-/// What a program is asked for, in this order.
+/// The operations that each program is measured in, in this order.
 const STEPS: [&str; 3] = ["put_new", "put_again", "read"];
 
-/// The name of what is measured like a store.
+/// The name in the column of the store.
 const STORE: &str = "program";
 
 pub(crate) const PEERS: Columns = Columns::new(
@@ -39,14 +39,14 @@ pub(crate) const PEERS: Columns = Columns::new(
     ],
 );
 
-/// The program of that name on the PATH.
+/// Finds the program of that name on the PATH.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let directories = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&directories).map(|path| path.join(&name)).find(|path| path.is_file())
 }
 
-/// Measures castore's command line, and all programs that are there.
+/// Measures castore's command line, and all programs that are installed.
 pub(crate) fn measure(runner: &mut Runner<'_>) -> Result<()> {
     let wanted = |runner: &Runner<'_>, who: &str, corpus: &str| {
         let options = runner.options;
@@ -116,7 +116,7 @@ pub(crate) fn measure(runner: &mut Runner<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Makes a repository, and takes the three steps; a step that fails is a wrong answer.
+/// Makes a repository, and runs the three steps. A failed step is a wrong answer.
 fn steps(plan: &Plan, directory: &Path, bytes: u64, digest: &str) -> Result<Vec<Outcome>> {
     let work = directory.join("out");
     fs::create_dir_all(&work)?;
@@ -152,7 +152,7 @@ fn steps(plan: &Plan, directory: &Path, bytes: u64, digest: &str) -> Result<Vec<
     Ok(outcomes)
 }
 
-/// In a child: runs the program, and says what it used.
+/// In a child: runs the program, and reports its use of resources.
 pub(crate) fn run(job: &PeerJob) -> Result<Outcome> {
     crate::store::flush(&job.directory);
     let (program, arguments) = job.arguments.split_first().context("there is no program")?;
@@ -184,7 +184,7 @@ pub(crate) fn run(job: &PeerJob) -> Result<Outcome> {
     })
 }
 
-/// The bytes of all files below `path`.
+/// The total size in bytes of all files below `path`.
 fn size(path: &Path) -> Result<u64> {
     let mut sum = 0;
     if path.is_dir() {
@@ -206,7 +206,7 @@ fn digest(path: &Path) -> Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// castore's command line, as it is now.
+/// Builds castore's command line from the current sources.
 fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let own = std::env::current_exe()?;
@@ -259,7 +259,7 @@ pub(crate) fn rows(run: &Run) -> Vec<Vec<String>> {
     measured.filter_map(|found| row(run, &found.who, &found.corpus)).collect()
 }
 
-/// Whether it was measured from outside.
+/// Whether the measurement was made from outside.
 pub(crate) fn is_peer(measurement: &Measurement) -> bool {
     measurement.store == STORE
 }

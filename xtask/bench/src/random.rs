@@ -4,21 +4,21 @@
 pub(crate) struct Random(blake3::OutputReader);
 
 impl Random {
-    /// The stream of the seed `name`.
+    /// Makes the stream of the seed `name`.
     pub(crate) fn new(name: &str) -> Random {
         Random(blake3::Hasher::new().update(name.as_bytes()).finalize_xof())
     }
 
-    /// The next bytes.
+    /// Fills `bytes` with the next bytes.
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
         self.0.fill(bytes);
     }
 
-    /// The next number, less than `bound`, which is not 0.
+    /// The next number below `bound`, which must not be 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         let mut bytes = [0; 8];
         self.fill(&mut bytes);
-        // Not quite even for bounds near 2^64; ours are far below.
+        // The distribution is skewed for bounds near 2^64; ours are far below.
         u64::from_le_bytes(bytes) % bound
     }
 }

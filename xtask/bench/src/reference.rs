@@ -1,11 +1,11 @@
-//! The obvious implementation, which castore is measured against.
+//! The obvious implementation, with which castore is compared.
 //!
-//! What one would write in an afternoon: the `fastcdc` crate cuts; each chunk in turn is digested,
-//! looked for, compressed by a streaming encoder and stored; the index, as JSON, comes last. A read
-//! fetches one chunk after another, decompresses it as a stream and verifies its digest. One thread,
-//! one request at a time.
+//! A programmer would write this in an afternoon: the `fastcdc` crate cuts; each chunk in turn is
+//! digested, looked up, compressed by a streaming encoder and stored; the index, as JSON, comes
+//! last. A read fetches one chunk after another, decompresses it as a stream and verifies its
+//! digest. There is one thread, and one request at a time.
 //!
-//! What is given by the format is the same: chunk sizes, level and keys. What differs is how it is done.
+//! The format is the same as castore's: chunk sizes, level and keys. Only the execution differs.
 
 use std::io::{Read, Write};
 use std::ops::Range;
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::job::Requests;
 use crate::subject::{Opened, Subject};
 
-/// The chunk sizes are those that castore has by default, so that both store the same chunks.
+/// The chunk sizes are castore's defaults, so that both store the same chunks.
 const MIN: usize = 128 << 10;
 const AVERAGE: usize = 256 << 10;
 const MAX: usize = 512 << 10;
@@ -202,7 +202,7 @@ mod tests {
     use crate::subject::pieces;
 
     #[tokio::test]
-    async fn what_was_put_is_read_and_chunks_are_castores() {
+    async fn written_blobs_are_read_back_and_chunks_are_castores() {
         let mut data = vec![0; 3_000_000];
         blake3::Hasher::new().update(b"reference").finalize_xof().fill(&mut data);
         let data = Bytes::from(data);

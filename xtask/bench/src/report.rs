@@ -13,7 +13,7 @@ use crate::results::{Measurement, Run};
 use crate::table::{self, COMPONENTS, Columns, SCENARIOS};
 use plots::{Group, Line, bars, lines};
 
-/// All tables with what one has to know, for a README.
+/// All tables with the notes they need, for a README.
 pub(crate) fn markdown(run: &Run) -> String {
     let mut text = format!("{}\n\n", about(run));
     for (_, columns, rows) in tables(run) {
@@ -31,7 +31,7 @@ fn about(run: &Run) -> String {
     format!("Medians of {}, corpora of {mb} MB. {machine}.", run.repetitions)
 }
 
-/// The tables that have rows: a title, and what is in them.
+/// The tables that have rows: the title, the columns, and the rows.
 fn tables(run: &Run) -> Vec<(&'static str, &'static Columns, Vec<Vec<String>>)> {
     let all = [
         ("castore beside the reference", &SCENARIOS, table::scenario_rows(run)),
@@ -100,7 +100,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// The plots of what was measured.
+/// The plots of the measurements.
 fn pictures(run: &Run) -> Result<Vec<String>> {
     let both = ["castore", "reference"];
     let mut pictures = Vec::new();
@@ -160,7 +160,7 @@ fn label(found: &Measurement) -> String {
     format!("{}, {}, {}", found.scenario, found.store, found.corpus)
 }
 
-/// The programs, six to a plot, with their speeds in the three steps.
+/// The programs, six per plot, with their speeds in the three steps.
 fn beside_peers<'a>(run: &'a Run, corpus: &str) -> (Vec<&'a str>, Vec<Vec<Group>>) {
     let of_step = |step: &'static str| {
         run.measurements.iter().filter(move |found| {

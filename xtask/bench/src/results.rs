@@ -1,4 +1,4 @@
-//! All that was measured in one run, and how it is kept.
+//! All measurements of one run, and how they are saved.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::job::{Outcome, Requests};
 use crate::machine::Machine;
 use crate::stats::median;
 
-/// One run.
+/// A run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) machine: Machine,
@@ -18,11 +18,11 @@ pub(crate) struct Run {
     pub(crate) corpus_bytes: u64,
     pub(crate) repetitions: u64,
     pub(crate) measurements: Vec<Measurement>,
-    /// What one should know beside the numbers.
+    /// The remarks that a reader needs beside the numbers.
     pub(crate) notes: Vec<String>,
 }
 
-/// What one of them did in a scenario, as often as it was repeated.
+/// All repetitions of one implementation in one scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measurement {
     /// `castore`, `reference`, `component`, or the name of a program.
@@ -55,7 +55,7 @@ impl Measurement {
         self.bytes() / 1e6 / median(&self.wall_seconds())
     }
 
-    /// The median of the milliseconds per operation, with as many at a time as there were.
+    /// The median of the milliseconds per operation, with as many at a time as the scenario has.
     pub(crate) fn ms_per_operation(&self) -> f64 {
         let operations = self.outcomes.first().map_or(1, |outcome| outcome.operations.max(1));
         median(&self.wall_seconds()) * 1e3 / operations as f64
@@ -78,12 +78,12 @@ impl Measurement {
         self.outcomes.first()?.stored_bytes.map(|bytes| bytes as f64 / 1e6)
     }
 
-    /// The requests of the last time; they hardly differ from one time to the next.
+    /// The requests of the last repetition; they hardly differ between repetitions.
     pub(crate) fn requests(&self) -> Option<Requests> {
         self.outcomes.last()?.requests
     }
 
-    /// What was wrong with the answers.
+    /// The error in the answers, if any.
     pub(crate) fn wrong(&self) -> Option<&str> {
         self.outcomes.iter().find_map(|outcome| outcome.wrong.as_deref())
     }
@@ -95,7 +95,7 @@ impl Run {
         self.measurements.iter().find(|found| found.who == who && found.is_of(other))
     }
 
-    /// The cases that `castore` and the reference were measured in, castore's numbers.
+    /// The cases measured for both `castore` and the reference, as castore's measurements.
     pub(crate) fn scenarios(&self) -> impl Iterator<Item = &Measurement> {
         self.of("castore").filter(|found| self.beside(found, "reference").is_some())
     }
@@ -104,7 +104,7 @@ impl Run {
         self.measurements.iter().filter(move |found| found.who == who)
     }
 
-    /// The work alone, on all processors, that a blob's put or read cannot do without.
+    /// The measurement of the bare work, on all processors, that this put or read needs.
     pub(crate) fn work(&self, of: &Measurement) -> Option<&Measurement> {
         let name = match &*of.scenario {
             "put_new" => "put_work",
@@ -112,17 +112,17 @@ impl Run {
             "read" => "read_work",
             _ => return None,
         };
-        // A case of less data has its size behind a comma.
+        // A case with less data has its size after a comma.
         let corpus = of.corpus.split(',').next()?;
         self.of("component").find(|found| found.scenario == name && found.corpus == corpus)
     }
 
-    /// CPU seconds by those of the work alone.
+    /// The ratio of CPU seconds to those of the bare work.
     pub(crate) fn cpu_over_work(&self, of: &Measurement) -> Option<f64> {
         Some(of.cpu_per_gb()? / self.work(of)?.cpu_per_gb()?)
     }
 
-    /// How fast it is by how fast the work alone is.
+    /// The ratio of the speed to that of the bare work.
     pub(crate) fn speed_over_work(&self, of: &Measurement) -> Option<f64> {
         Some(of.mb_per_second() / self.work(of)?.mb_per_second())
     }
@@ -201,7 +201,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_loaded() {
+    fn saved_results_are_loaded() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/run.json");
         run().save(&path).unwrap();

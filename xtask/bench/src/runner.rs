@@ -1,4 +1,4 @@
-//! Goes through the cases: prepares, measures in turn, prints, and keeps the numbers.
+//! Runs the cases: prepares, measures in turn, prints, and keeps the numbers.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,27 +15,27 @@ use crate::machine::{self, Machine};
 use crate::results::{Measurement, Run};
 use crate::{peers, table};
 
-/// With less room than this on the filesystem, in bytes, stores are removed as soon as they were
-/// measured.
+/// With less free space than this on the filesystem, in bytes, stores are removed right after their
+/// measurement.
 const ROOM: u64 = 20_000_000_000;
 
-/// What a run has at hand.
+/// The state of a run.
 pub(crate) struct Runner<'a> {
     pub(crate) options: &'a Options,
-    /// Where the corpora are.
+    /// The directory of the corpora.
     data: PathBuf,
-    /// Where the stores are; removed in the end.
+    /// The directory of the stores; removed at the end.
     work: TempDir,
     corpora: HashMap<Corpus, Option<Made>>,
     servers: HashMap<&'static str, Option<Server>>,
-    /// How many stores there have been.
+    /// The number of stores made so far.
     stores: usize,
     pub(crate) run: Run,
 }
 
 impl<'a> Runner<'a> {
     pub(crate) fn new(options: &'a Options, data: &Path) -> Result<Runner<'a>> {
-        // Whole, because other programs are run in directories of their own.
+        // The path is absolute, because other programs run in directories of their own.
         let data = std::fs::create_dir_all(data)
             .and_then(|()| data.canonicalize())
             .with_context(|| format!("cannot make {}", data.display()))?;
@@ -58,7 +58,7 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// Says something, and keeps it beside the numbers.
+    /// Prints a note, and keeps it beside the numbers.
     pub(crate) fn note(&mut self, note: String) {
         if !self.run.notes.contains(&note) {
             println!("note: {note}");
@@ -66,7 +66,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Measures all that is wanted.
+    /// Makes all selected measurements.
     pub(crate) fn run_all(&mut self) -> Result<()> {
         println!("{}", self.run.machine.line());
         let (size, repeat) = (self.options.size() / 1_000_000, self.options.repeat());
@@ -101,7 +101,7 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// The corpus, or `None`, said once, where it cannot be had.
+    /// The corpus; if it cannot be made, `None` and a note, once.
     pub(crate) fn corpus(&mut self, corpus: Corpus) -> Result<Option<Made>> {
         if let Some(made) = self.corpora.get(&corpus) {
             return Ok(made.clone());
@@ -127,7 +127,8 @@ impl<'a> Runner<'a> {
         Ok(made)
     }
 
-    /// Starts the server that the store needs; `false`, said once, where it cannot be had.
+    /// Starts the server that the store needs; if it cannot start, returns `false` with a note,
+    /// once.
     fn server(&mut self, store: StoreKind) -> Result<bool> {
         let name = match store {
             StoreKind::S3 => "s3",
@@ -155,7 +156,7 @@ impl<'a> Runner<'a> {
         Ok(self.servers[name].is_some())
     }
 
-    /// A store that nothing is in.
+    /// Makes an empty store.
     fn place(&mut self, store: StoreKind) -> Result<Place> {
         self.stores += 1;
         let directory = self.work.path().join(self.stores.to_string());
@@ -223,18 +224,18 @@ impl<'a> Runner<'a> {
         Ok(castore)
     }
 
-    /// Whether the next repetition can use what this one leaves.
+    /// Whether the next repetition can reuse the store of this one.
     fn stores_kept(&self, case: &Case, place: &Place) -> bool {
         case.scenario.leaves_store() && !matches!(place, Place::Memory { .. })
     }
 
-    /// The parts that the work consists of, on the corpora that are put.
+    /// Measures the parts of the work, on the corpora that the scenarios put.
     fn components(&mut self) -> Result<()> {
         let mut is_first = true;
         for corpus in [Corpus::Libraries, Corpus::Sources, Corpus::Random, Corpus::Zeros] {
             for component in Component::ALL {
                 let is_index = matches!(component, Component::IndexEncode | Component::IndexDecode);
-                // An index is the same whatever it is of.
+                // The index does not depend on the corpus.
                 let name = if is_index { "-" } else { corpus.name() };
                 let names = [component.name(), "component", name];
                 if !self.options.wants(&names) || (is_index && corpus != Corpus::Libraries) {
@@ -271,17 +272,17 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Removes a store, unless there is room to leave that to the end: for minutes after files were
-    /// deleted, some filesystems make new ones slowly.
+    /// Removes a store, or leaves it to the end if there is room: for minutes after a mass
+    /// deletion, some filesystems create new files slowly.
     fn done_with(&self, place: &Place) -> Result<()> {
         match place {
             Place::Local { directory, .. } => self.remove(directory),
-            // What is on a server goes with it, and what is in memory with the child.
+            // Objects on a server go with the server, and objects in memory with the child.
             Place::S3 { .. } | Place::Memory { .. } => Ok(()),
         }
     }
 
-    /// Removes a directory, now or in the end.
+    /// Removes a directory, now or at the end.
     pub(crate) fn remove(&self, directory: &Path) -> Result<()> {
         match machine::free_bytes(self.work.path()) {
             Some(free) if free >= ROOM => Ok(()),
@@ -289,7 +290,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// A directory of its own that is removed in the end.
+    /// Makes a new directory that is removed at the end.
     pub(crate) fn directory(&mut self) -> Result<PathBuf> {
         self.stores += 1;
         let directory = self.work.path().join(self.stores.to_string());
@@ -298,13 +299,13 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Measures once. A child that fails is a wrong answer: the others go on.
+/// Measures once. A child that fails is a wrong answer: the other measurements go on.
 pub(crate) fn measure(job: &Job) -> Outcome {
     children::run(job)
         .unwrap_or_else(|error| Outcome { wrong: Some(format!("{error:#}")), ..Outcome::default() })
 }
 
-/// Fills the store as the scenario needs it, by a process that is not measured.
+/// Fills the store for the scenario, in a process that is not measured.
 fn prepare(job: &ScenarioJob) -> Result<()> {
     let job = ScenarioJob {
         scenario: Scenario::PutNew,
@@ -329,7 +330,7 @@ fn measurement(who: &str, case: &Case, name: &str, outcomes: Vec<Outcome>) -> Me
     }
 }
 
-/// Both cut by the same rule: another number of chunks is a wrong answer.
+/// Both cut by the same rule: a different number of chunks is a wrong answer.
 fn compare_chunks(castore: &mut Measurement, reference: &mut Measurement) {
     for (castore, reference) in castore.outcomes.iter_mut().zip(&reference.outcomes) {
         if let (Some(ours), Some(theirs)) = (castore.chunks, reference.chunks)

@@ -1,8 +1,8 @@
 //! `cargo xtask scale`: time and memory of operating a store of very many chunks.
 //!
-//! The chunks are tiny, and their objects are written without the service; what it takes to list, read
-//! and count them does not depend on their size. Each measurement is made by a process of its own, so
-//! that no memory of one is there for the next.
+//! The chunks are tiny, and their objects are written without the service. The cost of listing,
+//! reading and counting chunks does not depend on their size. Each measurement runs in a separate
+//! process, so no memory of one is left for the next.
 
 use std::future::Future;
 use std::path::Path;
@@ -26,30 +26,30 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use crate::random::Random;
 use crate::usage::Clock;
 
-/// What an operation may take for a million chunks, in bytes: 100 MB.
+/// The memory limit of an operation for a million chunks, in bytes: 100 MB.
 const LIMIT: u64 = 100_000_000;
 
 /// The chunks of one blob.
 const PER_BLOB: u64 = 1000;
 
-/// Of so many blobs one is not there: its chunks are listed by no index.
+/// One of this many blobs is missing: no index lists its chunks.
 const REMOVED: u64 = 100;
 
-/// How many objects are written at once.
+/// The number of concurrent writes.
 const AT_ONCE: usize = 64;
 
 type Run = for<'a> fn(&'a Subject) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
-/// What is measured, by its name: each looks at the whole store, and checks what it is told. The first
-/// is what the store itself takes to list its chunks: the one in memory makes the whole list at once,
-/// and so what is listed from it may take that much more.
+/// The measurements, by name: each operation examines the whole store, and checks the answers. The
+/// first is the cost of the store's own listing: a store in memory makes the whole list at once, so
+/// every operation that lists may take that much more.
 const OPERATIONS: &[(&str, Run)] = &[
     ("the store's own listing", |subject| Box::pin(subject.list())),
     ("stats", |subject| Box::pin(subject.stats())),
     ("copy --all, nothing to do", |subject| Box::pin(subject.copy_nothing())),
     ("verify, the indexes", |subject| Box::pin(subject.verify())),
     ("gc, a dry run", |subject| Box::pin(subject.gc(true))),
-    // It changes the store, and so is the last.
+    // This operation changes the store, and so comes last.
     ("gc, setting aside", |subject| Box::pin(subject.gc(false))),
 ];
 
@@ -60,7 +60,7 @@ struct Subject {
     filled: Filled,
 }
 
-/// How many there are of what.
+/// The numbers of blobs, chunks and unreferenced chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Filled {
     blobs: u64,
@@ -92,7 +92,7 @@ pub(crate) fn run(chunks: u64, directory: &Path) -> Result<ExitCode> {
             }
             let own = bytes.saturating_sub(listing);
             let per_million = own * 1_000_000 / chunks;
-            // Of few chunks, what does not depend on them is the most.
+            // With few chunks, the fixed cost dominates.
             let too_much = number > 0 && per_million > LIMIT && chunks >= 1_000_000;
             good &= !too_much;
             println!(
@@ -123,7 +123,7 @@ pub(crate) fn one(operation: usize, chunks: u64, place: Option<&Path>) -> Result
     let Some((_, run)) = OPERATIONS.get(operation) else { bail!("there is no such operation") };
     let runtime = runtime()?;
     let (store, service): (Arc<dyn ObjectStore>, _) = match place {
-        // It was filled before.
+        // The parent has filled the store.
         Some(place) => (
             Arc::new(LocalFileSystem::new_with_prefix(place)?),
             ObjectStoreBlobService::local(place).build()?,
@@ -149,7 +149,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-/// Removes a directory in the end, whatever happens.
+/// Removes a directory at the end, even after a failure.
 struct Removal<'a>(&'a Path);
 
 impl Drop for Removal<'_> {
@@ -166,7 +166,7 @@ impl Filled {
     }
 }
 
-/// Writes blobs of chunks of 64 to 300 bytes, all of which differ.
+/// Writes blobs with chunks of 64 to 300 bytes, all different.
 async fn fill(store: Arc<dyn ObjectStore>, chunks: u64) -> Result<()> {
     let blobs = chunks / PER_BLOB;
     let removed = blobs / REMOVED;
@@ -175,7 +175,7 @@ async fn fill(store: Arc<dyn ObjectStore>, chunks: u64) -> Result<()> {
     objects
         .map(|(key, bytes)| {
             let store = Arc::clone(&store);
-            // A task each: what is written is compressed meanwhile.
+            // Each write is a task, so that objects are compressed in parallel.
             async move { tokio::spawn(async move { store.put(&key, bytes.into()).await }).await? }
         })
         .buffer_unordered(AT_ONCE)
@@ -254,7 +254,7 @@ impl Subject {
         Ok(())
     }
 
-    /// To itself, which has everything.
+    /// Copies the store to itself, which has everything.
     async fn copy_nothing(&self) -> Result<()> {
         let target = &self.service;
         self.copy(target, |outcome| matches!(outcome, CopyOutcome::AlreadyThere)).await

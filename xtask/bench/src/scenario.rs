@@ -1,4 +1,4 @@
-//! A scenario in this process: prepared off the clock, done on it, checked after it.
+//! A scenario in this process: prepared off the clock, run on the clock, checked afterwards.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,16 +16,16 @@ use crate::store::Store;
 use crate::subject::{AT_A_TIME, Opened, Subject, at_a_time, open, pieces};
 use crate::usage::Clock;
 
-/// The size of a random read: 64 KiB, of which a chunk has four on average.
+/// The size of a random read: 64 KiB, a quarter of an average chunk.
 const READ_SIZE: usize = 64 << 10;
 
-/// Small files are of 1 to 64 KiB, and so one chunk each.
+/// Small files have 1 to 64 KiB, and so one chunk each.
 const SMALL: std::ops::Range<usize> = 1 << 10..(64 << 10) + 1;
 
-/// How often `long_put` goes through the corpus.
+/// The number of passes of `long_put` through the corpus.
 pub(crate) const LONG: u64 = 4;
 
-/// Does what `job` says.
+/// Runs the scenario that `job` names.
 pub(crate) fn run(job: &ScenarioJob) -> Result<Outcome> {
     if let Place::Local { directory, .. } = &job.place {
         std::fs::create_dir_all(directory)?;
@@ -36,7 +36,7 @@ pub(crate) fn run(job: &ScenarioJob) -> Result<Outcome> {
     runtime.block_on(measure(job, data, &store))
 }
 
-/// As a program has it that uses castore; the reference has one thread.
+/// The runtime that a program using castore has. The reference has one thread.
 fn runtime(who: Who) -> Result<Runtime> {
     let mut builder = match who {
         Who::Castore => Builder::new_multi_thread(),
@@ -59,7 +59,7 @@ async fn measure(job: &ScenarioJob, data: Bytes, store: &Store) -> Result<Outcom
             Some(before) => load(before, job.limit)?,
             None => data.clone(),
         };
-        // Another subject than the one that is measured, which so knows nothing.
+        // Preparation uses another subject, so that the measured one knows nothing yet.
         let other = open(job.who, &store.without_latency())?;
         other.put(pieces(before)).await.context("the preparation failed")?;
     }
@@ -99,12 +99,12 @@ async fn measure(job: &ScenarioJob, data: Bytes, store: &Store) -> Result<Outcom
     Ok(outcome)
 }
 
-/// What is done, and what must come of it.
+/// The input of a scenario, and its expected results.
 struct Work {
     data: Bytes,
-    /// Parts of the data, where it is not one blob.
+    /// The parts of the data, if it is more than one blob.
     parts: Vec<Bytes>,
-    /// Offsets of random reads.
+    /// The offsets of random reads.
     offsets: Vec<u64>,
     digests: Vec<Digest>,
     bytes: u64,
@@ -158,7 +158,7 @@ impl Work {
         work
     }
 
-    /// Does it, and returns the digests of the blobs that were put or read.
+    /// Runs the scenario, and returns the digests of the blobs put or read.
     async fn run(
         &self,
         job: &ScenarioJob,
@@ -204,7 +204,7 @@ impl Work {
     }
 }
 
-/// Small parts of `data`, of seeded sizes, no two of which are alike.
+/// Small parts of `data`, of seeded sizes, all different.
 fn small_files(data: &Bytes, count: usize) -> Vec<Bytes> {
     let mut random = Random::new("small files");
     let mut start = 0;

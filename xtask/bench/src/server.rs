@@ -1,4 +1,4 @@
-//! The S3 servers, each in a process of its own, so that what they use is not counted.
+//! The S3 servers, in separate processes, so that their use of resources is not counted.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener as StdListener, TcpStream};
@@ -32,7 +32,7 @@ fn endpoint(port: u16) -> Endpoint {
     }
 }
 
-/// Tells whoever started this process that it may begin.
+/// Tells the parent process that the server is ready.
 fn announce(endpoint: &Endpoint) -> Result<()> {
     let mut output = std::io::stdout();
     writeln!(output, "{}", serde_json::to_string(endpoint)?)?;
@@ -54,12 +54,12 @@ pub(crate) fn s3(directory: &Path) -> Result<()> {
         announce(&endpoint(listener.local_addr()?.port()))?;
         loop {
             let (connection, _) = listener.accept().await?;
-            // Small answers wait for nothing.
+            // Small answers must not wait for more data.
             connection.set_nodelay(true)?;
             let service = service.clone();
             tokio::spawn(async move {
                 let connections = Connections::new(TokioExecutor::new());
-                // What fails here, fails at the client as well.
+                // An error here shows at the client as well.
                 let _ = connections.serve_connection(TokioIo::new(connection), service).await;
             });
         }
@@ -88,7 +88,7 @@ pub(crate) fn minio(program: &Path, directory: &Path) -> Result<()> {
 
     let endpoint = endpoint(port);
     request_until("GET", &format!("{}/minio/health/ready", endpoint.url))?;
-    // object_store makes no buckets; but it signs the request that does.
+    // object_store makes no buckets, but signs the request that makes one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let minute = Duration::from_secs(60);
     let root = object_store::path::Path::default();
@@ -100,7 +100,7 @@ pub(crate) fn minio(program: &Path, directory: &Path) -> Result<()> {
     bail!("MinIO has ended by itself");
 }
 
-/// Makes a request until it is answered well: a server that has just started may not listen yet.
+/// Repeats a request until it succeeds: a server that has just started may not listen yet.
 fn request_until(method: &str, url: &str) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(60);
     loop {

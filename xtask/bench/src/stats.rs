@@ -1,8 +1,8 @@
-//! The few statistics that a comparison needs.
+//! The statistics that a comparison needs.
 
 use crate::random::Random;
 
-/// The median; NaN of nothing.
+/// The median; NaN for no values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -14,27 +14,27 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// How `new` compares with `old`.
+/// The comparison of `new` with `old`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Change {
     /// The ratio of the medians, new / old.
     pub(crate) ratio: f64,
-    /// Where 95% of the ratios lie when both samples are drawn again.
+    /// The bounds of 95% of the ratios when both samples are drawn again.
     pub(crate) low: f64,
     pub(crate) high: f64,
 }
 
 impl Change {
-    /// Whether the data say that there is one.
+    /// Whether the data show a change.
     pub(crate) fn is_seen(&self) -> bool {
         !(self.low <= 1.0 && 1.0 <= self.high)
     }
 }
 
-/// The change, with a bootstrap interval; `None` where a sample is too small to tell anything.
+/// The change, with a bootstrap interval; `None` if a sample is too small.
 ///
-/// With three values in each, the interval reaches about from the least ratio to the greatest: it
-/// errs on the side of seeing no change.
+/// With three values in each sample, the interval reaches about from the least ratio to the
+/// greatest: it errs on the side of seeing no change.
 pub(crate) fn change(old: &[f64], new: &[f64]) -> Option<Change> {
     const ROUNDS: usize = 4000;
     if old.len() < 2 || new.len() < 2 {

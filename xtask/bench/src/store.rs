@@ -18,7 +18,7 @@ use crate::job::{Endpoint, Place};
 
 pub(crate) const REGION: &str = "us-east-1";
 
-/// A store: what is in memory stays there as long as this does.
+/// A store. Objects in memory live as long as this does.
 pub(crate) struct Store {
     place: Place,
     memory: Arc<InMemory>,
@@ -29,7 +29,7 @@ impl Store {
         Store { place, memory: Arc::default() }
     }
 
-    /// The same, where requests take no time: for what is off the clock.
+    /// The same store, without latency: for work off the clock.
     pub(crate) fn without_latency(&self) -> Store {
         let place = match &self.place {
             Place::Memory { .. } => Place::Memory { latency_ms: 0 },
@@ -54,7 +54,7 @@ impl Store {
         Arc::new(ThrottledStore::new(memory, every_request))
     }
 
-    /// castore over it, as a user would open it.
+    /// castore over the store, opened as a user would open it.
     pub(crate) fn service(&self) -> Result<ObjectStoreBlobService> {
         let builder = match &self.place {
             Place::Memory { latency_ms } => {
@@ -76,7 +76,7 @@ impl Store {
         Ok(builder.build()?)
     }
 
-    /// Its objects, as whoever uses `object_store` directly would open it.
+    /// The objects of the store, as a direct user of `object_store` would open them.
     pub(crate) fn objects(&self) -> Result<Arc<dyn ObjectStore>> {
         Ok(match &self.place {
             Place::Memory { latency_ms } => self.in_memory(*latency_ms),
@@ -90,13 +90,13 @@ impl Store {
         })
     }
 
-    /// The size of all its objects, in bytes.
+    /// The total size of all objects, in bytes.
     pub(crate) async fn stored_bytes(&self) -> Result<u64> {
         let objects = self.objects()?;
         Ok(objects.list(None).try_fold(0, async |sum, object| Ok(sum + object.size)).await?)
     }
 
-    /// Has what was written before written to the disk, so that it is not part of what is measured.
+    /// Flushes earlier writes to the disk, so that they do not disturb the measurement.
     pub(crate) fn settle(&self) {
         if let Place::Local { directory, .. } = &self.place {
             flush(directory);
@@ -104,11 +104,11 @@ impl Store {
     }
 }
 
-/// Has the filesystem of `directory` write what it holds back, where that can be asked for.
+/// Flushes the filesystem of `directory`, if the system supports that.
 pub(crate) fn flush(directory: &Path) {
     #[cfg(target_os = "linux")]
     if let Ok(directory) = std::fs::File::open(directory) {
-        // What cannot be flushed makes a measurement worse, not wrong.
+        // A failed flush makes a measurement worse, not wrong.
         let _ = rustix::fs::syncfs(directory);
     }
     #[cfg(not(target_os = "linux"))]

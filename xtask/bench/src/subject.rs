@@ -1,4 +1,4 @@
-//! What is measured: castore, or the reference, by the same calls.
+//! The subject of a measurement: castore or the reference, with the same calls.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::job::{Requests, Who};
 use crate::reference::Reference;
 use crate::store::Store;
 
-/// How many reads or puts castore is given at a time, where there are many.
+/// The number of reads or puts that castore gets at a time, if there are many.
 pub(crate) const AT_A_TIME: usize = 16;
 
-/// How a blob is handed over: as a program does that reads a file in pieces of 1 MiB.
+/// The size of the pieces of a blob: those of a program that reads a file by 1 MiB.
 pub(crate) const PIECE: usize = 1 << 20;
 
 /// The calls that scenarios consist of.
@@ -26,7 +26,7 @@ pub(crate) trait Subject: Send + Sync + 'static {
     /// Stores the pieces as one blob, and returns its digest.
     async fn put(&self, pieces: Box<dyn Iterator<Item = Bytes> + Send>) -> Result<Digest>;
 
-    /// Reads all of the blob, and compares it with what is expected.
+    /// Reads all of the blob, and compares it with `expected`.
     async fn read(&self, digest: Digest, expected: &[u8]) -> Result<()>;
 
     /// Opens a blob for reading, so that its index is known.
@@ -53,7 +53,7 @@ pub(crate) fn open(who: Who, store: &Store) -> Result<Arc<dyn Subject>> {
     })
 }
 
-/// The pieces of `data` that a program would hand over.
+/// Splits `data` into pieces, as a program would.
 pub(crate) fn pieces(data: Bytes) -> Box<dyn Iterator<Item = Bytes> + Send> {
     let starts = (0..data.len()).step_by(PIECE);
     Box::new(starts.map(move |start| data.slice(start..data.len().min(start + PIECE))))
@@ -97,7 +97,7 @@ impl Opened for castore_core::BlobReader {
     }
 }
 
-/// Compares a stream with what is expected: cheaper than a digest, and as strict.
+/// Compares a stream with the expected bytes: cheaper than a digest, and as strict.
 async fn compare(
     mut pieces: futures_util::stream::BoxStream<'static, castore_core::Result<Bytes>>,
     mut expected: &[u8],
@@ -111,7 +111,7 @@ async fn compare(
     Ok(())
 }
 
-/// Runs `work` on all of `items`, so many at a time.
+/// Runs `work` on all of `items`, with a limited number at a time.
 pub(crate) async fn at_a_time<T, F>(
     items: impl IntoIterator<Item = T>,
     limit: usize,
@@ -120,7 +120,7 @@ pub(crate) async fn at_a_time<T, F>(
 where
     F: Future<Output = Result<Digest>> + Send + 'static,
 {
-    // Tasks of their own, as those of a server would be; in order, as the answers are compared.
+    // Each item is a task, as in a server. The results keep their order, because they are compared.
     futures_util::stream::iter(items)
         .map(|item| {
             let task = tokio::spawn(work(item));

@@ -1,9 +1,9 @@
-//! The tables: as they grow on the screen, and as Markdown.
+//! The tables: printed line by line on the screen, and as Markdown.
 
 use crate::results::{Measurement, Run};
 use crate::subject::AT_A_TIME;
 
-/// A number with three digits that matter.
+/// A number with three significant digits.
 pub(crate) fn number(value: f64) -> String {
     match value {
         value if !value.is_finite() => "-".to_owned(),
@@ -13,12 +13,13 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-/// The same, of what may not be known.
+/// The same for a number that may be unknown.
 pub(crate) fn optional(value: Option<f64>) -> String {
     value.map_or("-".to_owned(), number)
 }
 
-/// A table: its columns, by name and width. The first are text, to the left; the others numbers.
+/// A table: the names and widths of its columns. The first columns are text, aligned to the left;
+/// the others are numbers.
 pub(crate) struct Columns {
     text: &'static [(&'static str, usize)],
     numbers: &'static [(&'static str, usize)],
@@ -66,7 +67,7 @@ impl Columns {
         self.text.iter().chain(self.numbers).map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    /// Cells under each other.
+    /// Aligns the cells in their columns.
     pub(crate) fn line(&self, cells: &[String]) -> String {
         let text = self.text.iter().map(|(_, width)| (true, *width));
         let widths = text.chain(self.numbers.iter().map(|(_, width)| (false, *width)));
@@ -77,7 +78,7 @@ impl Columns {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     }
 
-    /// All of it as Markdown.
+    /// The whole table as Markdown.
     pub(crate) fn markdown(&self, rows: &[Vec<String>]) -> String {
         let row = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         let rules = self.text.iter().map(|_| "---").chain(self.numbers.iter().map(|_| "---:"));
@@ -117,7 +118,7 @@ pub(crate) fn scenario_cells(run: &Run, castore: &Measurement) -> Vec<String> {
     ]
 }
 
-/// A line of the table on the screen, and what else is to be said about it.
+/// A line of the table on the screen, with remarks.
 pub(crate) fn scenario_row(run: &Run, castore: &Measurement) -> String {
     let mut row = SCENARIOS.line(&scenario_cells(run, castore));
     let both = [Some(castore), run.beside(castore, "reference")];

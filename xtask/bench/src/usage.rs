@@ -1,4 +1,4 @@
-//! What this process has used: wall time, CPU seconds, memory.
+//! The resources that this process has used: wall time, CPU seconds, memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Starts it; with `sample`, memory is looked at every 20 ms.
+    /// Starts the clock; with `sample`, memory is sampled every 20 ms.
     pub(crate) fn start(sample: bool) -> Clock {
         reset_peak();
         let resident = memory("VmRSS:", "self");
@@ -24,7 +24,7 @@ impl Clock {
         Clock { sampler, resident, cpu: cpu_seconds(), start: Instant::now() }
     }
 
-    /// What was used since the start, and nothing else about the outcome.
+    /// The resources used since the start. The other fields of the outcome have their defaults.
     pub(crate) fn stop(self) -> Outcome {
         let wall_seconds = self.start.elapsed().as_secs_f64();
         let cpu_seconds = cpu_seconds().zip(self.cpu).map(|(now, then)| now - then);
@@ -52,7 +52,7 @@ pub(crate) fn cpu_seconds_of_children() -> Option<f64> {
     seconds(nix::sys::resource::UsageWho::RUSAGE_CHILDREN)
 }
 
-/// The most memory that any process had resident that this one has started and waited for, in bytes.
+/// The peak of resident memory, in bytes, of any process that this one started and waited for.
 #[cfg(target_os = "linux")]
 pub(crate) fn peak_of_children() -> Option<u64> {
     let usage =
@@ -60,7 +60,7 @@ pub(crate) fn peak_of_children() -> Option<u64> {
     u64::try_from(usage.max_rss()).ok().map(|kib| kib * 1024)
 }
 
-/// Not known on this system, or in another unit.
+/// Unknown on this system, or in another unit.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn peak_of_children() -> Option<u64> {
     None
@@ -74,32 +74,32 @@ fn seconds(who: nix::sys::resource::UsageWho) -> Option<f64> {
     Some(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
 
-/// Not known on this system.
+/// Unknown on this system.
 #[cfg(not(unix))]
 pub(crate) fn cpu_seconds() -> Option<f64> {
     None
 }
 
-/// Not known on this system.
+/// Unknown on this system.
 #[cfg(not(unix))]
 pub(crate) fn cpu_seconds_of_children() -> Option<f64> {
     None
 }
 
-/// A line of a process's status, in bytes: `VmRSS:` is what is resident, `VmHWM:` its peak.
+/// A line of a process's status, in bytes: `VmRSS:` is the resident memory, `VmHWM:` its peak.
 pub(crate) fn memory(line: &str, process: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let rest = status.lines().find_map(|found| found.strip_prefix(line))?;
     Some(rest.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
-/// Lets the peak start anew, so that the preparation is not in it.
+/// Resets the peak, so that it excludes the preparation.
 fn reset_peak() {
-    // Where that is not allowed, the peak may be that of the preparation: more, never less.
+    // If the system refuses, the peak may be that of the preparation: too high, never too low.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
-/// Looks at the memory of this process every 20 ms.
+/// Samples the memory of this process every 20 ms.
 struct Sampler {
     is_over: Arc<AtomicBool>,
     thread: JoinHandle<Vec<(f64, u64)>>,
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn work_and_memory_are_seen() {
         let clock = Clock::start(true);
-        // Much, as other tests may give memory back meanwhile.
+        // The buffer is large, because other tests may release memory meanwhile.
         let data = vec![1_u8; 256 << 20];
         let digest = blake3::hash(std::hint::black_box(&data));
         let outcome = clock.stop();

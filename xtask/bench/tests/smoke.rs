@@ -1,4 +1,4 @@
-//! The program from outside, on little data.
+//! Tests the program from outside, with little data.
 
 use std::path::Path;
 use std::process::{Command, Output};

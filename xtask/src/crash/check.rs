@@ -1,4 +1,4 @@
-//! Whether what was told to be safe is there.
+//! Checks that all acknowledged blobs are present.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::files::Blob;
 
-/// What of `acknowledged` cannot be read back as it was stored, a line each. `read` gives the bytes of
-/// a blob, or says why there are none.
+/// The blobs of `acknowledged` that cannot be read back as they were stored, one line each. `read`
+/// returns the bytes of a blob, or the reason why it has none.
 pub(super) fn losses(
     blobs: &[Blob],
     acknowledged: &BTreeSet<String>,

@@ -1,4 +1,4 @@
-//! Damage that a repair has to make good.
+//! Damage for a repair to fix.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -7,13 +7,13 @@ use anyhow::Result;
 
 use super::files::{Random, sizes};
 
-/// Of so many chunks one is damaged.
+/// One of this many chunks is damaged.
 const CHUNKS: usize = 10;
 
-/// Of so many indexes one is damaged.
+/// One of this many indexes is damaged.
 const INDEXES: usize = 8;
 
-/// Deletes some chunks of a store, and cuts others and some indexes short.
+/// Deletes some chunks of a store, and truncates other chunks and some indexes.
 pub(super) fn damage(store: &Path, random: &mut Random) -> Result<()> {
     for (number, (path, size)) in sizes(&store.join("chunks"))?.into_iter().enumerate() {
         if number % CHUNKS == 0 {

@@ -1,13 +1,13 @@
-//! `cargo xtask crash --faults`: random schedules of commands under faults, and whether anything is
-//! lost.
+//! `cargo xtask crash --faults`: runs random schedules of commands under faults, and checks that
+//! nothing is lost.
 //!
-//! A preload shim (`shim.c`) stands between castore and the store. Schedules have fixed seeds: each
-//! has a store to begin with, commands that run alone or beside each other, and faults: calls that
-//! fail, once or lastingly, that are torn or slow; kills; pauses of days; wall clocks that jump; and
-//! power cuts, after which the store is rebuilt from the journal of the shim as a filesystem could
-//! have left it (`disk.rs`). After each command everything that was acknowledged has to read back,
-//! and the same command without faults has to finish. Threads run as they like, so a seed gives the
-//! same schedule and faults, and mostly the same result.
+//! A preload shim (`shim.c`) stands between castore and the store. Schedules have fixed seeds. Each
+//! has an initial store, commands that run alone or concurrently, and faults: calls that fail, once
+//! or lastingly, or are torn or slow; kills; pauses of days; wall clocks that jump; and power cuts,
+//! after which the store is rebuilt from the journal of the shim as a filesystem could have left it
+//! (`disk.rs`). After each command everything that was acknowledged must read back, and the same
+//! command without faults must finish. Threads run freely, so a seed gives the same schedule and
+//! faults, and mostly the same result.
 
 mod arena;
 mod disk;
@@ -34,7 +34,7 @@ const SHIM: &str = include_str!("shim.c");
 
 const DEFAULT_SCHEDULES: u64 = 500;
 
-/// How many schedules run at once: most of the time a schedule waits for processes to start and end.
+/// The number of concurrent schedules. A schedule mostly waits for processes to start and end.
 const AT_ONCE: u64 = 2;
 
 /// The arguments of the command.
@@ -172,8 +172,8 @@ mod tests {
     use super::plan::{Action, Plan, Rule, calls};
     use super::*;
 
-    /// Runs a shell's script under the shim, in a directory in which `store` is the store; returns the
-    /// directory, the exit code, and what was journalled.
+    /// Runs a shell script under the shim, in a directory whose `store` is the store. Returns the
+    /// directory, the exit code, and the journal.
     fn shell(name: &str, script: &str, plan: &Plan) -> (PathBuf, Option<i32>, Vec<Event>) {
         let directory = std::env::temp_dir().join(format!("castore-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);

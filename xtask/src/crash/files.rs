@@ -1,4 +1,4 @@
-//! The files that are stored, the same every time; and directories of files.
+//! The files to store, the same every time; and operations on directories of files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-/// A file, and the digest that castore has to give it.
+/// A file, and the digest that castore must give it.
 pub(super) struct Blob {
     pub(super) name: String,
     pub(super) data: Vec<u8>,
     pub(super) digest: String,
 }
 
-/// How many files there are.
+/// The number of files.
 const FILES: usize = 24;
 
-/// The size of what all large files share, in bytes.
+/// The size of the part that all large files share, in bytes.
 const SHARED: usize = 1 << 20;
 
 /// Files of a few bytes to a few megabytes, most of which share a part.
@@ -39,8 +39,8 @@ pub(super) fn blobs() -> Vec<Blob> {
     (0..FILES).map(blob).collect()
 }
 
-/// A few small files, of one chunk and of many, some of which share a part: for stores with chunks of
-/// a few KiB.
+/// A few small files, of one chunk and of many, some of which share a part: for stores with chunks
+/// of a few KiB.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(super) fn small_blobs() -> Vec<Blob> {
     let mut random = Random::new("castore crash small files");
@@ -60,7 +60,7 @@ pub(super) fn small_blobs() -> Vec<Blob> {
     (0..9).map(blob).collect()
 }
 
-/// All files below the directory, and their sizes in bytes; none where there is no directory.
+/// All files below the directory, and their sizes in bytes; none if the directory does not exist.
 pub(super) fn sizes(directory: &Path) -> Result<BTreeMap<PathBuf, u64>> {
     let mut sizes = BTreeMap::new();
     let entries = match fs::read_dir(directory) {
@@ -112,7 +112,7 @@ impl Random {
         (self.next() % bound as u64) as usize
     }
 
-    /// A number from 0 up to, and not including, 1.
+    /// A number from 0 up to, but not including, 1.
     pub(super) fn fraction(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }

@@ -1,19 +1,19 @@
-//! Gets a MinIO to test on, if that can be done.
+//! Gets a MinIO for the tests, if possible.
 
 use std::env;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Where the tests look for the program.
+/// The variable that tells the tests the path of the program.
 pub(super) const VARIABLE: &str = "CASTORE_TEST_MINIO";
 
-/// MinIO is distributed as source. This is a release by its commit, as Go's proxy has it.
+/// MinIO is distributed as source. This is the commit of a release, as Go's proxy names it.
 const VERSION: &str = "v0.0.0-20260212201848-7aac2a2c5b7c";
 
 const IMAGE: &str = "quay.io/minio/minio:RELEASE.2025-02-28T09-55-16Z";
 
-/// The program to test on, built if need be; `None` where the tests find one by themselves, or
-/// will say that there is none.
+/// The program for the tests, built if needed; `None` if the tests find one by themselves, or will
+/// report that there is none.
 pub(super) fn find() -> Option<PathBuf> {
     if [VARIABLE, "CASTORE_TEST_S3_ENDPOINT"].iter().any(|name| env::var_os(name).is_some())
         || on_path("minio")
@@ -51,7 +51,7 @@ pub(super) fn find() -> Option<PathBuf> {
     }
 }
 
-/// Whether a container engine has the image, or gets it.
+/// Whether a container engine has the image, or can pull it.
 fn image_is_there() -> bool {
     ["inspect", "pull"].iter().any(|action| {
         let mut docker = Command::new("docker");
@@ -67,7 +67,7 @@ fn on_path(name: &str) -> bool {
     env::split_paths(&directories).any(|directory| directory.join(&name).is_file())
 }
 
-/// The directory for what can be made again.
+/// The directory for files that can be made again.
 fn cache() -> Option<PathBuf> {
     let from = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     from("XDG_CACHE_HOME")

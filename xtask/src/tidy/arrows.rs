@@ -1,4 +1,5 @@
-//! The arrows between the crates: what each may depend on, and what it must never reach.
+//! The arrows between the crates: the permitted dependencies of each, and those it must never
+//! reach.
 //!
 //! ARCHITECTURE.md says why. A new dependency is a decision: it takes a line here.
 
@@ -6,21 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, Metadata, TargetKind};
 
-/// What one crate may depend on.
+/// The permitted dependencies of one crate.
 struct Rule {
     name: &'static str,
-    /// All the crates that may be its direct normal dependencies.
+    /// All crates that may be its direct normal dependencies.
     normal: &'static [&'static str],
-    /// Those of them of which no feature may be asked for, default ones included.
+    /// Those of `normal` for which the crate may request no feature, default ones included.
     featureless: &'static [&'static str],
-    /// What must not be anywhere in the tree of its normal dependencies.
+    /// Crates that must not be anywhere in the tree of its normal dependencies.
     never: &'static [&'static str],
 }
 
-/// Stands for all crates: a program that only measures may depend on what it likes.
+/// Stands for all crates: a program that only measures may depend on any.
 const ANY: &str = "any";
 
-/// What no crate that people use may reach.
+/// Crates that no published crate may reach.
 const NEVER_AT_ALL: [&str; 3] = ["prost-build", "protox", "xtask"];
 
 const RULES: [Rule; 8] = [
@@ -102,7 +103,7 @@ const RULES: [Rule; 8] = [
             "blake3",
             "bytes",
             "castore-core",
-            // With the feature `bench` alone; clap comes with it.
+            // Only with the feature `bench`; clap comes with it.
             "criterion",
             "futures-util",
             "tokio",
@@ -154,13 +155,13 @@ const RULES: [Rule; 8] = [
     Rule { name: "castore-bench", normal: &[ANY], featureless: &[], never: &[] },
 ];
 
-/// What of a crate of the workspace is checked.
+/// The checked facts about a crate of the workspace.
 #[derive(Default)]
 struct Crate {
     name: String,
-    /// The direct normal dependencies; `true` where any feature is asked for.
+    /// The direct normal dependencies; `true` if the crate requests any feature.
     normal: BTreeMap<String, bool>,
-    /// All the crates in the tree of its normal dependencies.
+    /// All crates in the tree of its normal dependencies.
     reached: BTreeSet<String>,
     has_build_script: bool,
 }
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_never_be_reached_is_reported() {
+    fn a_reached_crate_that_is_banned_is_reported() {
         let violations = checked(|good| good.reached.extend(["prost".into(), "xtask".into()]));
         assert_eq!(
             violations,

@@ -1,6 +1,6 @@
 //! The floors of castore-objstore: each module uses those below its own, and none above.
 //!
-//! ARCHITECTURE.md draws them. Tests are free: they set up what they test with whatever they like.
+//! ARCHITECTURE.md draws them. Tests are exempt: they may use any module to set up a case.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -56,14 +56,14 @@ fn floor(module: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&module))
 }
 
-/// The module at the top of the crate that a file belongs to.
+/// The top-level module that a file belongs to.
 fn module_of(file: &Path) -> String {
     let first = file.iter().next().unwrap_or_default().to_string_lossy();
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// The modules at the top of the crate that the code names, with the numbers of the lines. Comments and the
-/// tests at the end of a file do not count.
+/// The top-level modules that the code names, with their line numbers. Comments and the tests at
+/// the end of a file do not count.
 fn used(text: &str) -> Vec<(&str, usize)> {
     let code = text.split("\nmod tests {").next().unwrap_or_default();
     let mut used = Vec::new();
@@ -81,7 +81,7 @@ fn used(text: &str) -> Vec<(&str, usize)> {
     used
 }
 
-/// The files of the crate, but for those of modules that are compiled for tests only.
+/// The files of the crate, except those of modules that are compiled only for tests.
 fn sources(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let mut tests = BTreeSet::new();
     let mut entries = Vec::new();
@@ -105,7 +105,7 @@ fn sources(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         if tests.contains(&path.with_extension("")) {
             continue;
         }
-        // A module that the file beside its directory declares.
+        // A test module that the file beside its directory declares.
         let own = directory.with_extension("rs");
         if let Ok(text) = fs::read_to_string(own)
             && test_modules(&text).any(|module| directory.join(module) == path.with_extension(""))
@@ -120,7 +120,7 @@ fn sources(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// The modules that a file declares for tests only, in files of their own.
+/// The modules that a file declares only for tests, in files of their own.
 fn test_modules(text: &str) -> impl Iterator<Item = &str> {
     let declares = |(before, line): (&str, &'_ str)| {
         before.starts_with("#[cfg(") && before.contains("test") && line.starts_with("mod ")

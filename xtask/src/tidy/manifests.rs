@@ -5,10 +5,10 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use cargo_metadata::Metadata;
 
-/// What every crate inherits.
+/// The package keys that every crate inherits.
 const INHERITED: [&str; 4] = ["authors", "edition", "license", "rust-version"];
 
-/// What a crate that is published also inherits.
+/// The package keys that a published crate also inherits.
 const INHERITED_IF_PUBLISHED: [&str; 2] = ["readme", "version"];
 
 pub(super) fn check(metadata: &Metadata) -> Result<Vec<String>> {
@@ -16,14 +16,14 @@ pub(super) fn check(metadata: &Metadata) -> Result<Vec<String>> {
     for package in metadata.workspace_packages() {
         let manifest = fs::read_to_string(&package.manifest_path)
             .with_context(|| format!("cannot read {}", package.manifest_path))?;
-        // An empty list of registries is what `publish = false` stands for.
+        // `publish = false` means an empty list of registries.
         let is_published = package.publish.as_ref().is_none_or(|registries| !registries.is_empty());
         violations.extend(check_manifest(&package.name, &manifest, is_published));
     }
     Ok(violations)
 }
 
-/// Looks at lines, as cargo does not tell what is inherited; our manifests all look alike.
+/// Checks lines, because cargo does not report inheritance; our manifests all look alike.
 fn check_manifest(name: &str, manifest: &str, is_published: bool) -> Vec<String> {
     let mut violations = Vec::new();
     let published = if is_published { &INHERITED_IF_PUBLISHED[..] } else { &[] };

@@ -1,24 +1,24 @@
-//! Files are short, and finished.
+//! Source files are short, and free of markers for unfinished work.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// The most lines that a Rust file may have: more than one idea needs.
+/// The most lines of a Rust file: a longer one has more than one subject.
 const MAX_LINES: usize = 700;
 
-/// Words that stand for work left undone; spelled apart, as this file is checked as well.
+/// Words that mark unfinished work; spelled in two parts, because this file is checked as well.
 const UNFINISHED: [&str; 2] = [concat!("TO", "DO"), concat!("FIX", "ME")];
 
-/// Directories that hold nothing of ours: build output, and what git keeps.
+/// Directories without our sources: git's own, and build output.
 const SKIPPED: [&str; 2] = [".git", "target"];
 
 pub(super) fn check(root: &Path) -> Result<Vec<String>> {
     let mut violations = Vec::new();
     for path in files(root)? {
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        // What is not text has no lines and no words.
+        // Binary files have no lines and no words.
         if let Ok(text) = String::from_utf8(bytes) {
             let name = path.strip_prefix(root).unwrap_or(&path);
             violations.extend(check_text(name, &text));

@@ -8,7 +8,7 @@ teeth! {
             tamper { flipped_bits, swapped_records, records_of_garbage }
         }
         besides: {
-            tamper { other_parts_of_a_damaged_blob_can_be_read, undone_damage_is_gone, what_was_verified_is_verified_again }
+            tamper { other_parts_of_a_damaged_blob_can_be_read, undone_damage_is_gone, verified_data_is_verified_again }
         }
     }
 
@@ -56,7 +56,7 @@ teeth! {
             tamper { flipped_bits, records_of_garbage }
         }
         besides: {
-            tamper { other_parts_of_a_damaged_blob_can_be_read, swapped_records, undone_damage_is_gone, what_was_verified_is_verified_again }
+            tamper { other_parts_of_a_damaged_blob_can_be_read, swapped_records, undone_damage_is_gone, verified_data_is_verified_again }
         }
     }
 
@@ -143,7 +143,7 @@ teeth! {
 
     verifies_once: VerifiesOnce {
         meant: {
-            tamper { what_was_verified_is_verified_again }
+            tamper { verified_data_is_verified_again }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Failing and crashing storage: whoever asked is told, and what was acknowledged is there.
+//! Failing and crashing storage: every caller gets its error, and acknowledged blobs survive.
 
 use super::teeth;
 
@@ -9,7 +9,7 @@ teeth! {
         }
         besides: {
             faults { failed_writes_of_a_long_blob_reach_close }
-            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+            faults_and_restart { blobs_acknowledged_despite_failures_survive }
         }
     }
 
@@ -89,8 +89,8 @@ teeth! {
         besides: {
             restart { blobs_stored_over_remains_survive }
             faults_and_restart {
-                what_is_acknowledged_despite_failures_survives,
-                what_is_stored_after_a_failure_survives,
+                blobs_acknowledged_despite_failures_survive,
+                blobs_stored_after_a_failure_survive,
             }
         }
     }
@@ -106,7 +106,7 @@ teeth! {
                 changes_done_but_reported_failed, failed_writes_of_a_long_blob_reach_close,
                 one_failure_among_many_writers,
             }
-            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+            faults_and_restart { blobs_acknowledged_despite_failures_survive }
         }
     }
 
@@ -124,7 +124,7 @@ teeth! {
                 a_failed_twin_takes_nothing_along, changes_done_but_reported_failed,
                 failed_writes_of_a_long_blob_reach_close,
             }
-            faults_and_restart { what_is_stored_after_a_failure_survives }
+            faults_and_restart { blobs_stored_after_a_failure_survive }
             tamper { storing_again_heals }
         }
     }
@@ -165,7 +165,7 @@ teeth! {
     syncs_the_index_first: SyncsTheIndexFirst {
         meant: {
             restart { interrupted_blobs_are_whole_or_absent }
-            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+            faults_and_restart { blobs_acknowledged_despite_failures_survive }
         }
     }
 
@@ -175,20 +175,20 @@ teeth! {
         }
         besides: {
             restart { blobs_stored_over_remains_survive, interrupted_blobs_are_whole_or_absent, interrupted_blobs_can_be_stored_again }
-            faults_and_restart { what_is_acknowledged_despite_failures_survives, what_is_stored_after_a_failure_survives }
+            faults_and_restart { blobs_acknowledged_despite_failures_survive, blobs_stored_after_a_failure_survive }
         }
     }
 
     syncs_only_new_chunks: SyncsOnlyNewChunks {
         meant: {
             restart { blobs_stored_over_remains_survive }
-            faults_and_restart { what_is_stored_after_a_failure_survives }
+            faults_and_restart { blobs_stored_after_a_failure_survive }
         }
     }
 
     swallows_failed_syncs: SwallowsFailedSyncs {
         meant: {
-            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+            faults_and_restart { blobs_acknowledged_despite_failures_survive }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Giving up: a future that is dropped leaves nothing behind that others stumble over.
+//! Giving up: a dropped future leaves nothing behind that harms others.
 
 use super::teeth;
 
@@ -37,7 +37,7 @@ teeth! {
             }
         }
         besides: {
-            concurrency { abandoned_readers_hold_nobody_up }
+            concurrency { abandoned_readers_hold_up_no_others }
         }
     }
 
@@ -87,7 +87,7 @@ teeth! {
                 one_failure_among_many_writers, one_failure_among_writers_of_one_blob,
                 a_failed_twin_takes_nothing_along, failed_writes_of_a_long_blob_reach_close,
             }
-            faults_and_restart { what_is_stored_after_a_failure_survives }
+            faults_and_restart { blobs_stored_after_a_failure_survive }
             tamper { storing_again_heals }
         }
     }

@@ -1,4 +1,4 @@
-//! Asking and reading: what is absent is absent, and a range is its bytes.
+//! Asking and reading: absent blobs are absent, and a range has its own bytes.
 
 use super::teeth;
 
@@ -39,7 +39,7 @@ teeth! {
                 failed_writes_of_a_long_blob_reach_close,
             }
             restart { unclosed_blobs_do_not_survive, interrupted_blobs_are_whole_or_absent }
-            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+            faults_and_restart { blobs_acknowledged_despite_failures_survive }
         }
     }
 
@@ -75,7 +75,7 @@ teeth! {
                 close_again_returns_the_same_error, lasting_failures_reach_every_writer,
                 failed_writes_of_a_long_blob_reach_close,
             }
-            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+            faults_and_restart { blobs_acknowledged_despite_failures_survive }
             restart { unclosed_blobs_do_not_survive }
         }
     }
@@ -139,7 +139,7 @@ teeth! {
                 closed_blobs_survive, interrupted_blobs_are_whole_or_absent,
                 interrupted_blobs_can_be_stored_again, blobs_stored_over_remains_survive,
             }
-            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+            faults_and_restart { blobs_acknowledged_despite_failures_survive }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Sharing: between blobs, between services, and between many at once.
+//! Sharing: between blobs, between services, and between concurrent callers.
 
 use super::teeth;
 
@@ -18,7 +18,7 @@ teeth! {
             storage { storing_again_changes_nothing }
         }
         besides: {
-            concurrency { idle_writers_hold_nobody_up }
+            concurrency { idle_writers_hold_up_no_others }
             cancellation {
                 dropped_close_leaves_the_service_usable, dropped_close_leaves_its_twin_alone,
                 abort_ends_a_dropped_close, dropped_puts_leave_a_present_blob_whole,
@@ -30,7 +30,7 @@ teeth! {
                 failed_writes_reach_close,
             }
             restart { interrupted_blobs_can_be_stored_again, blobs_stored_over_remains_survive }
-            faults_and_restart { what_is_stored_after_a_failure_survives }
+            faults_and_restart { blobs_stored_after_a_failure_survive }
             tamper { records_stored_as_blobs_round_trip, storing_again_heals }
         }
     }
@@ -81,8 +81,8 @@ teeth! {
                 a_dropped_twin_takes_nothing_along, an_aborted_twin_takes_nothing_along,
             }
             faults_and_restart {
-                what_is_acknowledged_despite_failures_survives,
-                what_is_stored_after_a_failure_survives,
+                blobs_acknowledged_despite_failures_survive,
+                blobs_stored_after_a_failure_survive,
             }
             storage { opening_leaves_the_work_of_others_alone }
         }
@@ -112,7 +112,7 @@ teeth! {
             concurrency { sixteen_writers_at_once }
         }
         besides: {
-            concurrency { idle_writers_hold_nobody_up }
+            concurrency { idle_writers_hold_up_no_others }
             faults { a_failed_twin_takes_nothing_along }
         }
     }
@@ -129,10 +129,10 @@ teeth! {
 
     writers_hold_places: WritersHoldPlaces (hangs) {
         meant: {
-            concurrency { sixteen_writers_at_once, idle_writers_hold_nobody_up }
+            concurrency { sixteen_writers_at_once, idle_writers_hold_up_no_others }
         }
         besides: {
-            concurrency { idle_readers_and_writers_hold_nobody_up }
+            concurrency { idle_readers_and_writers_hold_up_no_others }
         }
     }
 
@@ -142,7 +142,7 @@ teeth! {
         }
         besides: {
             reader { ranges_outlive_their_reader }
-            concurrency { idle_readers_and_writers_hold_nobody_up, idle_readers_hold_nobody_up, readers_during_writes }
+            concurrency { idle_readers_and_writers_hold_up_no_others, idle_readers_hold_up_no_others, readers_during_writes }
             cancellation { dropped_range_leaves_its_twin_alone }
             model { random_operations }
             faults { a_failed_fetch_ends_every_reader }
@@ -163,7 +163,7 @@ teeth! {
             concurrency { ranges_at_once }
         }
         besides: {
-            concurrency { idle_readers_and_writers_hold_nobody_up }
+            concurrency { idle_readers_and_writers_hold_up_no_others }
             reader { ranges_outlive_their_reader }
             model { random_operations }
         }
@@ -171,28 +171,28 @@ teeth! {
 
     reads_hold_places: ReadsHoldPlaces (hangs) {
         meant: {
-            concurrency { idle_readers_hold_nobody_up }
+            concurrency { idle_readers_hold_up_no_others }
         }
         besides: {
-            concurrency { idle_readers_and_writers_hold_nobody_up }
+            concurrency { idle_readers_and_writers_hold_up_no_others }
         }
     }
 
     readers_and_writers_share_places: ReadersAndWritersSharePlaces (hangs) {
         meant: {
-            concurrency { idle_readers_and_writers_hold_nobody_up }
+            concurrency { idle_readers_and_writers_hold_up_no_others }
         }
     }
 
     dropped_writer_keeps_its_place: DroppedWriterKeepsItsPlace (hangs) {
         meant: {
-            concurrency { abandoned_writers_hold_nobody_up }
+            concurrency { abandoned_writers_hold_up_no_others }
         }
     }
 
     dropped_read_keeps_its_place: DroppedReadKeepsItsPlace (hangs) {
         meant: {
-            concurrency { abandoned_readers_hold_nobody_up }
+            concurrency { abandoned_readers_hold_up_no_others }
         }
     }
 
@@ -204,10 +204,10 @@ teeth! {
 
     writers_lock_readers_out: WritersLockReadersOut {
         meant: {
-            concurrency { idle_writers_hold_nobody_up, readers_during_writes }
+            concurrency { idle_writers_hold_up_no_others, readers_during_writes }
         }
         besides: {
-            concurrency { idle_readers_and_writers_hold_nobody_up }
+            concurrency { idle_readers_and_writers_hold_up_no_others }
             cancellation { dropped_questions_leave_the_service_usable }
             model { random_operations }
         }
@@ -229,7 +229,7 @@ teeth! {
         }
         besides: {
             faults { changes_done_but_reported_failed, failed_reads_reach_close, failed_writes_of_a_long_blob_reach_close, failed_writes_reach_close, one_failure_among_writers_of_one_blob }
-            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+            faults_and_restart { blobs_acknowledged_despite_failures_survive }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Writing: what is given to a writer is stored, and only by `close`.
+//! Writing: a writer's bytes are stored, and published only by `close`.
 
 use super::teeth;
 
@@ -32,7 +32,7 @@ teeth! {
             writer { write_splits_round_trip, abort_publishes_nothing, unclosed_is_absent }
             reader { chunks_are_no_blobs, index_sums_to_size }
             storage { deduplication_is_invisible }
-            concurrency { idle_readers_hold_nobody_up }
+            concurrency { idle_readers_hold_up_no_others }
             tamper { records_stored_as_blobs_round_trip }
         }
     }
@@ -116,7 +116,7 @@ teeth! {
             cancellation { dropped_abort_leaves_the_service_usable }
             model { random_operations }
             faults { close_again_returns_the_same_error }
-            faults_and_restart { what_is_acknowledged_despite_failures_survives }
+            faults_and_restart { blobs_acknowledged_despite_failures_survive }
             restart { interrupted_blobs_are_whole_or_absent }
         }
     }

@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use castore_testsuite::{Fault, Operation};
 use redb::StorageBackend;
 
-/// Clones are the same disk.
+/// Clones share the disk.
 #[derive(Clone, Default)]
 pub(crate) struct Disk(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     data: Vec<u8>,
-    /// What has to be done, from last to first, to undo all changes since the last flush.
+    /// The actions, from last to first, that undo all changes since the last flush.
     undo: Vec<Undo>,
     fault: Option<Fault>,
-    /// How many operations of the fault's kind there were since it was set.
+    /// The number of operations of the fault's kind since it was set.
     seen: usize,
     struck: bool,
 }
@@ -34,14 +34,14 @@ impl Disk {
         (state.fault, state.seen, state.struck) = (Some(fault), 0, false);
     }
 
-    /// Ends the fault, and tells whether it made anything fail.
+    /// Ends the fault, and returns whether it made anything fail.
     pub(crate) fn heal(&self) -> bool {
         let mut state = self.state();
         state.fault = None;
         mem::take(&mut state.struck)
     }
 
-    /// Another disk, with what is left of this one if the power is cut now: what was flushed.
+    /// A new disk with the data that survives if the power is cut now: the flushed data.
     pub(crate) fn after_a_power_cut(&self) -> Disk {
         let state = self.state();
         let mut data = state.data.clone();
@@ -65,8 +65,9 @@ impl Disk {
             state.seen += 1;
             if number == fault.after || number > fault.after && fault.lasting {
                 state.struck = true;
-                // Only the confirmation is lost of what is written. redb takes a file of another length
-                // than it knows for damaged, so a change of the length either fails or is confirmed.
+                // Only the confirmation of a write may be lost. redb takes a file with another
+                // length than it knows for damaged, so a change of the length either fails or is
+                // confirmed.
                 if fault.done && !changes_length {
                     work(&mut state)?;
                 }

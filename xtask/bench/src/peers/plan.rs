@@ -1,4 +1,4 @@
-//! How each program is called: with its usual settings, and zstd level 3 where it can be told.
+//! The calls of each program: with its usual settings, and zstd level 3 if that can be set.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub(super) enum Program {
 /// The calls, each a program and its arguments.
 pub(super) struct Plan {
     pub(super) environment: Vec<(String, String)>,
-    /// What makes the repository; not measured.
+    /// The calls that make the repository; not measured.
     pub(super) prepare: Vec<Vec<String>>,
     pub(super) put: Vec<String>,
     pub(super) again: Vec<String>,
@@ -65,7 +65,7 @@ impl Program {
         }
     }
 
-    /// What one has to know to compare it.
+    /// The remark that a reader needs for a fair comparison.
     pub(super) fn remark(self) -> &'static str {
         match self {
             Program::Castore => {
@@ -93,8 +93,8 @@ impl Program {
         }
     }
 
-    /// The calls of the program at `path` that store `file` in a repository below `directory`.
-    /// They are made in `directory/out`, which is there.
+    /// The calls of the program at `path` that store `file` in a repository below `directory`. They
+    /// run in `directory/out`, which exists.
     pub(super) fn plan(self, path: &Path, directory: &Path, file: &Path, digest: &str) -> Plan {
         let below = |name: &str| directory.join(name).to_string_lossy().into_owned();
         let (repository, out) = (below("repository"), below("out"));
@@ -104,7 +104,7 @@ impl Program {
             let arguments = arguments.iter().map(|argument| (*argument).to_owned());
             std::iter::once(program).chain(arguments).collect::<Vec<String>>()
         };
-        // Of what is restored below its whole path.
+        // The path of a restored file below its whole original path.
         let whole: PathBuf = Path::new(&out).join(file.components().skip(1).collect::<PathBuf>());
         let single = below("out/restored");
         let variables = |pairs: &[(&str, &str)]| {

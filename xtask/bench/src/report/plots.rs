@@ -9,7 +9,7 @@ use crate::table::number;
 
 const WIDTH: u32 = 860;
 
-/// castore's colour, the reference's, and those of others: told apart by everybody.
+/// castore's colour, the reference's, and those of others: safe for colour-blind readers.
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(160, 160, 160),
@@ -32,7 +32,7 @@ pub(super) fn bars(
     let greatest = groups.iter().flat_map(|(_, values)| values).flatten().copied();
     let greatest = greatest.fold(1.0, f64::max) * 1.15;
     if logarithmic {
-        // A bar has to start somewhere: at one.
+        // A bar on a logarithmic axis needs a start: one.
         draw_bars(title, series, groups, (1.0..greatest * 2.0).log_scale(), 1.0)
     } else {
         draw_bars(title, series, groups, 0.0..greatest, 0.0)

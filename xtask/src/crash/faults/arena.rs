@@ -1,4 +1,4 @@
-//! A store under the shim: processes that work on it, power cuts, and whether all is there.
+//! A store under the shim: processes that work on it, power cuts, and checks for losses.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,7 +18,7 @@ use super::disk::{Aftermath, Disk, Model, set_modified};
 use super::journal;
 use super::plan::Plan;
 
-/// A process that takes longer hangs: the store is small, and the machine may be busy.
+/// A process that takes longer hangs: the store is small, but the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The fields of `struct control` in `shim.c`: their offsets in bytes.
@@ -31,7 +31,7 @@ mod field {
     pub(super) const SIZE: usize = 56;
 }
 
-/// What all schedules use.
+/// The settings that all schedules share.
 pub(super) struct Setting {
     pub(super) castore: PathBuf,
     pub(super) shim: PathBuf,
@@ -39,10 +39,10 @@ pub(super) struct Setting {
     pub(super) blobs: Vec<Blob>,
 }
 
-/// The filesystem that a store seems to be on.
+/// The filesystem that the store appears to be on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Filesystem {
-    /// As `statfs` gives it.
+    /// The magic number that `statfs` returns.
     pub(super) magic: u32,
     pub(super) syncfs_works: bool,
     pub(super) model: Model,
@@ -52,31 +52,32 @@ pub(super) const EXT4: Filesystem =
     Filesystem { magic: 0xEF53, syncfs_works: true, model: Model::Ordered };
 pub(super) const XFS: Filesystem =
     Filesystem { magic: 0x5846_5342, syncfs_works: true, model: Model::Ordered };
-/// Its `syncfs` does nothing, and names are durable when their directory was flushed.
+/// On FUSE, `syncfs` does nothing, and names are durable once their directory was flushed.
 pub(super) const FUSE: Filesystem =
     Filesystem { magic: 0x6573_5546, syncfs_works: false, model: Model::Loose };
 
 pub(super) struct Arena<'a> {
     pub(super) setting: &'a Setting,
-    /// Its own directory, with the store `store` and the mirror `source`.
+    /// The schedule's own directory, with the store `store` and the mirror `source`.
     directory: PathBuf,
     filesystem: Filesystem,
     pub(super) random: Random,
     control: File,
-    /// The store when the journal was begun, and since when it was made older by how much.
+    /// The store at the start of the journal, and by how much it was aged at which offset since
+    /// then.
     base: Disk,
     aged: Vec<(u64, Duration)>,
-    /// The blobs that are there, for all that was said.
+    /// The blobs that must be present, according to the commands so far.
     pub(super) acknowledged: BTreeSet<String>,
-    /// Everything that happened, a line each.
+    /// All events, one line each.
     pub(super) log: Vec<String>,
     pub(super) losses: Vec<String>,
-    /// How many calls had a fault before the journal was begun.
+    /// The number of calls with a fault before the start of the journal.
     fired: u64,
     processes: usize,
 }
 
-/// The error of a schedule in which something did not hold; the arena says what.
+/// The error of a schedule with a loss; the arena describes it.
 #[derive(Debug)]
 pub(super) struct Lost;
 
@@ -99,7 +100,7 @@ pub(super) struct Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has ended, unless the schedule ended before.
+        // The process has ended, unless the schedule ended first.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -150,18 +151,18 @@ impl<'a> Arena<'a> {
         self.log.push(line);
     }
 
-    /// Ends the schedule: after a loss, whatever else fails is no news.
+    /// Ends the schedule: after a loss, further failures say nothing new.
     pub(super) fn lose<T>(&mut self, line: String) -> Result<T> {
         self.losses.push(line);
         Err(Lost.into())
     }
 
-    /// How many calls had a fault so far.
+    /// The number of calls with a fault so far.
     pub(super) fn fired(&self) -> Result<u64> {
         Ok(self.fired + self.field(field::FIRED)?)
     }
 
-    /// Begins the journal anew: what is in the store now is durable.
+    /// Starts a new journal: the present contents of the store are durable.
     pub(super) fn settle(&mut self) -> Result<()> {
         self.fired = self.fired()?;
         let ignore = self.field(field::IGNORE)?;
@@ -173,7 +174,7 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// Flushes are not journalled from now on, as if the disk lied.
+    /// Stops recording flushes in the journal, as if the disk lied.
     pub(super) fn ignore_flushes(&self) -> Result<()> {
         Ok(self.control.write_all_at(&1_u64.to_le_bytes(), field::IGNORE)?)
     }
@@ -215,7 +216,7 @@ impl<'a> Arena<'a> {
         Ok(Process { child, name, output, begun, fails: plan.fails() })
     }
 
-    /// Waits until the process has stopped itself; false where it ended before.
+    /// Waits until the process has stopped itself; returns false if it ended instead.
     pub(super) fn wait_for_stop(&mut self, process: &mut Process) -> Result<bool> {
         while process.begun.elapsed() < PATIENCE {
             if process.child.try_wait()?.is_some() {
@@ -232,7 +233,8 @@ impl<'a> Arena<'a> {
         Ok(false)
     }
 
-    /// Lets a stopped process go on. Its clocks have stood still, or tell of all the time.
+    /// Resumes a stopped process. `clocks` says by how much its clocks advance: not at all if they
+    /// stood still, or by the whole pause.
     pub(super) fn go_on(&mut self, process: &Process, clocks: Duration) -> Result<()> {
         self.note(format!("goes on, with its clocks {clocks:?} on: {}", process.name));
         for field in [field::WALL, field::MONOTONIC] {
@@ -243,7 +245,7 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// Waits for the end; says whether the end is one that a process may have.
+    /// Waits for the end, and checks that a process may end this way.
     pub(super) fn end(&mut self, mut process: Process) -> Result<End> {
         let status = loop {
             if let Some(status) = process.child.try_wait()? {
@@ -270,7 +272,7 @@ impl<'a> Arena<'a> {
         if panicked || status.signal().is_some_and(|signal| signal != 9) || code == Some(99) {
             return self.lose(format!("ENDS BADLY: {}: {status}: {complaints}", process.name));
         }
-        // What was removed before is absent.
+        // Absent blobs that were removed before are no error.
         let is_there = |digest: &String| complaints.contains(digest.as_str());
         if process.fails && code == Some(4) && self.acknowledged.iter().any(is_there) {
             return self.lose(format!("an error is called ABSENT: {}: {complaints}", process.name));
@@ -278,7 +280,7 @@ impl<'a> Arena<'a> {
         Ok(End { status, digests, complaints })
     }
 
-    /// All that the last process has printed.
+    /// Everything that the last process printed.
     pub(super) fn last_output(&self) -> Result<Vec<u8>> {
         Ok(fs::read(self.directory.join(format!("output-{}", self.processes)))?)
     }
@@ -294,7 +296,7 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// Cuts the power: looks at several stores that may be left, and goes on with the last.
+    /// Cuts the power: checks several stores that may be left, and goes on with the last.
     pub(super) fn cut(&mut self) -> Result<()> {
         let length = self.field(field::LENGTH)?;
         let records = journal::read(&self.directory.join("journal"), length)?;
@@ -311,7 +313,7 @@ impl<'a> Arena<'a> {
         self.settle()
     }
 
-    /// Reads back everything that was acknowledged. Everything else may be absent, but not wrong.
+    /// Reads back everything that was acknowledged. Other blobs may be absent, but not wrong.
     pub(super) fn check(&mut self, when: &str) -> Result<()> {
         let read = |digest: &str| self.read(digest);
         let found = losses(&self.setting.blobs, &self.acknowledged, read)?;
@@ -321,7 +323,7 @@ impl<'a> Arena<'a> {
         }
     }
 
-    /// Those of the blobs that can be read.
+    /// The blobs that can be read.
     pub(super) fn readable(&self) -> Result<BTreeSet<String>> {
         let mut readable = BTreeSet::new();
         for blob in &self.setting.blobs {
@@ -332,7 +334,7 @@ impl<'a> Arena<'a> {
         Ok(readable)
     }
 
-    /// Reads all other blobs: a read that ends well has to give the right bytes.
+    /// Reads all other blobs: a read that succeeds must return the right bytes.
     pub(super) fn check_others(&mut self) -> Result<()> {
         for blob in &self.setting.blobs {
             if !self.acknowledged.contains(&blob.digest)
@@ -344,7 +346,7 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// The blob, as castore reads it without faults; or what it says instead.
+    /// The blob as castore reads it without faults, or castore's message.
     fn read(&self, digest: &str) -> Result<Result<Vec<u8>, String>> {
         let output = self.plain(&["cat", digest]).output()?;
         Ok(match output.status.success() {
@@ -353,7 +355,7 @@ impl<'a> Arena<'a> {
         })
     }
 
-    /// The findings of a verification that are damage to acknowledged blobs.
+    /// Fails if a verification finds damage to acknowledged blobs.
     pub(super) fn verify(&mut self) -> Result<()> {
         let output = self.plain(&["--json", "verify", "--level", "blob"]).output()?;
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -362,7 +364,7 @@ impl<'a> Arena<'a> {
                 return self.lose(format!("DAMAGED: {line}"));
             }
         }
-        // Where nothing was acknowledged there may be no store, and other things may be damaged.
+        // Without an acknowledged blob there may be no store, and other objects may be damaged.
         let is_fine = match output.status.code() {
             Some(0 | 3) => true,
             code => self.acknowledged.is_empty() && code == Some(10),
@@ -379,7 +381,7 @@ impl<'a> Arena<'a> {
     }
 }
 
-/// castore without the shim, on a store.
+/// Runs castore without the shim, on a store.
 pub(super) fn plain(castore: &Path, place: &Path, store: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(castore);
     command.args(["-o", "chunk-size=4KiB", "-q"]).args(arguments).current_dir(place);

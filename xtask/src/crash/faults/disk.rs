@@ -1,10 +1,10 @@
 //! A store as a power cut could have left it: rebuilt from a snapshot and the journal since.
 //!
-//! Two models of a filesystem. *Ordered*, as ext4, XFS and btrfs are: names change in order, and
-//! any flush makes all changes of names before it durable; contents are durable only when their
-//! file, or everything, was flushed. *Loose*, which is all that POSIX promises: each directory by
-//! itself keeps what was changed before it was flushed, and of what came later some first part.
-//! Contents that were not flushed are there, empty, cut short or zeros in both.
+//! Two models of a filesystem. *Ordered*, like ext4, XFS and btrfs: names change in order, and any
+//! flush makes all earlier changes of names durable; contents are durable only once their file, or
+//! everything, was flushed. *Loose*, which is all that POSIX promises: each directory keeps the
+//! changes made before its own flush, and some first part of the later ones. In both models,
+//! contents that were not flushed may be complete, empty, truncated or zeros.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -24,18 +24,18 @@ pub(super) enum Model {
     Loose,
 }
 
-/// Which of what was not flushed is there after a cut.
+/// The unflushed changes that survive a cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Aftermath {
-    /// All names, and no contents: what delayed allocation leaves.
+    /// All names, and no contents: the result of delayed allocation.
     NamesOnly,
-    /// Neither.
+    /// No names and no contents.
     Nothing,
-    /// Some of both.
+    /// Some names and some contents.
     Some,
 }
 
-/// A file: what names it is known only by the directories.
+/// A file. Only the directories know its names.
 #[derive(Debug, Clone, Default)]
 struct Content {
     bytes: Vec<u8>,
@@ -51,7 +51,7 @@ pub(super) struct Disk {
     inodes: BTreeMap<u64, usize>,
 }
 
-/// How far an event is from the disk.
+/// The distance of an event from the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Pending,
@@ -59,7 +59,7 @@ enum State {
     Lost,
 }
 
-/// An event with the file that it is about.
+/// An event with its file.
 struct Step<'a> {
     record: &'a Record,
     file: Option<usize>,
@@ -67,7 +67,7 @@ struct Step<'a> {
 }
 
 impl Disk {
-    /// Everything that is in the directory, if there is one.
+    /// Reads everything in the directory, if it exists.
     pub(super) fn snapshot(root: &Path) -> Result<Disk> {
         let mut disk = Disk::default();
         disk.add(root, "")?;
@@ -121,7 +121,7 @@ impl Disk {
         disk
     }
 
-    /// Finds the file of each event, and how far each event had come in the end.
+    /// Finds the file of each event, and the final state of each event.
     fn follow<'a>(&mut self, records: &'a [Record], model: Model) -> Vec<Step<'a>> {
         let mut steps: Vec<Step<'a>> = Vec::new();
         let mut names = self.files.clone();
@@ -187,14 +187,14 @@ impl Disk {
             Aftermath::Nothing => 0.0,
             Aftermath::Some => random.fraction().sqrt(),
         };
-        // Directories in which no later change is there; "" stands for all in the ordered model.
+        // Directories that keep no later change; "" stands for all in the ordered model.
         let mut stopped = BTreeSet::new();
         for step in steps.iter().filter(|step| !is_data(step)) {
             let directories = match model {
                 Model::Ordered => vec!["/"],
                 Model::Loose => directories(step),
             };
-            // A few long runs and not many short ones: so most of a store is there, or gone.
+            // A few long runs rather than many short ones, so most of a store survives, or is gone.
             let happens = step.state == State::Durable
                 || is_root(step)
                 || !directories.iter().any(|directory| stopped.contains(directory))
@@ -237,7 +237,7 @@ impl Disk {
         aftermath: Aftermath,
         random: &mut Random,
     ) {
-        // What became of the pending contents of a file is decided once for each file.
+        // The fate of the pending contents is chosen once for each file.
         let mut fates: BTreeMap<usize, usize> = BTreeMap::new();
         for step in steps.iter().filter(|step| is_data(step)) {
             let Some(file) = step.file else { continue };
@@ -274,7 +274,7 @@ impl Disk {
         }
     }
 
-    /// Puts it in the place of the directory.
+    /// Writes the store to disk, in place of the directory.
     pub(super) fn write(&self, root: &Path) -> Result<()> {
         match fs::remove_dir_all(root) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
@@ -303,7 +303,7 @@ impl Disk {
     }
 }
 
-/// The fates of contents that were not flushed; KEPT is the last, which what is lost cannot have.
+/// The fates of unflushed contents. KEPT is the last; lost contents cannot have it.
 const DROPPED: usize = 0;
 const CUT_SHORT: usize = 1;
 const ZEROS: usize = 2;
@@ -313,7 +313,7 @@ pub(super) fn set_modified(path: &Path, time: SystemTime) -> Result<()> {
     Ok(File::options().write(true).open(path)?.set_modified(time)?)
 }
 
-/// Sets the state of pending steps before the offset `begun` that `applies` holds for.
+/// Sets the state of the pending steps before the offset `begun` for which `applies` holds.
 fn settle(steps: &mut [Step<'_>], begun: u64, state: State, applies: impl Fn(&Step<'_>) -> bool) {
     for step in steps.iter_mut() {
         if step.record.at < begun && step.state == State::Pending && applies(step) {
@@ -326,7 +326,7 @@ fn is_data(step: &Step<'_>) -> bool {
     matches!(step.record.event, Event::Write { .. } | Event::Truncate { .. })
 }
 
-/// The store's own directory: what holds it is not part of the store.
+/// The store's own directory. The parent is not part of the store.
 fn is_root(step: &Step<'_>) -> bool {
     matches!(&step.record.event, Event::MakeDirectory { path } if path.is_empty())
 }
@@ -352,7 +352,7 @@ fn directories<'a>(step: &Step<'a>) -> Vec<&'a str> {
 mod tests {
     use super::*;
 
-    /// The events that write a file under another name and rename it, with or without flushes.
+    /// Events that write a file under another name and rename it, with or without flushes.
     fn journal(events: Vec<Event>) -> Vec<Record> {
         let record = |(number, event)| Record { at: number as u64, time: Duration::ZERO, event };
         events.into_iter().enumerate().map(record).collect()
@@ -365,7 +365,7 @@ mod tests {
         ]
     }
 
-    /// The bytes of the file `file` after a cut, if it is there, in all aftermaths.
+    /// The bytes of the file `file` after a cut, if it survives, in all aftermaths.
     fn after(model: Model, events: Vec<Event>) -> BTreeSet<Option<Vec<u8>>> {
         let base = Disk { directories: BTreeSet::from([String::new()]), ..Disk::default() };
         let records = journal(events);

@@ -39,7 +39,7 @@ pub(super) enum Event {
     RemoveDirectory {
         path: String,
     },
-    /// A flush covers what was journalled before the offset at which it began.
+    /// A flush covers the records before the offset at which it began.
     FlushFile {
         inode: u64,
         begun: u64,
@@ -51,7 +51,7 @@ pub(super) enum Event {
     FlushAll {
         begun: u64,
     },
-    /// A failed flush: what was written to the file, and not flushed, never reaches the disk.
+    /// A failed flush: the file's unflushed bytes never reach the disk.
     LoseFile {
         inode: u64,
     },
@@ -99,7 +99,7 @@ pub(super) fn read(path: &Path, length: u64) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// The next number of so many bytes; 0 where the journal ends, which `take` then notices.
+/// The next number of `size` bytes; 0 at the end of the journal, which `take` then notices.
 fn number(rest: &mut &[u8], size: usize) -> u64 {
     let mut number = [0; 8];
     if let Ok(bytes) = take(rest, size as u64) {

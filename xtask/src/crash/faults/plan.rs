@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::super::files::Random;
 
-/// The classes of calls, a bit each; `shim.c` has the same.
+/// The classes of calls, one bit each; `shim.c` has the same.
 pub(super) mod calls {
     pub(in super::super) const OPEN: u32 = 1;
     pub(in super::super) const CREATE: u32 = 2;
@@ -18,10 +18,10 @@ pub(super) mod calls {
     pub(in super::super) const CLOSE: u32 = 512;
     pub(in super::super) const LIST: u32 = 1024;
     pub(in super::super) const STAT: u32 = 2048;
-    /// All that change the store or make it durable.
+    /// All calls that change the store or make it durable.
     pub(in super::super) const CHANGES: u32 =
         CREATE | WRITE | RENAME | LINK | UNLINK | MKDIR | FLUSH;
-    /// All that only look.
+    /// All calls that only read.
     pub(in super::super) const LOOKS: u32 = OPEN | READ | LIST | STAT;
     pub(in super::super) const ALL: u32 = CHANGES | LOOKS | CLOSE;
 }
@@ -33,8 +33,8 @@ const ENFILE: u32 = 23;
 const EMFILE: u32 = 24;
 const ENOSPC: u32 = 28;
 
-/// Errors, and the calls that give them. Opening a file for reading fails for want of a descriptor or
-/// of permission, and a write for want of space.
+/// Errors, and the calls that return them. Opening a file for reading fails for lack of a
+/// descriptor or of permission, and a write for lack of space.
 const ERRORS: [(u32, u32); 6] = [
     (EIO, calls::ALL),
     (
@@ -50,7 +50,7 @@ const ERRORS: [(u32, u32); 6] = [
     (ENOMEM, calls::OPEN | calls::LIST | calls::STAT | calls::MKDIR),
 ];
 
-/// Parts of paths that a rule may be for.
+/// Parts of paths to which a rule may be limited.
 const PLACES: [&str; 8] = ["*", "*", "*", "*", "/chunks/", "/blobs/", "/gc/", "#"];
 
 /// More calls than any run makes.
@@ -60,9 +60,9 @@ const LASTING: u64 = 1 << 40;
 pub(super) enum Action {
     /// The call does nothing and fails with this error number.
     Fail(u32),
-    /// The call does a part and fails; of a flush, what was not flushed is lost for good.
+    /// The call does a part and fails. If a flush fails, the unflushed bytes are lost for good.
     Tear(u32),
-    /// The call begins later, by up to so many microseconds.
+    /// The call starts later, by up to this many microseconds.
     Delay(u32),
     /// The process stops before the call.
     Stop,
@@ -72,7 +72,7 @@ pub(super) enum Action {
     Cut,
 }
 
-/// From the `first` call of these classes whose path contains `place` on, `count` calls.
+/// Applies to `count` calls of these classes whose path contains `place`, from the `first` one on.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
     calls: u32,
@@ -83,13 +83,13 @@ pub(super) struct Rule {
     seed: u32,
 }
 
-/// What the shim does to the calls of one process.
+/// The faults that the shim applies to the calls of one process.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Plan {
     pub(super) rules: Vec<Rule>,
-    /// The call at which the wall clock jumps, and how far, in seconds.
+    /// The call at which the wall clock jumps, and the jump in seconds.
     pub(super) jump: Option<(u64, i64)>,
-    /// Whether the rules hold for the store `source` as well.
+    /// Whether the rules also apply to the store `source`.
     pub(super) mirror: bool,
 }
 
@@ -103,7 +103,7 @@ impl Rule {
         Rule { calls, place: "*", first, count: 1, action, seed: 0 }
     }
 
-    /// The action before a random call that changes the store, among the first few or all.
+    /// Applies the action before a random call that changes the store, among the first few or all.
     pub(super) fn at_a_change(random: &mut Random, action: Action) -> Rule {
         Rule {
             calls: calls::CHANGES,
@@ -115,12 +115,12 @@ impl Rule {
         }
     }
 
-    /// The action before any call, early or late.
+    /// Applies the action before any call, early or late.
     pub(super) fn anywhere(random: &mut Random, action: Action) -> Rule {
         Rule { calls: calls::ALL, ..Rule::at_a_change(random, action) }
     }
 
-    /// Every call of some classes takes longer.
+    /// Delays every call of some classes.
     pub(super) fn delays(random: &mut Random) -> Rule {
         let calls = [calls::CHANGES, calls::FLUSH, calls::RENAME | calls::CREATE, calls::LOOKS];
         let calls = calls[random.below(calls.len())];
@@ -129,7 +129,7 @@ impl Rule {
         Rule { calls, place: "*", first: 1, count: LASTING, action, seed }
     }
 
-    /// Calls of one kind fail, once, a few times, or from some call on.
+    /// Lets calls of one kind fail: once, a few times, or from some call on.
     pub(super) fn fails(random: &mut Random) -> Rule {
         let (error, possible) = ERRORS[random.below(ERRORS.len())];
         let bits: Vec<u32> =
@@ -140,7 +140,7 @@ impl Rule {
             true => Action::Tear(error),
             false => Action::Fail(error),
         };
-        // There are few flushes, and the first ones are those that count.
+        // There are few flushes, and the first ones matter most.
         let first = match calls {
             calls::FLUSH => 1 + random.below(8) as u64,
             calls::LIST | calls::LINK | calls::UNLINK | calls::MKDIR => 1 + random.below(20) as u64,
@@ -155,7 +155,7 @@ impl Rule {
     }
 }
 
-/// The number of a call: small numbers are as likely as large ones.
+/// The number of a call. Small numbers are as likely as large ones.
 fn instant(random: &mut Random) -> u64 {
     let range = [4, 16, 64, 200][random.below(4)];
     1 + random.below(range) as u64
@@ -166,7 +166,7 @@ impl Plan {
         Plan { rules: vec![rule], ..Plan::default() }
     }
 
-    /// Whether a call fails without a reason that lies in the store: then nothing may be called
+    /// Whether a call fails for a reason outside of the store: then castore must call nothing
     /// damaged or absent.
     pub(super) fn fails(&self) -> bool {
         self.rules.iter().any(|rule| matches!(rule.action, Action::Fail(_) | Action::Tear(_)))

@@ -1,4 +1,4 @@
-//! A random schedule: a store to begin with, commands, faults, and what has to hold after each.
+//! A random schedule: an initial store, commands, faults, and the checks after each command.
 
 use std::fs;
 use std::time::Duration;
@@ -13,30 +13,30 @@ use super::plan::{Action, Plan, Rule};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The end of a schedule.
+/// The result of a schedule.
 pub(super) struct Outcome {
     pub(super) kind: &'static str,
     pub(super) log: Vec<String>,
     pub(super) losses: Vec<String>,
-    /// How many calls had a fault.
+    /// The number of calls with a fault.
     pub(super) fired: u64,
-    /// How many blobs were acknowledged in the end.
+    /// The number of acknowledged blobs at the end.
     pub(super) acknowledged: usize,
 }
 
 /// A command on the store.
 #[derive(Debug, Clone)]
 enum Task {
-    /// Of the files with these numbers.
+    /// Puts the files with these numbers.
     Put(Vec<usize>),
-    /// The same on a store with damage, which nothing but reading shows.
+    /// The same on a store with damage that only a read reveals.
     PutChecked(Vec<usize>),
-    /// With the default grace period, or with none, when nothing else runs.
+    /// Collects with the default grace period; or with none, if no other command runs.
     Collect {
         grace: bool,
     },
     Repair,
-    /// From the mirror into the store.
+    /// Copies from the mirror into the store.
     Copy,
     Remove(Vec<usize>),
     Read(usize),
@@ -67,18 +67,18 @@ impl Task {
         }
     }
 
-    /// Whether it prints the digest of each blob that is safe from then on.
+    /// Whether the command prints the digest of each blob that is now safe.
     fn tells(&self) -> bool {
         matches!(self, Task::Put(_) | Task::PutChecked(_) | Task::Copy)
     }
 
     fn may_end_with(&self, code: Option<i32>) -> bool {
-        // What is to be removed may have been removed before.
+        // Blobs to remove may have been removed before.
         code == Some(0) || matches!(self, Task::Remove(_)) && code == Some(4)
     }
 }
 
-/// Makes the mirror and the stores to begin with.
+/// Makes the mirror and the initial stores.
 pub(super) fn prepare(setting: &Setting) -> Result<()> {
     for blob in &setting.blobs {
         fs::write(setting.directory.join(&blob.name), &blob.data)?;
@@ -110,7 +110,7 @@ fn removed(setting: &Setting) -> Vec<usize> {
     (0..setting.blobs.len()).filter(|number| number % 3 == 1).collect()
 }
 
-/// Runs the schedule of this seed in the directory `name`.
+/// Runs the schedule with this seed in the directory `name`.
 pub(super) fn run(setting: &Setting, seed: u64, name: &str) -> Result<Outcome> {
     let mut random = Random::new(&format!("castore faults {seed}"));
     let filesystem = filesystem(&mut random);
@@ -139,7 +139,7 @@ pub(super) fn run(setting: &Setting, seed: u64, name: &str) -> Result<Outcome> {
 }
 
 fn filesystem(random: &mut Random) -> Filesystem {
-    // The harshest: names are as loose as on a FUSE, but a flush of everything works.
+    // The harshest: names are as loose as on FUSE, but a flush of everything works.
     let loose = Filesystem { model: Model::Loose, ..EXT4 };
     [EXT4, EXT4, XFS, loose, FUSE][random.below(5)]
 }
@@ -153,7 +153,7 @@ impl Schedule<'_> {
         self.arena.random.below(bound)
     }
 
-    /// Puts a store in place; all that can be read from it counts as acknowledged.
+    /// Puts a store in place. All blobs that can be read from it count as acknowledged.
     fn begin(&mut self, base: &'static str, age: Duration) -> Result<()> {
         self.arena.note(format!("begins with the store \"{base}\""));
         if base != "empty" {
@@ -161,7 +161,7 @@ impl Schedule<'_> {
             files::copy(&from, &self.arena.store())?;
             self.arena.age(age)?;
         }
-        // What the damage has made unreadable, or was removed, is no loss.
+        // Blobs that were removed, or made unreadable by the damage, are no loss.
         self.arena.acknowledged = self.arena.readable()?;
         self.arena.settle()
     }
@@ -176,7 +176,7 @@ impl Schedule<'_> {
         some
     }
 
-    /// A command that makes sense on a store to begin with, alone.
+    /// A command that makes sense on an initial store, alone.
     fn base_and_task(&mut self) -> (&'static str, Task) {
         match self.below(9) {
             0 | 1 => ("empty", Task::Put(self.some())),
@@ -212,13 +212,13 @@ impl Schedule<'_> {
         Ok(end)
     }
 
-    /// Runs it to its end, with the faults of the plan.
+    /// Runs the command to its end, with the faults of the plan.
     fn try_task(&mut self, task: &Task, plan: &Plan) -> Result<End> {
         let process = self.start(task, plan)?;
         self.end(task, process)
     }
 
-    /// Runs it without faults: it has to end well.
+    /// Runs the command without faults: it must succeed.
     fn finish(&mut self, task: &Task) -> Result<()> {
         let end = self.try_task(task, &Plan::default())?;
         if !task.may_end_with(end.status.code()) {
@@ -237,7 +237,7 @@ impl Schedule<'_> {
         self.arena.check("when it was done again")
     }
 
-    /// What holds in the end, after a last power cut or without one.
+    /// The checks at the end, after a last power cut or without one.
     fn last(&mut self) -> Result<()> {
         if self.below(2) == 0 {
             self.arena.cut()?;
@@ -246,7 +246,7 @@ impl Schedule<'_> {
         self.arena.check_others()
     }
 
-    /// The power is cut at a random call, perhaps twice.
+    /// Cuts the power at a random call, perhaps twice.
     fn cut(&mut self) -> Result<()> {
         let (base, task) = self.base_and_task();
         self.begin(base, DAY * 3)?;
@@ -263,7 +263,7 @@ impl Schedule<'_> {
         self.last()
     }
 
-    /// Calls fail, once or lastingly; and then it is tried again, by another process.
+    /// Lets calls fail, once or lastingly; then another process tries the command again.
     fn errors(&mut self) -> Result<()> {
         let (base, mut task) = self.base_and_task();
         if self.below(5) == 0 {
@@ -300,7 +300,7 @@ impl Schedule<'_> {
         self.last()
     }
 
-    /// Killed between two calls, and then something else happens.
+    /// Kills the command between two calls; then another command runs.
     fn killed(&mut self) -> Result<()> {
         let (base, task) = self.base_and_task();
         self.begin(base, DAY * 3)?;
@@ -325,13 +325,14 @@ impl Schedule<'_> {
         self.last()
     }
 
-    /// A wall clock that jumps by hours or years, in seconds.
+    /// A jump of the wall clock by hours or years, in seconds.
     fn jump(&mut self) -> i64 {
         let seconds = [7_200, 3 * 86_400, 40 * 86_400, 3_650 * 86_400][self.below(4)];
         if self.below(2) == 0 { seconds } else { -seconds }
     }
 
-    /// Two writers, or a writer and a collector, slowed down at random, with faults in one of them.
+    /// Runs two writers, or a writer and a collector, with random delays, and with faults in one of
+    /// them.
     fn beside(&mut self) -> Result<()> {
         let base = ["empty", "garbage", "aside", "whole"][self.below(4)];
         self.begin(base, DAY * 3)?;
@@ -367,7 +368,7 @@ impl Schedule<'_> {
         self.last()
     }
 
-    /// A writer or a collector stops at a random call while days pass and others work.
+    /// Stops a writer or a collector at a random call while days pass and others work.
     fn paused(&mut self) -> Result<()> {
         let base = ["garbage", "aside", "garbage"][self.below(3)];
         let age = DAY * [0, 3][self.below(2)];
@@ -413,7 +414,7 @@ impl Schedule<'_> {
     }
 }
 
-/// A disk that lies about flushes: a blob that was acknowledged has to be found lost after a cut.
+/// On a disk that lies about flushes, the checks must find an acknowledged blob lost after a cut.
 pub(super) fn notices_a_lie(setting: &Setting) -> Result<bool> {
     let random = Random::new("castore faults: a disk that lies");
     let arena = Arena::new(setting, "lie", EXT4, random)?;
