@@ -139,7 +139,7 @@ pub trait BlobService: Debug + Send + Sync + 'static {
 
     /// Stores the rest of `reader` as one blob, and returns the digest of the blob once it is present.
     ///
-    /// Cancel safe for the service: a dropped future stores no blob. The bytes that were taken from
+    /// Cancel safe for the service: a dropped future leaves the blob absent or whole. The bytes that were taken from
     /// `reader` are lost with the future.
     ///
     /// # Errors

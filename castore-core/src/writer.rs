@@ -26,8 +26,8 @@ use crate::{Digest, Error, ErrorKind, Result};
 /// - The future of `write` or `close` may be dropped at any point where it waits: then `abort`
 ///   follows, or the sink is dropped.
 /// - `abort` is called at most once, as the last call: also after a failure, and after the future
-///   of `close` was dropped. `abort` is not called after `close` has succeeded. Its future may be dropped
-///   together with the sink.
+///   of `close` was dropped. `abort` is not called after `close` has succeeded. The future of `abort`
+///   may be dropped together with the sink.
 ///
 /// A sink that is dropped without a successful `close` publishes nothing more from then on. The
 /// sink of a failed writer is kept until the writer is aborted or dropped, so it should let go of

@@ -18,11 +18,13 @@ pub mod cancellation;
 pub mod concurrency;
 pub mod faults;
 pub mod faults_and_restart;
+pub mod listing;
 pub mod model;
 pub mod reader;
 pub mod restart;
 pub mod storage;
 pub mod tamper;
+pub mod whole;
 pub mod writer;
 
 /// Stores `data` in one piece, and checks its digest.

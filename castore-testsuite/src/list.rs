@@ -59,6 +59,20 @@ macro_rules! __cases_of {
                 ranges_outlive_their_reader,
                 pieces_are_never_empty,
             }
+            whole {
+                bytes_round_trip,
+                larger_blobs_are_invalid_input,
+                readers_are_stored,
+                failed_input_stores_nothing,
+                stat_is_the_size,
+                many_questions_have_many_answers,
+                reads_at_any_offset,
+            }
+            listing {
+                each_present_blob_is_listed_once,
+                removed_blobs_are_absent,
+                removal_leaves_other_blobs_whole,
+            }
             storage {
                 closed_blobs_survive_reopening,
                 unclosed_blobs_do_not_survive,

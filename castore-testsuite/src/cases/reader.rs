@@ -53,10 +53,14 @@ pub async fn chunks_by_their_digests_are_the_chunks(harness: Arc<dyn Harness>) {
     for chunk in index.iter() {
         if let Some(bytes) = service.get_chunk(&chunk.digest).must("get_chunk").await {
             assert!(chunk.verify(&bytes).is_ok(), "other bytes than those of the chunk {chunk:?}");
+            let has = service.has_chunk(&chunk.digest).must("has_chunk").await;
+            assert!(has, "has_chunk is false for a chunk that get_chunk returns");
         }
     }
     let absent = service.get_chunk(&Digest::of(b"no chunk")).must("get_chunk").await;
     assert!(absent.is_none(), "a chunk that was never stored");
+    let absent = service.has_chunk(&Digest::of(b"no chunk")).must("has_chunk").await;
+    assert!(!absent, "has_chunk is true for a chunk that was never stored");
 }
 
 /// The empty blob can be read although it was never written.
@@ -76,6 +80,9 @@ pub async fn index_sums_to_size(harness: Arc<dyn Harness>) {
         let index = service.chunks(&digest).must("chunks").await.expect("the blob is absent");
         assert_eq!(index.digest(), digest, "the digest of the index");
         assert_eq!(index.size(), size as u64, "the size in the index");
+        if let Some(held) = open(&service, &digest).await.index() {
+            assert_eq!(held, index, "the index that the reader holds");
+        }
     }
 }
 

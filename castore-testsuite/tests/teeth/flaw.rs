@@ -64,6 +64,28 @@ flaws! {
     ListsWrongDigests,
     /// Returns other bytes for a chunk requested by its digest.
     GivesWrongChunks,
+    /// Reports every chunk as present.
+    HasAnyChunk,
+    /// Returns the first bytes of a blob that is larger than the limit.
+    CutsAtTheLimit,
+    /// Stores the bytes of a reader that fails.
+    StoresFailedInput,
+    /// Stores only the first megabyte of a reader.
+    StoresTheFirstMegabyte,
+    /// Keeps the size of a blob in 20 bits.
+    KeepsSizesIn20Bits,
+    /// Returns the answers about present blobs before those about absent ones.
+    SortsItsAnswers,
+    /// Lists a blob once for each of its chunks.
+    ListsBlobsPerChunk,
+    /// Lists the chunks that have the size of a small blob.
+    ListsChunksAsBlobs,
+    /// Removes the chunks of a blob together with its index.
+    RemovesSharedChunks,
+    /// Removes a blob only from the lists of this service.
+    RemovesForItselfOnly,
+    /// Reports that it removed a blob that was absent.
+    RemovesAbsentBlobs,
     /// Lists the last chunk of a blob twice.
     ListsTheLastChunkTwice,
     /// Counts the chunks of a blob in one byte.

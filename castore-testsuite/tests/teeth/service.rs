@@ -8,8 +8,11 @@ use std::thread;
 use async_trait::async_trait;
 use bytes::Bytes;
 use castore_core::{
-    BlobIndex, BlobReader, BlobService, BlobWriter, ChunkMeta, Digest, Error, ErrorKind, Result,
+    BlobIndex, BlobReader, BlobService, BlobStat, BlobWriter, BoxStream, ChunkMeta, Digest, Error,
+    ErrorKind, Result,
 };
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::chunk::Blob;
 use crate::flaw::Flaw;
@@ -109,9 +112,104 @@ impl BlobService for Service {
         Ok(BlobWriter::new(Sink::new(store.clone(), service, number, place)))
     }
 
+    async fn has_many(&self, digests: &[Digest]) -> Result<Vec<bool>> {
+        let mut answers = Vec::new();
+        for digest in digests {
+            answers.push(self.has(digest).await?);
+        }
+        if self.store.is(Flaw::SortsItsAnswers) {
+            answers.sort_by(|a, b| b.cmp(a));
+        }
+        Ok(answers)
+    }
+
+    async fn stat(&self, digest: &Digest) -> Result<Option<BlobStat>> {
+        let size = self.store.index(digest).await?.map(|index| match self.store.flaw {
+            Some(Flaw::KeepsSizesIn20Bits) => index.size() % (1 << 20),
+            _ => index.size(),
+        });
+        Ok(size.map(|size| BlobStat::new(*digest, size)))
+    }
+
+    async fn put_reader(&self, reader: &mut (dyn AsyncRead + Send + Unpin)) -> Result<Digest> {
+        let mut writer = self.open_write().await?;
+        let mut bytes = Vec::new();
+        let read = match self.store.flaw {
+            Some(Flaw::StoresTheFirstMegabyte) => {
+                reader.take(1 << 20).read_to_end(&mut bytes).await
+            }
+            _ => reader.read_to_end(&mut bytes).await,
+        };
+        if let Err(error) = read
+            && !self.store.is(Flaw::StoresFailedInput)
+        {
+            return Err(Error::new(ErrorKind::Other, "read the input", error.to_string()));
+        }
+        writer.write_bytes(bytes.into()).await?;
+        writer.close().await
+    }
+
+    async fn get_bytes(&self, digest: &Digest, limit: u64) -> Result<Option<Bytes>> {
+        let Some(reader) = self.open_read(digest).await? else { return Ok(None) };
+        let end = match reader.size() {
+            size if size <= limit => size,
+            _ if self.store.is(Flaw::CutsAtTheLimit) => limit,
+            _ => {
+                let message = "the blob is larger than the limit";
+                return Err(Error::new(ErrorKind::InvalidInput, "get a blob", message));
+            }
+        };
+        Ok(Some(reader.read_range(0..end).try_collect::<Vec<Bytes>>().await?.concat().into()))
+    }
+
+    fn list(&self) -> BoxStream<Result<Digest>> {
+        let mut digests = Vec::new();
+        for (name, record) in self.store.records.all() {
+            let (kind, digest) = name.split_once('/').unwrap_or_default();
+            let Ok(digest) = digest.parse() else { continue };
+            let times = match kind {
+                "blob" if self.store.is(Flaw::ListsBlobsPerChunk) => record.len() / ENTRY_SIZE,
+                "blob" if self.store.is(Flaw::RemovesForItselfOnly) => {
+                    usize::from(!locked(&self.store.memory.digests).contains(&digest))
+                }
+                "blob" => 1,
+                "chunk" if self.store.is(Flaw::ListsChunksAsBlobs) => {
+                    usize::from(record.len() < 100_000)
+                }
+                _ => 0,
+            };
+            digests.extend(std::iter::repeat_n(digest, times));
+        }
+        stream::iter(digests.into_iter().map(Ok)).boxed()
+    }
+
+    async fn remove(&self, digest: &Digest) -> Result<bool> {
+        let store = &self.store;
+        let name = blob_name(digest);
+        let Some(record) = store.records.get(&name)? else {
+            return Ok(store.is(Flaw::RemovesAbsentBlobs));
+        };
+        if store.is(Flaw::RemovesForItselfOnly) {
+            return Ok(locked(&store.memory.digests).insert(*digest));
+        }
+        if store.is(Flaw::RemovesSharedChunks)
+            && let Ok(index) = decode(*digest, &record)
+        {
+            for chunk in index.iter() {
+                store.records.replace(&chunk_name(&chunk.digest), None);
+            }
+        }
+        store.records.replace(&name, None);
+        Ok(true)
+    }
+
     async fn get_chunk(&self, chunk: &Digest) -> Result<Option<Bytes>> {
         let gives = self.store.is(Flaw::GivesWrongChunks);
         Ok(gives.then(|| Bytes::copy_from_slice(chunk.as_bytes())))
+    }
+
+    async fn has_chunk(&self, _: &Digest) -> Result<bool> {
+        Ok(self.store.is(Flaw::HasAnyChunk))
     }
 }
 

@@ -49,6 +49,78 @@ teeth! {
         }
     }
 
+    has_any_chunk: HasAnyChunk {
+        meant: {
+            reader { chunks_by_their_digests_are_the_chunks }
+        }
+    }
+
+    cuts_at_the_limit: CutsAtTheLimit {
+        meant: {
+            whole { larger_blobs_are_invalid_input }
+        }
+    }
+
+    stores_failed_input: StoresFailedInput {
+        meant: {
+            whole { failed_input_stores_nothing }
+        }
+    }
+
+    stores_the_first_megabyte: StoresTheFirstMegabyte {
+        meant: {
+            whole { readers_are_stored }
+        }
+    }
+
+    keeps_sizes_in_20_bits: KeepsSizesIn20Bits {
+        meant: {
+            whole { stat_is_the_size }
+        }
+    }
+
+    sorts_its_answers: SortsItsAnswers {
+        meant: {
+            whole { many_questions_have_many_answers }
+        }
+    }
+
+    lists_blobs_per_chunk: ListsBlobsPerChunk {
+        meant: {
+            listing { each_present_blob_is_listed_once }
+        }
+        besides: {
+            listing { removed_blobs_are_absent }
+        }
+    }
+
+    lists_chunks_as_blobs: ListsChunksAsBlobs {
+        meant: {
+            listing { each_present_blob_is_listed_once }
+        }
+        besides: {
+            listing { removed_blobs_are_absent }
+        }
+    }
+
+    removes_shared_chunks: RemovesSharedChunks {
+        meant: {
+            listing { removal_leaves_other_blobs_whole }
+        }
+    }
+
+    removes_for_itself_only: RemovesForItselfOnly {
+        meant: {
+            listing { removed_blobs_are_absent }
+        }
+    }
+
+    removes_absent_blobs: RemovesAbsentBlobs {
+        meant: {
+            listing { removed_blobs_are_absent }
+        }
+    }
+
     takes_chunks_for_blobs: TakesChunksForBlobs {
         meant: {
             reader { chunks_are_no_blobs }
