@@ -1,0 +1,9 @@
+//! The vocabulary as those who depend on it meet it.
+
+mod constants;
+mod errors;
+mod memory;
+mod pointers;
+mod printed;
+mod reading;
+mod writing;
