@@ -57,3 +57,8 @@ pub use piece::Piece;
 pub use reader::{BlobReader, BlobSource};
 pub use service::BlobService;
 pub use writer::{BlobSink, BlobWriter};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

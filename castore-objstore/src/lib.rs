@@ -50,6 +50,16 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! None is on by default. Memory and directories are always there.
+//!
+//! - `aws`: S3 and its kin, `s3://BUCKET/BASE`.
+//! - `gcp`: Google Cloud Storage, `gs://BUCKET/BASE`.
+//! - `azure`: Azure, `az://CONTAINER/BASE`.
+//! - `http`: WebDAV, `http://HOST/BASE` and `https://HOST/BASE`.
+//! - `test-util`: for tests on tokio's paused clock, which stands still while the service's threads work.
 
 #![forbid(unsafe_code)]
 
@@ -83,7 +93,8 @@ pub use store::recheck::DEFAULT_GRACE;
 pub use store::trash::StoredChunk;
 pub use url::{local_path, parse_url, parse_url_opts};
 
-/// The README's example is a test.
+/// The examples of both READMEs are tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

@@ -52,7 +52,12 @@
 //! - Each case of the contract also runs in a tokio runtime of one thread, as `current_thread::…`.
 //! - After the last case a [`Report`] says, group by group, what passed, failed and was left out.
 //!
-//! With the feature `bench`, `benchmarks!` measures a backend by the same harness.
+//! # Features
+//!
+//! None is on by default. With `bench`, `benchmarks!` measures a backend by the same harness, with
+//! criterion.
+//!
+//! # Teeth
 //!
 //! The suite has tests of its own, in `tests/teeth`: services with one flaw each, and for each the
 //! cases that find it.
@@ -84,3 +89,8 @@ pub use report::Report;
 #[doc(hidden)]
 pub use run::run;
 pub use run::{Case, Failure, Runtime, TIME_LIMIT, time_limit};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
