@@ -23,7 +23,7 @@ const ANY: &str = "any";
 /// What no crate that people use may reach.
 const NEVER_AT_ALL: [&str; 3] = ["prost-build", "protox", "xtask"];
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     Rule {
         name: "castore-core",
         normal: &[
@@ -152,6 +152,7 @@ const RULES: [Rule; 8] = [
         never: &["clap"],
     },
     Rule { name: "castore-bench", normal: &[ANY], featureless: &[], never: &[] },
+    Rule { name: "castore-fuzz", normal: &[ANY], featureless: &[], never: &[] },
 ];
 
 /// What of a crate of the workspace is checked.

@@ -72,9 +72,9 @@ edition.workspace = true
 rust-version.workspace = true
 license.workspace = true
 authors.workspace = true
-readme = "README.md"
-keywords = ["good"]
-categories = ["algorithms"]
+readme = \"README.md\"
+keywords = [\"good\"]
+categories = [\"algorithms\"]
 
 [package.metadata.docs.rs]
 all-features = true
