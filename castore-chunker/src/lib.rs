@@ -50,3 +50,8 @@ pub use cutter::Cutter;
 pub use kernel::Kernel;
 pub use parallel::cut_points_parallel;
 pub use params::{ChunkParams, Normalization, ParamsError};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

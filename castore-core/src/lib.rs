@@ -85,3 +85,8 @@ pub use writer::{BlobSink, BlobWriter};
 
 /// A boxed stream that may move to another thread: the same type as `BoxStream` of the crate `futures`.
 pub type BoxStream<T> = futures_core::stream::BoxStream<'static, T>;
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

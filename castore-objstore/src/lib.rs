@@ -66,7 +66,7 @@
 //! # Types of other crates in the public API
 //!
 //! Signatures name types of castore-core and castore-chunker, `bytes` 1, `futures-core` 0.3 (`Stream`), and of
-//! `object_store` 0.13: the trait `ObjectStore`, which
+//! `object_store` 0.14: the trait `ObjectStore`, which
 //! [`ObjectStoreBlobService::builder`] and [`doctor::Doctor::of_store`] take, because the caller's own
 //! store implements it. A new major version of one of these crates is a new major version of this crate.
 //! An error of `object_store` appears as the [`source`](std::error::Error::source) of an error, for logs
@@ -101,7 +101,8 @@ pub use store::recheck::DEFAULT_GRACE;
 pub use store::trash::StoredChunk;
 pub use url::{local_path, parse_url, parse_url_opts};
 
-/// The README's example is a test.
+/// The examples of both READMEs are tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

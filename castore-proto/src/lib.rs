@@ -45,3 +45,8 @@ pub use decode::decode;
 pub use decoder::{Decoder, ListedChunk};
 pub use encode::{MAX_INDEX_SIZE, encode};
 pub use error::{DecodeError, EntryError, FramingError};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

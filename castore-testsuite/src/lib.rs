@@ -54,7 +54,12 @@
 //! - After the last case a [`Report`] lists, group by group, the cases that passed, failed and were
 //!   left out.
 //!
-//! With the feature `bench`, the macro `benchmarks!` measures a backend with the same harness.
+//! # Features
+//!
+//! None is on by default. With `bench`, `benchmarks!` measures a backend by the same harness, with
+//! criterion.
+//!
+//! # Teeth
 //!
 //! The suite has tests of its own, in `tests/teeth`: services with one flaw each, and for each flaw
 //! the cases that find it.
@@ -86,3 +91,8 @@ pub use report::Report;
 #[doc(hidden)]
 pub use run::run;
 pub use run::{Case, Failure, Runtime, TIME_LIMIT, time_limit};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -24,7 +24,7 @@ const ANY: &str = "any";
 /// Crates that no published crate may reach.
 const NEVER_AT_ALL: [&str; 3] = ["prost-build", "protox", "xtask"];
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     Rule {
         name: "castore-core",
         normal: &[
@@ -153,6 +153,7 @@ const RULES: [Rule; 8] = [
         never: &["clap"],
     },
     Rule { name: "castore-bench", normal: &[ANY], featureless: &[], never: &[] },
+    Rule { name: "castore-fuzz", normal: &[ANY], featureless: &[], never: &[] },
 ];
 
 /// The checked facts about a crate of the workspace.

@@ -1,4 +1,5 @@
-//! Every crate inherits the lints and the package data of the workspace.
+//! Every crate inherits the lints and the package data of the workspace, and a published one has its
+//! own shop window.
 
 use std::fs;
 
@@ -9,7 +10,11 @@ use cargo_metadata::Metadata;
 const INHERITED: [&str; 4] = ["authors", "edition", "license", "rust-version"];
 
 /// The package keys that a published crate also inherits.
-const INHERITED_IF_PUBLISHED: [&str; 2] = ["readme", "version"];
+const INHERITED_IF_PUBLISHED: [&str; 1] = ["version"];
+
+/// The lines with which a published crate describes itself, by their beginnings.
+const OWN_IF_PUBLISHED: [&str; 4] =
+    ["readme = \"README.md\"", "keywords = [", "categories = [", "all-features = true"];
 
 pub(super) fn check(metadata: &Metadata) -> Result<Vec<String>> {
     let mut violations = Vec::new();
@@ -31,6 +36,12 @@ fn check_manifest(name: &str, manifest: &str, is_published: bool) -> Vec<String>
         let line = format!("{key}.workspace = true");
         if !manifest.lines().any(|found| found == line) {
             violations.push(format!("{name}: does not inherit `{key}` from the workspace"));
+        }
+    }
+    let own = if is_published { &OWN_IF_PUBLISHED[..] } else { &[] };
+    for start in own {
+        if !manifest.lines().any(|line| line.starts_with(start)) {
+            violations.push(format!("{name}: has no line `{start}`"));
         }
     }
     let mut lints = manifest.lines().skip_while(|line| *line != "[lints]").skip(1);
@@ -61,7 +72,12 @@ edition.workspace = true
 rust-version.workspace = true
 license.workspace = true
 authors.workspace = true
-readme.workspace = true
+readme = \"README.md\"
+keywords = [\"good\"]
+categories = [\"algorithms\"]
+
+[package.metadata.docs.rs]
+all-features = true
 
 [lints]
 workspace = true
@@ -85,6 +101,14 @@ workspace = true
         assert_eq!(check_manifest("own", &own, false), [""; 0]);
         let expected = ["own: does not inherit `version` from the workspace"];
         assert_eq!(check_manifest("own", &own, true), expected);
+    }
+
+    #[test]
+    fn a_published_crate_without_a_readme_of_its_own_is_reported() {
+        let shared = GOOD.replace("readme = \"README.md\"", "readme.workspace = true");
+        let expected = ["bad: has no line `readme = \"README.md\"`"];
+        assert_eq!(check_manifest("bad", &shared, true), expected);
+        assert_eq!(check_manifest("own", &shared, false), [""; 0]);
     }
 
     #[test]

@@ -1,0 +1,12 @@
+//! The bodies of the fuzz targets: functions of any bytes that panic where castore breaks a promise.
+//!
+//! libFuzzer calls them from `fuzz/fuzz_targets`, on a nightly toolchain. The program of this crate
+//! calls them on a stable one, with seeded random inputs and mutations of real files
+//! (`cargo xtask fuzz`). `fuzz/README.md` describes the targets.
+
+#![forbid(unsafe_code)]
+
+pub mod input;
+mod targets;
+
+pub use targets::{CANARY, TARGETS, Target};
