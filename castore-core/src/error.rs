@@ -59,9 +59,9 @@ impl Error {
         }))
     }
 
-    /// The error of a read of the whole blob `digest` that ends with the bytes of the blob `found`: every
-    /// chunk is valid, but the index lists the chunks of another blob. The kind is `Corrupt`, and
-    /// [`source`](StdError::source) is a [`BlobMismatch`].
+    /// The error of a read of the whole blob `digest` that ends with the bytes of the blob `found`:
+    /// every chunk is valid, but the index lists the chunks of another blob. The kind is `Corrupt`,
+    /// and [`source`](StdError::source) is a [`BlobMismatch`].
     pub fn blob_mismatch(operation: &'static str, digest: Digest, found: Digest) -> Error {
         let mismatch = BlobMismatch { found };
         Error::new(ErrorKind::Corrupt, operation, mismatch.to_string())
@@ -113,8 +113,8 @@ impl Error {
         self.0.digest
     }
 
-    /// Changes an error in place. An error with clones is left to them, and becomes the source of the
-    /// changed copy.
+    /// Changes an error in place. An error with clones is left to them, and becomes the source of
+    /// the changed copy.
     fn change(self, change: impl FnOnce(&mut Inner)) -> Error {
         let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| Inner {
             kind: shared.kind,
@@ -156,8 +156,8 @@ impl StdError for Error {
     }
 }
 
-/// The source of the error with which a read of a whole blob ends if the blob's index lists the valid
-/// chunks of another blob.
+/// The source of the error with which a read of a whole blob ends if the blob's index lists the
+/// valid chunks of another blob.
 ///
 /// ```
 /// use castore_core::{BlobMismatch, Digest, Error};

@@ -5,8 +5,8 @@
 //!
 //! - [`BlobService`] is the trait of a store. A backend implements four methods (`has`, `chunks`,
 //!   `open_read`, `open_write`); the others have default implementations.
-//! - [`BlobReader`] and [`BlobWriter`] stream one blob. This crate implements them once, over two small
-//!   traits that a backend implements: [`BlobSource`] (a range of bytes as a stream) and
+//! - [`BlobReader`] and [`BlobWriter`] stream one blob. This crate implements them once, over two
+//!   small traits that a backend implements: [`BlobSource`] (a range of bytes as a stream) and
 //!   [`BlobSink`] (take bytes, then publish).
 //! - [`Error`] names the failed operation; [`ErrorKind`] tells the caller how to react.
 //! - [`MemoryBlobService`] is the reference implementation, the one to read first.
@@ -54,10 +54,11 @@
 //!
 //! # Types of other crates in the public API
 //!
-//! Signatures name types of `bytes` 1 ([`Bytes`](bytes::Bytes)), `futures-core` 0.3 (the trait `Stream`,
-//! in [`BoxStream`]), `tokio` 1 (the traits `AsyncRead`, `AsyncSeek` and `AsyncWrite`) and `async-trait` 0.1
-//! (in the expansion of the traits), because std has no counterpart. A new major version of one of
-//! them is a new major version of this crate. Types of `blake3` do not appear.
+//! Signatures name types of `bytes` 1 ([`Bytes`](bytes::Bytes)), `futures-core` 0.3 (the trait
+//! `Stream`, in [`BoxStream`]), `tokio` 1 (the traits `AsyncRead`, `AsyncSeek` and `AsyncWrite`)
+//! and `async-trait` 0.1 (in the expansion of the traits), because std has no counterpart. A new
+//! major version of one of them is a new major version of this crate. Types of `blake3` do not
+//! appear.
 
 #![forbid(unsafe_code)]
 
@@ -83,7 +84,8 @@ pub use reader::{BlobReader, BlobSource};
 pub use service::{BlobService, BlobStat};
 pub use writer::{BlobSink, BlobWriter};
 
-/// A boxed stream that may move to another thread: the same type as `BoxStream` of the crate `futures`.
+/// A boxed stream that may move to another thread: the same type as `BoxStream` of the crate
+/// `futures`.
 pub type BoxStream<T> = futures_core::stream::BoxStream<'static, T>;
 
 /// The README's example is a test.

@@ -16,8 +16,8 @@ use crate::{BlobIndex, BoxStream, Digest, Error, ErrorKind, Result};
 
 /// The part of a reader that a backend implements: the bytes of one blob.
 ///
-/// [`BlobReader`] keeps the rest of the protocol: it checks the ranges that callers ask for, and checks
-/// the digest of the whole blob, unless the source [does so](BlobSource::verifies_whole).
+/// [`BlobReader`] keeps the rest of the protocol: it checks the ranges that callers ask for, and
+/// checks the digest of the whole blob, unless the source [does so](BlobSource::verifies_whole).
 pub trait BlobSource: Send + Sync + 'static {
     /// The size of the blob in bytes.
     fn size(&self) -> u64;
@@ -32,11 +32,11 @@ pub trait BlobSource: Send + Sync + 'static {
 
     /// The bytes of `range`, in order, in pieces of any size but zero.
     ///
-    /// The caller keeps `range.start <= range.end <= size()`. The stream ends after the last byte of the
-    /// range, or after its first error. The source verifies every chunk before it yields a byte of it
-    /// ([`ChunkMeta::verify`](crate::ChunkMeta::verify)). A source fetches the chunks that the range
-    /// needs ([`BlobIndex::pieces`](crate::BlobIndex::pieces)), and keeps no lock, place or connection
-    /// from one piece to the next that others need.
+    /// The caller keeps `range.start <= range.end <= size()`. The stream ends after the last byte
+    /// of the range, or after its first error. The source verifies every chunk before it yields a
+    /// byte of it ([`ChunkMeta::verify`](crate::ChunkMeta::verify)). A source fetches the chunks
+    /// that the range needs ([`BlobIndex::pieces`](crate::BlobIndex::pieces)), and keeps no lock,
+    /// place or connection from one piece to the next that others need.
     ///
     /// The stream works without the source, and beside other streams of the same source.
     fn read_range(&self, range: Range<u64>) -> BoxStream<Result<Bytes>>;
@@ -44,24 +44,25 @@ pub trait BlobSource: Send + Sync + 'static {
     /// The bytes from `start` to the end of the blob, for a reader that has jumped there and wants
     /// `wanted` bytes now.
     ///
-    /// The stream is like [`read_range`](Self::read_range) of `start..size()`, and verifies as much. But
-    /// the reader may well jump again after these bytes: a source that reads ahead should fetch no more
-    /// than them at first, and should read ahead only when the stream is polled after they were
-    /// yielded. The caller keeps `start <= size()`; `wanted` may be more than there is.
+    /// The stream is like [`read_range`](Self::read_range) of `start..size()`, and verifies as
+    /// much. But the reader may well jump again after these bytes: a source that reads ahead should
+    /// fetch no more than them at first, and should read ahead only when the stream is polled after
+    /// they were yielded. The caller keeps `start <= size()`; `wanted` may be more than there is.
     fn read_on(&self, start: u64, wanted: u64) -> BoxStream<Result<Bytes>> {
         let _ = wanted;
         self.read_range(start..self.size())
     }
 
-    /// Whether the source itself checks the digest of the whole blob, in every stream that starts with
-    /// the blob and goes on to its end.
+    /// Whether the source itself checks the digest of the whole blob, in every stream that starts
+    /// with the blob and goes on to its end.
     ///
-    /// By default it does not, and [`BlobReader`] does: the reader hashes each piece where the stream is
-    /// polled, at one to several gigabytes a second, and holds the last one back until the digest is
-    /// right. A source that answers `true` ends such a stream with an error of kind
-    /// [`Corrupt`](ErrorKind::Corrupt) where the whole is another blob, and the reader hashes nothing;
-    /// the reader still holds the last piece back until the stream has ended without an error. A source
-    /// answers `true` where it hashes on threads of its own, or has another proof for each piece.
+    /// By default it does not, and [`BlobReader`] does: the reader hashes each piece where the
+    /// stream is polled, at one to several gigabytes a second, and holds the last one back until
+    /// the digest is right. A source that answers `true` ends such a stream with an error of kind
+    /// [`Corrupt`](ErrorKind::Corrupt) where the whole is another blob, and the reader hashes
+    /// nothing; the reader still holds the last piece back until the stream has ended without an
+    /// error. A source answers `true` where it hashes on threads of its own, or has another proof
+    /// for each piece.
     fn verifies_whole(&self) -> bool {
         false
     }
@@ -69,15 +70,15 @@ pub trait BlobSource: Send + Sync + 'static {
 
 /// A reader of one blob: `AsyncRead`, `AsyncSeek`, and [`read_range`](BlobReader::read_range).
 ///
-/// Reading goes on ahead of the caller, in the way of the backend. After a seek, reading starts with the
-/// bytes that are asked for, and goes ahead when reads continue from there. A seek within the piece
-/// that was read last fetches nothing. Seeking before the start or past the end is `InvalidInput`
-/// and leaves the position as it was; seeking to the end is fine. At the end a read gives no bytes, as
-/// often as it is tried.
+/// Reading goes on ahead of the caller, in the way of the backend. After a seek, reading starts
+/// with the bytes that are asked for, and goes ahead when reads continue from there. A seek within
+/// the piece that was read last fetches nothing. Seeking before the start or past the end is
+/// `InvalidInput` and leaves the position as it was; seeking to the end is fine. At the end a read
+/// gives no bytes, as often as it is tried.
 ///
-/// A blob that is read from start to end without a seek is verified as a whole, and so is a range that
-/// is the whole blob: the last bytes come only if all of it has the blob's digest, and a read that fails
-/// has given fewer bytes than the blob has.
+/// A blob that is read from start to end without a seek is verified as a whole, and so is a range
+/// that is the whole blob: the last bytes come only if all of it has the blob's digest, and a read
+/// that fails has given fewer bytes than the blob has.
 ///
 /// Errors stay. After a read has failed, each further read fails with the same error and hands out
 /// no byte. A seek that succeeds clears an error, unless that is
@@ -124,17 +125,20 @@ impl BlobReader {
         self.source.digest()
     }
 
-    /// The chunks of the blob, if the reader holds the whole list in memory; a reader of a very large
-    /// blob may not. [`BlobService::chunks`](crate::BlobService::chunks) reads the list of any blob.
+    /// The chunks of the blob, if the reader holds the whole list in memory; a reader of a very
+    /// large blob may not. [`BlobService::chunks`](crate::BlobService::chunks) reads the list of
+    /// any blob.
     pub fn index(&self) -> Option<BlobIndex> {
         self.source.index()
     }
 
-    /// Fills `buf` with the bytes of the blob from `offset` (in bytes) on; the position is not moved.
+    /// Fills `buf` with the bytes of the blob from `offset` (in bytes) on; the position is not
+    /// moved.
     ///
-    /// Returns the number of bytes, which is less than `buf` has room for only at the end of the blob;
-    /// from the end on it is 0, as with `read_at` of a file. Every call fetches the chunks that cover
-    /// its bytes: for many small reads in a row, [seek and read](AsyncSeek). Cancel safe.
+    /// Returns the number of bytes, which is less than `buf` has room for only at the end of the
+    /// blob; from the end on it is 0, as with `read_at` of a file. Every call fetches the chunks
+    /// that cover its bytes: for many small reads in a row, [seek and read](AsyncSeek). Cancel
+    /// safe.
     ///
     /// # Errors
     /// Those of [`read_range`](Self::read_range); `buf` may have changed then.
@@ -153,8 +157,8 @@ impl BlobReader {
 
     /// The bytes of `range` (offsets in bytes), in order, in pieces; the position is not moved.
     ///
-    /// Fetches only the chunks that cover the range. The stream ends after its first error, and works
-    /// without the reader.
+    /// Fetches only the chunks that cover the range. The stream ends after its first error, and
+    /// works without the reader.
     ///
     /// # Errors
     /// `InvalidInput`, as the stream's only item, where the range ends before it starts or past

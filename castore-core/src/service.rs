@@ -19,78 +19,84 @@ const QUESTIONS_AT_ONCE: usize = 16;
 ///
 /// # Contract
 ///
-/// Every service keeps this contract. The crate `castore-testsuite` tests it on any service, and has a
-/// table of the cases for each sentence.
+/// Every service keeps this contract. The crate `castore-testsuite` tests it on any service, and
+/// has a table of the cases for each sentence.
 ///
 /// ## Presence
 ///
 /// - `false` and `None` mean that the blob is absent; an error means that the service cannot tell.
 /// - `has`, `chunks` and `open_read` agree about every blob.
 /// - A blob is present once [`BlobWriter::close`] has returned its digest.
-/// - Every service over the same storage sees a present blob, also one that was opened before or that
-///   is opened later.
+/// - Every service over the same storage sees a present blob, also one that was opened before or
+///   that is opened later.
 /// - A writer that is dropped or aborted before it is closed publishes nothing.
 /// - A `close` that fails or is given up leaves the blob absent or whole.
 /// - The empty blob ([`Digest::EMPTY`]) is always present.
-/// - A chunk is no blob, and neither is the beginning of a blob, until a writer stores the same bytes as
-///   a blob.
+/// - A chunk is no blob, and neither is the beginning of a blob, until a writer stores the same
+///   bytes as a blob.
 ///
 /// ## Storing again
 ///
 /// - Storing a present blob again succeeds, and changes nothing that a reader can see.
 /// - A present blob stays whole while a writer stores it again, however that writer ends.
-/// - Storing a damaged blob again repairs the damage that the service sees without reading the records
-///   that it reuses: a service that is opened after the damage stores a record again that is missing or
-///   empty.
+/// - Storing a damaged blob again repairs the damage that the service sees without reading the
+///   records that it reuses: a service that is opened after the damage stores a record again that
+///   is missing or empty.
 /// - A service that checks the records it reuses, always or by an option, repairs every damage.
 ///
 /// ## Damage
 ///
-/// - No byte is returned that is not the one its chunk's digest stands for: the read fails with an error
-///   of kind [`Corrupt`](crate::ErrorKind::Corrupt) instead.
-/// - A read of a whole blob returns the last bytes only where the whole has the blob's digest; castore-core
-///   checks that in [`BlobReader`], unless the source [does so](crate::BlobSource::verifies_whole).
+/// - No byte is returned that is not the one its chunk's digest stands for: the read fails with an
+///   error of kind [`Corrupt`](crate::ErrorKind::Corrupt) instead.
+/// - A read of a whole blob returns the last bytes only where the whole has the blob's digest;
+///   castore-core checks that in [`BlobReader`], unless the source [does
+///   so](crate::BlobSource::verifies_whole).
 /// - Bytes that a service has verified before are verified again when it reads them again.
-/// - Damage does no harm to a blob that shares nothing with the damaged one, and leaves no trace when it
-///   is undone.
+/// - Damage does no harm to a blob that shares nothing with the damaged one, and leaves no trace
+///   when it is undone.
 ///
 /// ## Failures and crashes
 ///
-/// - A failed operation of the storage fails the call that needed it, or is made good; the error is never
-///   of kind `Corrupt` or `InvalidInput`.
+/// - A failed operation of the storage fails the call that needed it, or is made good; the error is
+///   never of kind `Corrupt` or `InvalidInput`.
 /// - A failure is over when the storage works again: other calls, readers and writers succeed then.
-/// - A sync of the storage counts as one of its writes: a failed sync fails the `close` that needed it.
-/// - A blob whose `close` has returned survives a crash of the process, and, where the service promises
-///   that, of the machine.
+/// - A sync of the storage counts as one of its writes: a failed sync fails the `close` that needed
+///   it.
+/// - A blob whose `close` has returned survives a crash of the process, and, where the service
+///   promises that, of the machine.
 /// - A crash leaves every other blob absent or whole, and lets it be stored again.
 ///
 /// ## Many at once
 ///
-/// - Writers of the same bytes, in one service or in several, all succeed, and one that ends otherwise
-///   takes nothing along that another relies on.
+/// - Writers of the same bytes, in one service or in several, all succeed, and one that ends
+///   otherwise takes nothing along that another relies on.
 /// - Readers, ranges, writers and questions run beside each other, from any task and any thread.
-/// - At least 32 writers, 32 readers and 32 ranges may be open and left alone at once, whatever they have
-///   begun: they hold up no other call. A service may let more than these wait for each other.
+/// - At least 32 writers, 32 readers and 32 ranges may be open and left alone at once, whatever
+///   they have begun: they hold up no other call. A service may let more than these wait for each
+///   other.
 /// - Readers and writers that were given up keep nothing that others need.
 /// - Readers and writers outlive the service that has opened them.
 ///
 /// ## Futures and their runtime
 ///
-/// - All methods are cancel safe: dropping a future at any point leaves the service as usable as before.
-/// - A service may require that its futures are polled within a tokio runtime that has its I/O and time
-///   drivers enabled, and then documents it. castore-core requires no runtime.
-/// - A runtime of one thread is enough: no future blocks its thread until another one has made progress.
-/// - A future may be polled by another task or thread each time, and wakes the one that polled last.
+/// - All methods are cancel safe: dropping a future at any point leaves the service as usable as
+///   before.
+/// - A service may require that its futures are polled within a tokio runtime that has its I/O and
+///   time drivers enabled, and then documents it. castore-core requires no runtime.
+/// - A runtime of one thread is enough: no future blocks its thread until another one has made
+///   progress.
+/// - A future may be polled by another task or thread each time, and wakes the one that polled
+///   last.
 ///
 /// ## Beyond the first four methods
 ///
-/// - `has_many`, `stat`, `put_bytes`, `put_reader` and `get_bytes` do the same as `has`, `open_read` and
-///   `open_write`, and their default implementations use these; a service overrides a method only to
-///   spare requests or copies.
-/// - A service that lists its blobs gives each present blob once, and no blob that is absent. The empty
-///   blob, and a blob that is stored or removed during the listing, may be given or left out.
-/// - A removed blob is absent until a writer stores it again; every other blob stays whole, also one
-///   that shares chunks with the removed blob.
+/// - `has_many`, `stat`, `put_bytes`, `put_reader` and `get_bytes` do the same as `has`,
+///   `open_read` and `open_write`, and their default implementations use these; a service overrides
+///   a method only to spare requests or copies.
+/// - A service that lists its blobs gives each present blob once, and no blob that is absent. The
+///   empty blob, and a blob that is stored or removed during the listing, may be given or left out.
+/// - A removed blob is absent until a writer stores it again; every other blob stays whole, also
+///   one that shares chunks with the removed blob.
 /// - A service that cannot list or cannot remove answers every such call with an error of kind
 ///   [`Unsupported`](crate::ErrorKind::Unsupported).
 ///
@@ -102,8 +108,8 @@ pub trait BlobService: Debug + Send + Sync + 'static {
 
     /// The chunks that the blob consists of, or `None` where it is absent.
     ///
-    /// The chunks add up to the blob, and each has the digest of its bytes. Two services may divide the
-    /// same blob differently.
+    /// The chunks add up to the blob, and each has the digest of its bytes. Two services may divide
+    /// the same blob differently.
     async fn chunks(&self, digest: &Digest) -> Result<Option<BlobIndex>>;
 
     /// A reader of the blob, or `None` where it is absent.
@@ -137,15 +143,16 @@ pub trait BlobService: Debug + Send + Sync + 'static {
         writer.close().await
     }
 
-    /// Stores the rest of `reader` as one blob, and returns the digest of the blob once it is present.
+    /// Stores the rest of `reader` as one blob, and returns the digest of the blob once it is
+    /// present.
     ///
-    /// Cancel safe for the service: a dropped future leaves the blob absent or whole. The bytes that were taken from
-    /// `reader` are lost with the future.
+    /// Cancel safe for the service: a dropped future leaves the blob absent or whole. The bytes
+    /// that were taken from `reader` are lost with the future.
     ///
     /// # Errors
-    /// Those of the service. An error of `reader` becomes an error of kind `Other` with the I/O error as
-    /// its source, or is the service's own error again if `reader` is a [`BlobReader`]. The blob is not
-    /// stored in either case.
+    /// Those of the service. An error of `reader` becomes an error of kind `Other` with the I/O
+    /// error as its source, or is the service's own error again if `reader` is a [`BlobReader`].
+    /// The blob is not stored in either case.
     async fn put_reader(&self, reader: &mut (dyn AsyncRead + Send + Unpin)) -> Result<Digest> {
         let writer = self.open_write().await?;
         whole::write_all_of(reader, writer).await
@@ -162,7 +169,8 @@ pub trait BlobService: Debug + Send + Sync + 'static {
         }
     }
 
-    /// The digests of all blobs of the service, in any order. The stream ends after its first error.
+    /// The digests of all blobs of the service, in any order. The stream ends after its first
+    /// error.
     fn list(&self) -> BoxStream<Result<Digest>> {
         let error = unsupported("list the blobs", "this service cannot list them");
         stream::iter([Err(error)]).boxed()
@@ -213,8 +221,8 @@ fn unsupported(operation: &'static str, message: &str) -> Error {
 
 /// Forwards every method, also those with a default implementation: a service's own is used.
 ///
-/// One blanket implementation for all `P: Deref` would cover the user's own wrapper types as well, and
-/// would silently pass by the methods that such a wrapper overrides.
+/// One blanket implementation for all `P: Deref` would cover the user's own wrapper types as well,
+/// and would silently pass by the methods that such a wrapper overrides.
 macro_rules! forward {
     ($($pointer:ty),+) => {$(
         #[async_trait]

@@ -14,20 +14,21 @@ use tokio::io::AsyncWrite;
 
 use crate::{Digest, Error, ErrorKind, Result};
 
-/// The part of a writer that a backend implements: to take the bytes of one blob, and to publish it.
+/// The part of a writer that a backend implements: to take the bytes of one blob, and to publish
+/// it.
 ///
 /// [`BlobWriter`] keeps the protocol, and a sink may rely on it:
 ///
 /// - Calls come one after another. A call starts only when the future of the last one has ended or
 ///   was dropped.
-/// - `write` comes any number of times, with any number of bytes but zero, then `close` at most once.
-///   After `close` was called, or a `write` has failed or its future was dropped, the only call that may
-///   follow is `abort`.
+/// - `write` comes any number of times, with any number of bytes but zero, then `close` at most
+///   once. After `close` was called, or a `write` has failed or its future was dropped, the only
+///   call that may follow is `abort`.
 /// - The future of `write` or `close` may be dropped at any point where it waits: then `abort`
 ///   follows, or the sink is dropped.
 /// - `abort` is called at most once, as the last call: also after a failure, and after the future
-///   of `close` was dropped. `abort` is not called after `close` has succeeded. The future of `abort`
-///   may be dropped together with the sink.
+///   of `close` was dropped. `abort` is not called after `close` has succeeded. The future of
+///   `abort` may be dropped together with the sink.
 ///
 /// A sink that is dropped without a successful `close` publishes nothing more from then on. The
 /// sink of a failed writer is kept until the writer is aborted or dropped, so it should let go of
@@ -39,14 +40,15 @@ pub trait BlobSink: Send + 'static {
 
     /// Publishes the blob, and returns its digest once the blob is there to stay.
     ///
-    /// The sink makes every chunk safe before the index that lists it, also the chunks that were there
-    /// already. Work that goes on in tasks has to be reachable from the sink, not only from this future:
-    /// after this future was dropped, `abort` still has to end it.
+    /// The sink makes every chunk safe before the index that lists it, also the chunks that were
+    /// there already. Work that goes on in tasks has to be reachable from the sink, not only from
+    /// this future: after this future was dropped, `abort` still has to end it.
     async fn close(&mut self) -> Result<Digest>;
 
     /// Gives the blob up, and returns once no task of the blob runs any more: after that, nothing
-    /// that belongs to the blob is stored or published. A dropped `close` that had not begun to write
-    /// its commit record does not publish the blob; one that had leaves the blob absent or whole.
+    /// that belongs to the blob is stored or published. A dropped `close` that had not begun to
+    /// write its commit record does not publish the blob; one that had leaves the blob absent or
+    /// whole.
     async fn abort(&mut self) {}
 
     /// How many bytes the sink likes to be given at once; small writes are gathered up to that.
@@ -55,8 +57,9 @@ pub trait BlobSink: Send + 'static {
     }
 }
 
-/// The sink, and a step that holds its lock while it runs. A step that is dropped gives the lock back,
-/// so that `abort` reaches the sink while a write or a close is pending. Nothing ever waits for it.
+/// The sink, and a step that holds its lock while it runs. A step that is dropped gives the lock
+/// back, so that `abort` reaches the sink while a write or a close is pending. Nothing ever waits
+/// for it.
 type Sink = Arc<Mutex<Box<dyn BlobSink>>>;
 type Step<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -72,8 +75,8 @@ enum State {
 ///
 /// Nothing is published before `close` is called. Dropping the writer, [`abort`](BlobWriter::abort)
 /// and any failure give the blob up. After a failure every further call returns the same error;
-/// writing after `close` is `InvalidInput`. `shutdown` is `close`. The blob is the same, however its
-/// writing is split.
+/// writing after `close` is `InvalidInput`. `shutdown` is `close`. The blob is the same, however
+/// its writing is split.
 pub struct BlobWriter {
     state: State,
     /// `None` once it was closed or aborted.
@@ -132,13 +135,13 @@ impl BlobWriter {
     }
 
     /// Gives the blob up; returns once nothing is under way any more, and nothing of the blob is
-    /// stored or published after that. Later calls fail: with `InvalidInput`, or with the error that
-    /// the writer had failed with.
+    /// stored or published after that. Later calls fail: with `InvalidInput`, or with the error
+    /// that the writer had failed with.
     ///
-    /// A write that is pending is cancelled, and so is a [`close`](BlobWriter::close) that was dropped
-    /// before it was ready. The blob is absent then, unless the close was about to write, or had
-    /// written, what makes it present: then the blob is absent or whole. A writer that was closed
-    /// stays closed.
+    /// A write that is pending is cancelled, and so is a [`close`](BlobWriter::close) that was
+    /// dropped before it was ready. The blob is absent then, unless the close was about to write,
+    /// or had written, what makes it present: then the blob is absent or whole. A writer that was
+    /// closed stays closed.
     ///
     /// Cancel safe: dropped and called again, it goes on where it was.
     pub async fn abort(&mut self) {

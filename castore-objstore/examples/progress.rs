@@ -24,7 +24,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("stored {}", writer.close().await?);
     }
 
-    // The observer is called from the task that does the work, so it returns soon: one line per phase.
+    // The observer is called from the task that does the work, so it returns soon: one line per
+    // phase.
     let phase = Mutex::new("");
     let observer = |progress: &Progress| {
         let mut last = phase.lock().expect("no observer panics");

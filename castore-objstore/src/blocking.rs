@@ -1,7 +1,8 @@
 //! A blob service for programs without an async runtime.
 //!
-//! [`Blocking`] wraps any [`BlobService`] and a small tokio runtime of its own. Every call blocks its
-//! thread until the result is there; clones share the runtime and may be used from many threads.
+//! [`Blocking`] wraps any [`BlobService`] and a small tokio runtime of its own. Every call blocks
+//! its thread until the result is there; clones share the runtime and may be used from many
+//! threads.
 //!
 //! ```
 //! use std::io::{Read, Seek, SeekFrom, Write};
@@ -42,8 +43,8 @@ use tokio::runtime::{Builder, Runtime};
 /// A blob service whose calls block: see [the module](self).
 ///
 /// # Panics
-/// Every call panics on a thread that drives an async runtime, as that thread must not block; use the
-/// [`BlobService`] itself there.
+/// Every call panics on a thread that drives an async runtime, as that thread must not block; use
+/// the [`BlobService`] itself there.
 #[derive(Clone)]
 pub struct Blocking {
     service: Arc<dyn BlobService>,
@@ -131,7 +132,8 @@ impl Blocking {
         Ok(BlockingWriter { writer, runtime: Arc::clone(&self.runtime) })
     }
 
-    /// The digests of all blobs of the service, in any order. The iterator ends after its first error.
+    /// The digests of all blobs of the service, in any order. The iterator ends after its first
+    /// error.
     pub fn list(&self) -> BlockingList {
         BlockingList { digests: self.service.list(), runtime: Arc::clone(&self.runtime) }
     }

@@ -36,8 +36,8 @@ use crate::store::safeguards::Safeguards;
 /// The default of [`Builder::memory`]: 64 MiB.
 pub const DEFAULT_MEMORY: usize = 64 * 1024 * 1024;
 
-/// The default of [`Builder::requests`]: 128. With 20 ms per request and chunks of 256 KiB, that many
-/// requests read 1.6 GB/s, and store half of that, as a new chunk takes two requests.
+/// The default of [`Builder::requests`]: 128. With 20 ms per request and chunks of 256 KiB, that
+/// many requests read 1.6 GB/s, and store half of that, as a new chunk takes two requests.
 pub const DEFAULT_REQUESTS: usize = 128;
 
 /// The default of [`Builder::zstd_level`]: 3, as in other implementations of the format.
@@ -55,8 +55,8 @@ const MAX_REQUESTS: usize = 65_536;
 /// The largest accepted number of cutting threads: no machine cuts one blob faster with more.
 const MAX_CUTTING_THREADS: usize = 256;
 
-/// The longest accepted time: a hundred years. The clocks of the system can represent a time that far
-/// ahead, but not every `Duration`.
+/// The longest accepted time: a hundred years. The clocks of the system can represent a time that
+/// far ahead, but not every `Duration`.
 const MAX_TIME: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// The settings of an [`ObjectStoreBlobService`].
@@ -161,7 +161,8 @@ impl Builder {
         self
     }
 
-    /// The chunk sizes that writers use; 128, 256 and 512 KiB (smallest, average, largest) by default.
+    /// The chunk sizes that writers use; 128, 256 and 512 KiB (smallest, average, largest) by
+    /// default.
     ///
     /// Readers read blobs of any chunk sizes. But only equal sizes make equal chunks: new blobs
     /// with other sizes share no chunk with the stored ones.
@@ -179,11 +180,11 @@ impl Builder {
     /// The memory for chunks in flight, in bytes, however many writers and readers there are: one
     /// half for writing and one half for reading.
     ///
-    /// Beyond this limit, each open writer holds the bytes that are not yet part of a chunk, each open
-    /// reader holds its current chunk and the index of its blob, and each processor holds one chunk in
-    /// its compressed or decompressed form. Readers of one blob share its index. An index of more than
-    /// 640 KiB (of a blob of 4 GiB with usual chunks) is not held, but read in pages; the service keeps
-    /// up to a sixteenth of its memory in pages.
+    /// Beyond this limit, each open writer holds the bytes that are not yet part of a chunk, each
+    /// open reader holds its current chunk and the index of its blob, and each processor holds one
+    /// chunk in its compressed or decompressed form. Readers of one blob share its index. An index
+    /// of more than 640 KiB (of a blob of 4 GiB with usual chunks) is not held, but read in pages;
+    /// the service keeps up to a sixteenth of its memory in pages.
     pub fn memory(mut self, bytes: usize) -> Builder {
         self.memory = bytes;
         self
@@ -195,8 +196,8 @@ impl Builder {
         self
     }
 
-    /// The number of threads that look for the cut points of a blob while no other blob is written; by
-    /// default 2 on four processors or more, and 1 on fewer.
+    /// The number of threads that look for the cut points of a blob while no other blob is written;
+    /// by default 2 on four processors or more, and 1 on fewer.
     ///
     /// The number changes no cut point.
     pub fn cutting_threads(mut self, threads: NonZeroUsize) -> Builder {
@@ -212,41 +213,43 @@ impl Builder {
         self
     }
 
-    /// The shortest grace period with which any program collects garbage in this store; a day by default.
+    /// The shortest grace period with which any program collects garbage in this store; a day by
+    /// default.
     ///
-    /// A writer that needs more than half of the grace period looks for its chunks once more before it
-    /// writes the index. The shortest accepted grace period is four times the
-    /// [longest request](Builder::longest_request) and 11 minutes (docs/gc.md, "The shortest grace
-    /// period").
+    /// A writer that needs more than half of the grace period looks for its chunks once more before
+    /// it writes the index. The shortest accepted grace period is four times the [longest
+    /// request](Builder::longest_request) and 11 minutes (docs/gc.md, "The shortest grace period").
     pub fn grace(mut self, grace: Duration) -> Builder {
         self.grace = grace;
         self
     }
 
-    /// The time for which the service retries a request that the store does not answer, or answers with an
-    /// error of its own or with "too many requests"; 5 minutes by default for a store that a URL names.
-    /// Zero means that the service does not retry.
+    /// The time for which the service retries a request that the store does not answer, or answers
+    /// with an error of its own or with "too many requests"; 5 minutes by default for a store that
+    /// a URL names. Zero means that the service does not retry.
     ///
-    /// The time counts from the request's first failure since the store last answered any request of
-    /// this service. The service waits no longer than 12 s for a store that has never answered. A request
-    /// that waits for its next attempt gives its share of [`requests`](Builder::requests) back, and the
-    /// service sends fewer requests at once to a store that answers "too many requests". A request
-    /// counts as failed after a minute without progress, however slow the line is.
+    /// The time counts from the request's first failure since the store last answered any request
+    /// of this service. The service waits no longer than 12 s for a store that has never answered.
+    /// A request that waits for its next attempt gives its share of [`requests`](Builder::requests)
+    /// back, and the service sends fewer requests at once to a store that answers "too many
+    /// requests". A request counts as failed after a minute without progress, however slow the line
+    /// is.
     ///
-    /// A store of the caller's own ([`ObjectStoreBlobService::builder`]) decides about retries itself;
-    /// there the service retries only if this is set. The setting has no meaning for a local directory.
+    /// A store of the caller's own ([`ObjectStoreBlobService::builder`]) decides about retries
+    /// itself; there the service retries only if this is set. The setting has no meaning for a
+    /// local directory.
     pub fn retry_timeout(mut self, timeout: Duration) -> Builder {
         self.retry_timeout = Some(timeout);
         self
     }
 
-    /// The longest time that one request may take; by default 15 seconds for a directory, 61 minutes for a
-    /// URL of a store behind a network, and 15 minutes for any other store. The
+    /// The longest time that one request may take; by default 15 seconds for a directory, 61
+    /// minutes for a URL of a store behind a network, and 15 minutes for any other store. The
     /// [grace period](Builder::grace) must allow for this time.
     ///
     /// If this service retries requests ([`retry_timeout`](Builder::retry_timeout)), it gives up
-    /// each attempt that takes longer. Otherwise the caller guarantees this time for the store's requests
-    /// and the store's own retries.
+    /// each attempt that takes longer. Otherwise the caller guarantees this time for the store's
+    /// requests and the store's own retries.
     pub fn longest_request(mut self, time: Duration) -> Builder {
         self.longest_request = Some(time);
         self
@@ -264,15 +267,15 @@ impl Builder {
         self
     }
 
-    /// Whether a writer reads and verifies each chunk that is already in the store before it relies on
-    /// the chunk, and stores the chunk again if that is missing, cut short, wrong or unreadable; off by
-    /// default.
+    /// Whether a writer reads and verifies each chunk that is already in the store before it relies
+    /// on the chunk, and stores the chunk again if that is missing, cut short, wrong or unreadable;
+    /// off by default.
     ///
-    /// With this setting, a blob whose writer is closed can be read, whatever was in the store before. A
-    /// service and its clones read each chunk once an hour at most, as long as they remember it (they
-    /// remember 65536 chunks), so that storing a present blob again costs as much as reading it. The
-    /// writer also reads an index that is in the store already, and replaces an index that differs from
-    /// its own.
+    /// With this setting, a blob whose writer is closed can be read, whatever was in the store
+    /// before. A service and its clones read each chunk once an hour at most, as long as they
+    /// remember it (they remember 65536 chunks), so that storing a present blob again costs as much
+    /// as reading it. The writer also reads an index that is in the store already, and replaces an
+    /// index that differs from its own.
     pub fn check_reused(mut self, check: bool) -> Builder {
         self.check_reused = check;
         self
@@ -348,13 +351,14 @@ impl Builder {
             }
         };
         let requests = requests.reported_to(self.metrics);
-        // A blob's digest and the digests of its chunks take two processors; only further ones can cut.
+        // A blob's digest and the digests of its chunks take two processors; only further ones can
+        // cut.
         let cutting_threads = self.cutting_threads.unwrap_or(match processors {
             0..=3 => NonZeroUsize::MIN,
             _ => NonZeroUsize::MIN.saturating_add(1),
         });
-        // Two chunks of the largest size keep a cutting thread busy; an eighth of the memory leaves room
-        // for other work at the same time.
+        // Two chunks of the largest size keep a cutting thread busy; an eighth of the memory leaves
+        // room for other work at the same time.
         let batch_size = (2 * self.params.max_size()).min(self.memory / 8);
         // Several threads are faster than one only if each has a few chunks to itself.
         let large_batch_size = match cutting_threads.get() {
@@ -385,8 +389,9 @@ impl Builder {
 
 const OPEN: &str = "open the store";
 
-/// The number of requests to a directory that may be in flight at once in a process that may have `files`
-/// open files: a request opens two files at most, and some files are open for other purposes.
+/// The number of requests to a directory that may be in flight at once in a process that may have
+/// `files` open files: a request opens two files at most, and some files are open for other
+/// purposes.
 fn requests_with_files(requests: usize, files: Option<u64>) -> usize {
     const OTHERS: u64 = 32;
 
@@ -406,9 +411,9 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(15 * 60);
 /// The same for a directory: long enough for a busy disk, or a network filesystem.
 const LONGEST_REQUEST_OF_A_DIRECTORY: Duration = Duration::from_secs(15);
 
-/// Refuses a grace period that is too short for the times which a writer of this crate and a collector
-/// need: `W + F + e <= G` in docs/gc.md, where `W` is half of `G` and a request, and `F` a look and a
-/// request.
+/// Refuses a grace period that is too short for the times which a writer of this crate and a
+/// collector need: `W + F + e <= G` in docs/gc.md, where `W` is half of `G` and a request, and `F`
+/// a look and a request.
 fn check_grace(grace: Duration, longest_request: Duration) -> std::result::Result<(), String> {
     let half = longest_request
         .checked_mul(2)
@@ -456,8 +461,8 @@ fn open_directory(
     Ok((local, barrier))
 }
 
-/// Creates the directory and its missing parents. For a `durable` store the names of these directories
-/// are flushed here, as later flushes begin at the root of the store.
+/// Creates the directory and its missing parents. For a `durable` store the names of these
+/// directories are flushed here, as later flushes begin at the root of the store.
 fn create_directories(path: &std::path::Path, durable: bool) -> std::io::Result<()> {
     let is_missing =
         |directory: &&std::path::Path| !directory.as_os_str().is_empty() && !directory.exists();

@@ -1,9 +1,9 @@
 //! Deduplicating blob storage over any object store: the backend of **castore**.
 //!
-//! [`ObjectStoreBlobService`] keeps blobs in any store that the `object_store` crate reaches: memory, a
-//! directory, S3 and its kin, GCS, Azure, WebDAV. A writer cuts a blob into content-defined chunks,
-//! compresses each new chunk and stores it under its digest. The writer stores an index of the chunks
-//! last; the index makes the blob present.
+//! [`ObjectStoreBlobService`] keeps blobs in any store that the `object_store` crate reaches:
+//! memory, a directory, S3 and its kin, GCS, Azure, WebDAV. A writer cuts a blob into
+//! content-defined chunks, compresses each new chunk and stores it under its digest. The writer
+//! stores an index of the chunks last; the index makes the blob present.
 //!
 //! - [`parse_url()`] and [`parse_url_opts()`] turn a URL into a [`Builder`]; so do
 //!   [`ObjectStoreBlobService::local`] and, for any store of your own,
@@ -15,14 +15,15 @@
 //!   garbage collection ([`gc`](ObjectStoreBlobService::gc)), copies to another store
 //!   ([`copy_to`](ObjectStoreBlobService::copy_to)) and a summary of the contents
 //!   ([`usage`](ObjectStoreBlobService::usage)). Each operation takes options and an [`Observer`].
-//! - The module [`doctor`] examines whether a bucket, a directory or any `ObjectStore` keeps the promises
-//!   that these operations rely on.
+//! - The module [`doctor`] examines whether a bucket, a directory or any `ObjectStore` keeps the
+//!   promises that these operations rely on.
 //! - The module `blocking` (with the feature of that name) is a synchronous facade.
 //!
 //! One writer keeps every core and many requests busy, and so does one reader. Memory and requests
 //! are bounded for the whole service, however many writers and readers are open
-//! ([`Builder::memory`], [`Builder::requests`]). The service trusts no stored byte: a reader decompresses
-//! each chunk into bounded memory and verifies the chunk before it hands out a byte of it.
+//! ([`Builder::memory`], [`Builder::requests`]). The service trusts no stored byte: a reader
+//! decompresses each chunk into bounded memory and verifies the chunk before it hands out a byte of
+//! it.
 //!
 //! ```
 //! use castore_core::{BlobService, Digest};
@@ -65,12 +66,12 @@
 //!
 //! # Types of other crates in the public API
 //!
-//! Signatures name types of castore-core and castore-chunker, `bytes` 1, `futures-core` 0.3 (`Stream`), and of
-//! `object_store` 0.14: the trait `ObjectStore`, which
-//! [`ObjectStoreBlobService::builder`] and [`doctor::Doctor::of_store`] take, because the caller's own
-//! store implements it. A new major version of one of these crates is a new major version of this crate.
-//! An error of `object_store` appears as the [`source`](std::error::Error::source) of an error, for logs
-//! only: [`ErrorKind`](castore_core::ErrorKind) carries the meaning.
+//! Signatures name types of castore-core and castore-chunker, `bytes` 1, `futures-core` 0.3
+//! (`Stream`), and of `object_store` 0.14: the trait `ObjectStore`, which
+//! [`ObjectStoreBlobService::builder`] and [`doctor::Doctor::of_store`] take, because the caller's
+//! own store implements it. A new major version of one of these crates is a new major version of
+//! this crate. An error of `object_store` appears as the [`source`](std::error::Error::source) of
+//! an error, for logs only: [`ErrorKind`](castore_core::ErrorKind) carries the meaning.
 
 #![forbid(unsafe_code)]
 

@@ -21,8 +21,8 @@ use crate::{read, write};
 
 /// Content-addressed, deduplicating blob storage over any object store.
 ///
-/// Clones share everything: the limits, the memory of stored chunks, and the counts. The methods of the
-/// service, its readers and its writers need a tokio runtime.
+/// Clones share everything: the limits, the memory of stored chunks, and the counts. The methods of
+/// the service, its readers and its writers need a tokio runtime.
 #[derive(Debug, Clone)]
 pub struct ObjectStoreBlobService {
     pub(crate) shared: Arc<Store>,
@@ -33,8 +33,8 @@ impl ObjectStoreBlobService {
         ObjectStoreBlobService { shared: Arc::new(shared) }
     }
 
-    /// The blobs whose indexes lie under `prefix`. The whole key decides whether an object is an index:
-    /// a stray object with a similar name is none.
+    /// The blobs whose indexes lie under `prefix`. The whole key decides whether an object is an
+    /// index: a stray object with a similar name is none.
     fn blobs_under(
         &self,
         operation: &'static str,
@@ -62,16 +62,17 @@ impl ObjectStoreBlobService {
             .await
     }
 
-    /// The stored (compressed) size in bytes of the chunk's object at its own key, or `None` if the store
-    /// has no object there. One request. [`Self::locate_chunk`] also finds the copies that only readers
-    /// use.
+    /// The stored (compressed) size in bytes of the chunk's object at its own key, or `None` if the
+    /// store has no object there. One request. [`Self::locate_chunk`] also finds the copies that
+    /// only readers use.
     pub async fn stored_size(&self, chunk: &Digest) -> Result<Option<u64>> {
         let path = self.shared.layout.chunk(chunk);
         self.shared.requests.head("look at chunk", *chunk, path).await
     }
 
-    /// The place from which a reader would take the chunk: the chunk's own key, or a copy that a garbage
-    /// collection has set aside; `None` if the chunk is missing. One request for a chunk at its own key.
+    /// The place from which a reader would take the chunk: the chunk's own key, or a copy that a
+    /// garbage collection has set aside; `None` if the chunk is missing. One request for a chunk at
+    /// its own key.
     pub async fn locate_chunk(&self, chunk: &Digest) -> Result<Option<StoredChunk>> {
         self.shared.locate_chunk("look at chunk", chunk).await
     }
@@ -79,8 +80,8 @@ impl ObjectStoreBlobService {
     /// Checks with one request that the store can be reached and allows listings.
     ///
     /// # Errors
-    /// `StoreNotFound` if the bucket or directory does not exist, `Unavailable` if the store cannot be
-    /// reached, `PermissionDenied` if the store refuses.
+    /// `StoreNotFound` if the bucket or directory does not exist, `Unavailable` if the store cannot
+    /// be reached, `PermissionDenied` if the store refuses.
     pub async fn check(&self) -> Result<()> {
         let shared = &self.shared;
         let mut objects = shared.objects("reach the store", shared.layout.blobs());
@@ -90,12 +91,12 @@ impl ObjectStoreBlobService {
 
     /// Whether the place holds a store: the marker of one, or any blob or chunk.
     ///
-    /// One request finds the marker; without a marker, up to two listings follow. A writer may write to a
-    /// place without a store: the first stored blob makes the place a store.
+    /// One request finds the marker; without a marker, up to two listings follow. A writer may
+    /// write to a place without a store: the first stored blob makes the place a store.
     ///
     /// # Errors
-    /// `StoreNotFound` if another object lies at the marker's key, as with a web server that answers
-    /// every request; those of the store.
+    /// `StoreNotFound` if another object lies at the marker's key, as with a web server that
+    /// answers every request; those of the store.
     pub async fn exists(&self) -> Result<bool> {
         self.shared.exists().await
     }
@@ -103,8 +104,9 @@ impl ObjectStoreBlobService {
     /// Writes the marker, unless the store has one: programs recognise a store without blobs by its
     /// marker. Returns whether the place held no store before.
     ///
-    /// Writers do not need the marker. A program calls this once, before its first blob, so that later
-    /// programs can distinguish an empty store from a directory that is not mounted, or a mistyped URL.
+    /// Writers do not need the marker. A program calls this once, before its first blob, so that
+    /// later programs can distinguish an empty store from a directory that is not mounted, or a
+    /// mistyped URL.
     ///
     /// # Errors
     /// Those of [`exists`](Self::exists); `Unavailable` if the store confirmed the marker and does
@@ -113,10 +115,12 @@ impl ObjectStoreBlobService {
         self.shared.create_marker().await
     }
 
-    /// Returns once every object stored so far survives a power cut, chunks of unfinished blobs included.
+    /// Returns once every object stored so far survives a power cut, chunks of unfinished blobs
+    /// included.
     ///
-    /// [`BlobWriter::close`] does this for its own blob. A program that gives up a writer calls `flush` so
-    /// that the next writer of the same data finds the chunks. Only a local store has anything to flush.
+    /// [`BlobWriter::close`] does this for its own blob. A program that gives up a writer calls
+    /// `flush` so that the next writer of the same data finds the chunks. Only a local store has
+    /// anything to flush.
     ///
     /// # Errors
     /// `Unavailable` if the filesystem could not write everything.
@@ -124,15 +128,15 @@ impl ObjectStoreBlobService {
         self.shared.flush().await
     }
 
-    /// Closes the service and its clones to new writers, waits until every open writer has ended (is
-    /// closed, aborted or dropped, and has no request under way), then [flushes](Self::flush).
+    /// Closes the service and its clones to new writers, waits until every open writer has ended
+    /// (is closed, aborted or dropped, and has no request under way), then [flushes](Self::flush).
     ///
-    /// For the orderly end of a program: afterwards no request of a writer is cut off half-way. Opening a
-    /// writer fails with `InvalidInput` from the first call on. Readers and the operations of a
-    /// maintainer go on; their callers hold them.
+    /// For the orderly end of a program: afterwards no request of a writer is cut off half-way.
+    /// Opening a writer fails with `InvalidInput` from the first call on. Readers and the
+    /// operations of a maintainer go on; their callers hold them.
     ///
-    /// A writer that its caller leaves open keeps this future waiting. Cancel safe: the service stays
-    /// closed, and another call waits on.
+    /// A writer that its caller leaves open keeps this future waiting. Cancel safe: the service
+    /// stays closed, and another call waits on.
     ///
     /// # Errors
     /// Those of [`flush`](Self::flush).
@@ -175,8 +179,9 @@ impl BlobService for ObjectStoreBlobService {
         write::open(&self.shared)
     }
 
-    /// The size, which the index states. One request, unless the index is one that another implementation
-    /// has written for a blob of one chunk: it states no size, and the chunk is read.
+    /// The size, which the index states. One request, unless the index is one that another
+    /// implementation has written for a blob of one chunk: it states no size, and the chunk is
+    /// read.
     async fn stat(&self, digest: &Digest) -> Result<Option<BlobStat>> {
         let size = read::size(&self.shared, digest).await?;
         Ok(size.map(|size| BlobStat::new(*digest, size)))
@@ -188,8 +193,8 @@ impl BlobService for ObjectStoreBlobService {
         self.blobs_under("list the store", self.shared.layout.blobs())
     }
 
-    /// Removes the index of the blob, and so the blob. The chunks stay, as other blobs may list them;
-    /// [`gc`](Self::gc) collects them.
+    /// Removes the index of the blob, and so the blob. The chunks stay, as other blobs may list
+    /// them; [`gc`](Self::gc) collects them.
     async fn remove(&self, digest: &Digest) -> Result<bool> {
         const OPERATION: &str = "remove blob";
         let path = self.shared.layout.blob(digest);
@@ -209,7 +214,8 @@ impl BlobService for ObjectStoreBlobService {
     /// The verified bytes of a chunk, from its own key or from a copy that a garbage collection has
     /// set aside; `None` if the store has neither.
     ///
-    /// No writer may rely on a chunk that no index lists, as a garbage collection removes such a chunk.
+    /// No writer may rely on a chunk that no index lists, as a garbage collection removes such a
+    /// chunk.
     ///
     /// Cancel safe. One request for a chunk at its own key.
     async fn get_chunk(&self, chunk: &Digest) -> Result<Option<Bytes>> {

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::suites::{self, cargo};
 
-/// The program is built as a part of the tests: in their profile and with their features, so that no
-/// dependency is compiled again. This test of its package is what asks for it.
+/// The program is built as a part of the tests: in their profile and with their features, so that
+/// no dependency is compiled again. This test of its package is what asks for it.
 const TEST: &str = "fuzz";
 
 /// Fuzzes; `extra` goes to the program as it is.

@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use cargo_metadata::{Metadata, MetadataCommand, Target, TargetKind};
 
-/// The arguments of every call that compiles tests. With one set of crates and features, cargo compiles
-/// each dependency once, and links each test program once.
+/// The arguments of every call that compiles tests. With one set of crates and features, cargo
+/// compiles each dependency once, and links each test program once.
 pub(crate) const TEST: [&str; 4] = ["test", "--workspace", "--all-features", "--locked"];
 
 /// Test programs that take a minute or more, the longest first: CONTRIBUTING.md has their times.
@@ -29,7 +29,8 @@ pub(crate) fn cargo(root: &Path) -> Command {
     command
 }
 
-/// All tests of the workspace: the slow ones, the unit tests, all other programs, the documentation.
+/// All tests of the workspace: the slow ones, the unit tests, all other programs, the
+/// documentation.
 pub(crate) fn all(root: &Path) -> Result<Vec<Suite>> {
     split(&targets(&metadata(root)?))
 }
@@ -63,7 +64,8 @@ fn is(target: &Target, kind: &TargetKind) -> bool {
     target.kind.contains(kind)
 }
 
-/// The parts, in the order in which they start. Each test that `cargo test` would run is in one of them.
+/// The parts, in the order in which they start. Each test that `cargo test` would run is in one of
+/// them.
 fn split(targets: &[Target]) -> Result<Vec<Suite>> {
     let of =
         |kind: TargetKind| targets.iter().filter(move |target| is(target, &kind) && target.test);

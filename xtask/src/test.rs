@@ -1,8 +1,9 @@
 //! `cargo xtask test`: every test of every crate, those in the documentation and of the examples
 //! included, on a real MinIO if one can be had.
 //!
-//! cargo compiles everything first, while MinIO is built. The suites then run side by side, a few at a
-//! time: each call of cargo finds its programs compiled, and lets go of the lock before they run.
+//! cargo compiles everything first, while MinIO is built. The suites then run side by side, a few
+//! at a time: each call of cargo finds its programs compiled, and lets go of the lock before they
+//! run.
 
 mod minio;
 
@@ -21,8 +22,8 @@ use crate::suites::{self, TEST, cargo};
 /// A crate of its own, as those who depend on ours have: it is no member of the workspace.
 const BACKEND: &str = "examples/custom-backend";
 
-/// Suites that run at once. One more would slow down those that compute on every processor, and bring
-/// cases near to their time limits.
+/// Suites that run at once. One more would slow down those that compute on every processor, and
+/// bring cases near to their time limits.
 const AT_ONCE: usize = 2;
 
 /// Runs the tests. `extra` goes to `cargo test` unchanged, and then only the workspace is tested.

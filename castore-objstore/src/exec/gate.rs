@@ -1,5 +1,5 @@
-//! The gate through which a service's writers pass: a closed gate lets no new writer in, and its owner
-//! waits for the writers inside.
+//! The gate through which a service's writers pass: a closed gate lets no new writer in, and its
+//! owner waits for the writers inside.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};

@@ -33,19 +33,19 @@ pub struct CopyOptions {
 }
 
 impl CopyOptions {
-    /// Lists the chunks of the target first, instead of asking for each chunk. A directory is asked for
-    /// each chunk in any case. Off by default.
+    /// Lists the chunks of the target first, instead of asking for each chunk. A directory is asked
+    /// for each chunk in any case. Off by default.
     ///
-    /// A listing takes one request for each thousand chunks of the target, and 32 bytes of memory for
-    /// each chunk. Listing is cheaper for a copy of most of a store, and dearer for a few blobs that go
-    /// to a large store.
+    /// A listing takes one request for each thousand chunks of the target, and 32 bytes of memory
+    /// for each chunk. Listing is cheaper for a copy of most of a store, and dearer for a few blobs
+    /// that go to a large store.
     pub fn list_target(mut self, list: bool) -> CopyOptions {
         self.list_target = list;
         self
     }
 
-    /// Reads each blob from the target, and verifies its digest, before the copy writes the index there;
-    /// reads also those blobs that the target has already. Off by default.
+    /// Reads each blob from the target, and verifies its digest, before the copy writes the index
+    /// there; reads also those blobs that the target has already. Off by default.
     ///
     /// The check finds damaged chunks that the target had, and costs reading all of the blob there.
     pub fn verify(mut self, verify: bool) -> CopyOptions {
@@ -53,12 +53,13 @@ impl CopyOptions {
         self
     }
 
-    /// Does not verify that the chunks in an index of the source are those of its blob. Off by default.
+    /// Does not verify that the chunks in an index of the source are those of its blob. Off by
+    /// default.
     ///
     /// Without this option, a copy reads every chunk of the blob at the source, also those that the
-    /// target has, and computes the digest of the whole before it writes the index. With it, a copy reads
-    /// only the chunks that the target lacks, and passes on an index that lists the chunks of another
-    /// blob; a reader of the blob detects that.
+    /// target has, and computes the digest of the whole before it writes the index. With it, a copy
+    /// reads only the chunks that the target lacks, and passes on an index that lists the chunks of
+    /// another blob; a reader of the blob detects that.
     pub fn trust_indexes(mut self, trust: bool) -> CopyOptions {
         self.trust_indexes = trust;
         self

@@ -9,8 +9,8 @@ use castore_core::{ErrorKind, Result};
 
 /// Receives a report of every request that a service makes to its store.
 ///
-/// A closure is an implementation. [`Builder::metrics`](crate::Builder::metrics) sets it; a program feeds
-/// a histogram or a log with it:
+/// A closure is an implementation. [`Builder::metrics`](crate::Builder::metrics) sets it; a program
+/// feeds a histogram or a log with it:
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -36,8 +36,9 @@ use castore_core::{ErrorKind, Result};
 /// # }
 /// ```
 pub trait Metrics: Send + Sync + 'static {
-    /// Called when a request has ended, on the task or thread that has made the request: it must return
-    /// soon, and must not block. A request whose caller gives up before the end is not reported.
+    /// Called when a request has ended, on the task or thread that has made the request: it must
+    /// return soon, and must not block. A request whose caller gives up before the end is not
+    /// reported.
     fn request(&self, request: &Request);
 }
 
@@ -55,12 +56,12 @@ pub struct Request {
     pub kind: RequestKind,
     /// The operation that needed the request, as errors name it, such as `"read chunk"`.
     pub operation: &'static str,
-    /// The time from the decision to make the request until its result: the wait for a free slot among
-    /// [`Builder::requests`](crate::Builder::requests), every attempt and the pauses between attempts
-    /// count.
+    /// The time from the decision to make the request until its result: the wait for a free slot
+    /// among [`Builder::requests`](crate::Builder::requests), every attempt and the pauses between
+    /// attempts count.
     pub duration: Duration,
-    /// The bytes of the object that a successful put has sent or a successful get has received; 0 for
-    /// other requests.
+    /// The bytes of the object that a successful put has sent or a successful get has received; 0
+    /// for other requests.
     pub bytes: u64,
     /// The result.
     pub outcome: RequestOutcome,

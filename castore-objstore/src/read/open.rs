@@ -45,8 +45,8 @@ pub(crate) async fn size(shared: &Arc<Store>, digest: &Digest) -> Result<Option<
     }
 }
 
-/// A reader of a blob; `None` where there is no index. Asks for the index, and for a chunk of the same
-/// digest beside it: so a blob of one chunk takes one round trip.
+/// A reader of a blob; `None` where there is no index. Asks for the index, and for a chunk of the
+/// same digest beside it: so a blob of one chunk takes one round trip.
 pub(crate) async fn open(shared: &Arc<Store>, digest: &Digest) -> Result<Option<BlobReader>> {
     let reader = |index, only| {
         let shared = Arc::clone(shared);

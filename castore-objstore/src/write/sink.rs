@@ -72,7 +72,8 @@ struct Sink {
     blob: Option<BlobTask>,
     /// The task of a blob that needs no [`BlobTask`].
     small: Option<Task<Digest>>,
-    /// Lets [`ObjectStoreBlobService::close`](crate::ObjectStoreBlobService::close) wait for the writer.
+    /// Lets [`ObjectStoreBlobService::close`](crate::ObjectStoreBlobService::close) wait for the
+    /// writer.
     _pass: Pass,
 }
 

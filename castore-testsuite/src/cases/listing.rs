@@ -96,7 +96,8 @@ pub async fn removed_blobs_are_absent(harness: Arc<dyn Harness>) {
     expect_blob(&service, b"", "the empty blob after its removal").await;
 }
 
-/// The removal of a blob leaves others whole, also blobs that share chunks with it or are its chunks.
+/// The removal of a blob leaves others whole, also blobs that share chunks with it or are its
+/// chunks.
 pub async fn removal_leaves_other_blobs_whole(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
     let data = random("shared by several", SIZE);

@@ -1,4 +1,5 @@
-//! The inputs of a run: each follows from the seed and its number alone, so that it can be made again.
+//! The inputs of a run: each follows from the seed and its number alone, so that it can be made
+//! again.
 
 /// A small generator of numbers (splitmix64): the same everywhere, from every seed.
 #[derive(Debug, Clone)]
@@ -17,7 +18,8 @@ impl Numbers {
     }
 }
 
-/// Bytes that decoders stumble over: ends of numbers, keys and lengths of protobuf, the magic of zstd.
+/// Bytes that decoders stumble over: ends of numbers, keys and lengths of protobuf, the magic of
+/// zstd.
 const INTERESTING: [&[u8]; 9] = [
     &[0],
     &[0x7f],

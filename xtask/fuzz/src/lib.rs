@@ -1,4 +1,5 @@
-//! The bodies of the fuzz targets: functions of any bytes that panic where castore breaks a promise.
+//! The bodies of the fuzz targets: functions of any bytes that panic where castore breaks a
+//! promise.
 //!
 //! libFuzzer calls them from `fuzz/fuzz_targets`, on a nightly toolchain. The program of this crate
 //! calls them on a stable one, with seeded random inputs and mutations of real files

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 
 const SOURCE: &str = "castore-objstore/src";
 
-/// The modules at the top of the crate, from the lowest floor to the highest. A floor with two modules lets
-/// them use each other.
+/// The modules at the top of the crate, from the lowest floor to the highest. A floor with two
+/// modules lets them use each other.
 const FLOORS: [&[&str]; 11] = [
     &["error", "redact"],
     &["exec"],

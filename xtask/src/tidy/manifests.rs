@@ -1,5 +1,5 @@
-//! Every crate inherits the lints and the package data of the workspace, and a published one has its
-//! own shop window.
+//! Every crate inherits the lints and the package data of the workspace, and a published one has
+//! its own shop window.
 
 use std::fs;
 

@@ -2,8 +2,8 @@
 //! prefix of their own.
 //!
 //! A [`Doctor`] makes the requests that castore would make, on objects of its own, and compares the
-//! answers with castore's assumptions. The [`DoctorReport`] gives the verdict of each check, and says for
-//! each [`Operation`] whether the store is fit for it.
+//! answers with castore's assumptions. The [`DoctorReport`] gives the verdict of each check, and
+//! says for each [`Operation`] whether the store is fit for it.
 //!
 //! A doctor examines the store of a service ([`ObjectStoreBlobService::doctor`]) or any
 //! [`ObjectStore`]: the author of a store can use it as a test.

@@ -101,43 +101,43 @@ impl Default for GcOptions {
 const DEFAULT_MAX_FRACTION: f64 = 0.5;
 
 impl GcOptions {
-    /// How long a chunk must be unlisted before a run sets it aside, and how long its copy then stays
-    /// before a run removes it; by the store's clock. A day by default.
+    /// How long a chunk must be unlisted before a run sets it aside, and how long its copy then
+    /// stays before a run removes it; by the store's clock. A day by default.
     ///
-    /// A writer must write the index of a blob within half of this time after it found
-    /// the blob's chunks stored, or stored them. Writers of this crate check that
-    /// ([`Builder::grace`](crate::Builder::grace)). With a shorter time than the writers use, or with
-    /// zero, no other program may write during the run.
+    /// A writer must write the index of a blob within half of this time after it found the blob's
+    /// chunks stored, or stored them. Writers of this crate check that
+    /// ([`Builder::grace`](crate::Builder::grace)). With a shorter time than the writers use, or
+    /// with zero, no other program may write during the run.
     pub fn grace(mut self, grace: Duration) -> GcOptions {
         self.grace = grace;
         self
     }
 
-    /// Only counts the objects that a run would set aside and remove, and changes nothing. The clock of
-    /// this machine then decides how old an object is. Off by default.
+    /// Only counts the objects that a run would set aside and remove, and changes nothing. The
+    /// clock of this machine then decides how old an object is. Off by default.
     pub fn dry_run(mut self, dry_run: bool) -> GcOptions {
         self.dry_run = dry_run;
         self
     }
 
-    /// The largest share that a run may set aside, from 0 to 1: of all chunks by their stored bytes, and
-    /// of all indexes by their number. A half by default. A run that would take more, and one
-    /// that finds chunks but no index, is [refused](GcRefusal) unless the share is 1.
+    /// The largest share that a run may set aside, from 0 to 1: of all chunks by their stored
+    /// bytes, and of all indexes by their number. A half by default. A run that would take more,
+    /// and one that finds chunks but no index, is [refused](GcRefusal) unless the share is 1.
     pub fn max_fraction(mut self, share: f64) -> GcOptions {
         self.max_fraction = share;
         self
     }
 
-    /// Allows [`Roots::Keep`] to name blobs that are not in the store. Off by default. At least one named
-    /// blob must be in the store in any case.
+    /// Allows [`Roots::Keep`] to name blobs that are not in the store. Off by default. At least one
+    /// named blob must be in the store in any case.
     pub fn allow_absent(mut self, allow: bool) -> GcOptions {
         self.allow_absent = allow;
         self
     }
 
-    /// Collects garbage even if a repair has moved the index of a blob to the quarantine and the blob
-    /// is not in its place. The chunks of that blob are then garbage, too, and only a source that has all
-    /// of the blob can restore it. Off by default: a run stops at such a blob.
+    /// Collects garbage even if a repair has moved the index of a blob to the quarantine and the
+    /// blob is not in its place. The chunks of that blob are then garbage, too, and only a source
+    /// that has all of the blob can restore it. Off by default: a run stops at such a blob.
     pub fn ignore_quarantine(mut self, ignore: bool) -> GcOptions {
         self.ignore_quarantine = ignore;
         self

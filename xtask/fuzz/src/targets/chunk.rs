@@ -1,4 +1,5 @@
-//! The decoder of chunks: a service over memory whose store holds any bytes in the place of a chunk.
+//! The decoder of chunks: a service over memory whose store holds any bytes in the place of a
+//! chunk.
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::runtime;
 
-/// Longer chunks than this are decoded under the wrong digest only, as their own costs a second decoder.
+/// Longer chunks than this are decoded under the wrong digest only, as their own costs a second
+/// decoder.
 const LONGEST: usize = 1024 * 1024;
 
 /// Reads the input as a chunk under a digest that it does not have, under the one that it has if it

@@ -1,5 +1,5 @@
-//! Every way to cut the blob that a recipe describes, against the `fastcdc` crate: the function that the
-//! chunker's own tests call.
+//! Every way to cut the blob that a recipe describes, against the `fastcdc` crate: the function
+//! that the chunker's own tests call.
 
 #[path = "../../../../castore-chunker/tests/chunker/differential.rs"]
 mod differential;

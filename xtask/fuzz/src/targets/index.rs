@@ -33,8 +33,8 @@ pub(super) fn check(input: &[u8]) {
     }
 }
 
-/// The two decoders agree, and a decoded index encodes to bytes that decode to the same index. Returns the
-/// chunks that the bytes list.
+/// The two decoders agree, and a decoded index encodes to bytes that decode to the same index.
+/// Returns the chunks that the bytes list.
 fn check_decoders(blob: &Digest, input: &[u8]) -> Vec<ChunkMeta> {
     let whole = decode(blob, input);
     let mut listed = Vec::new();
@@ -88,8 +88,8 @@ fn check_service(blob: &Digest, input: &[u8]) {
     }
 }
 
-/// An index that is read in pages, damaged in one place or not: a read fails as corrupt, since the store
-/// has none of the chunks.
+/// An index that is read in pages, damaged in one place or not: a read fails as corrupt, since the
+/// store has none of the chunks.
 fn check_pages(listed: &[ChunkMeta], input: &[u8]) {
     let blob = Digest::of(b"a large blob");
     let entries = listed.iter().copied().cycle().take(PAGED_ENTRIES);

@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use super::runtime;
 
-/// Reads the blob that the input describes in the ways that the input describes, through the reference and
-/// through castore-objstore with small chunks.
+/// Reads the blob that the input describes in the ways that the input describes, through the
+/// reference and through castore-objstore with small chunks.
 pub(super) fn check(input: &[u8]) {
     let mut input = Input(input);
     let blob = blob(&mut input);
