@@ -66,6 +66,8 @@ flaws! {
     GivesWrongChunks,
     /// Reports every chunk as present.
     HasAnyChunk,
+    /// Returns the first chunk for the whole blob.
+    GetsTheFirstPiece,
     /// Returns the first bytes of a blob that is larger than the limit.
     CutsAtTheLimit,
     /// Stores the bytes of a reader that fails.

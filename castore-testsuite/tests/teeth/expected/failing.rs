@@ -25,6 +25,7 @@ teeth! {
         }
         besides: {
             faults { failed_writes_of_a_long_blob_reach_close, one_failure_among_many_writers }
+            listing { removed_blobs_are_absent }
         }
     }
 

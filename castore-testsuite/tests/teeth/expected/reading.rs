@@ -9,6 +9,8 @@ teeth! {
         }
         besides: {
             model { random_operations }
+            listing { removed_blobs_are_absent }
+            whole { many_questions_have_many_answers }
         }
     }
 
@@ -40,6 +42,8 @@ teeth! {
             }
             restart { unclosed_blobs_do_not_survive, interrupted_blobs_are_whole_or_absent }
             faults_and_restart { blobs_acknowledged_despite_failures_survive }
+            listing { removed_blobs_are_absent }
+            whole { failed_input_stores_nothing }
         }
     }
 
@@ -52,6 +56,12 @@ teeth! {
     has_any_chunk: HasAnyChunk {
         meant: {
             reader { chunks_by_their_digests_are_the_chunks }
+        }
+    }
+
+    gets_the_first_piece: GetsTheFirstPiece {
+        meant: {
+            whole { bytes_round_trip }
         }
     }
 
@@ -71,6 +81,9 @@ teeth! {
         meant: {
             whole { readers_are_stored }
         }
+        besides: {
+            whole { failed_input_stores_nothing }
+        }
     }
 
     keeps_sizes_in_20_bits: KeepsSizesIn20Bits {
@@ -88,9 +101,6 @@ teeth! {
     lists_blobs_per_chunk: ListsBlobsPerChunk {
         meant: {
             listing { each_present_blob_is_listed_once }
-        }
-        besides: {
-            listing { removed_blobs_are_absent }
         }
     }
 
@@ -127,6 +137,7 @@ teeth! {
         }
         besides: {
             storage { beginnings_of_a_blob_are_absent }
+            listing { removed_blobs_are_absent }
         }
     }
 
@@ -149,6 +160,7 @@ teeth! {
             }
             faults_and_restart { blobs_acknowledged_despite_failures_survive }
             restart { unclosed_blobs_do_not_survive }
+            whole { failed_input_stores_nothing }
         }
     }
 
@@ -184,7 +196,10 @@ teeth! {
                 writers_outlive_their_service, data_that_looks_compressed_round_trips,
             }
             reader { chunks_are_no_blobs, reading_at_the_end_gives_nothing }
-            storage { blobs_that_differ_in_one_byte, closed_blobs_survive_reopening, storing_again_changes_nothing }
+            storage {
+                blobs_that_differ_in_one_byte, closed_blobs_survive_reopening,
+                storing_again_changes_nothing,
+            }
             concurrency {
                 same_blob_by_two_services, a_dropped_twin_takes_nothing_along,
                 an_aborted_twin_takes_nothing_along,
@@ -212,6 +227,8 @@ teeth! {
                 interrupted_blobs_can_be_stored_again, blobs_stored_over_remains_survive,
             }
             faults_and_restart { blobs_acknowledged_despite_failures_survive }
+            listing { removed_blobs_are_absent }
+            whole { bytes_round_trip, readers_are_stored }
         }
     }
 
@@ -223,6 +240,7 @@ teeth! {
 
     keeps_offsets_in_17_bits: KeepsOffsetsIn17Bits {
         meant: {
+            whole { reads_at_any_offset }
             reader {
                 ranges_of_one_byte, random_ranges, seeks_from_the_start, seeks_from_the_end,
                 seeks_from_the_position,
@@ -246,9 +264,10 @@ teeth! {
             cancellation { dropped_range_leaves_the_reader_usable }
             model { random_operations }
             tamper {
-                flipped_bits, truncated_records, extended_records, emptied_records, removed_records,
-                swapped_records, records_of_garbage, undone_damage_is_gone,
+                flipped_bits, truncated_records, extended_records, emptied_records,
+                removed_records, swapped_records, records_of_garbage, undone_damage_is_gone,
             }
+            whole { reads_at_any_offset }
         }
     }
 
@@ -264,6 +283,7 @@ teeth! {
             }
             concurrency { two_readers_at_once }
             model { random_operations }
+            whole { reads_at_any_offset }
         }
     }
 

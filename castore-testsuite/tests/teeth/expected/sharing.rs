@@ -32,6 +32,8 @@ teeth! {
             restart { interrupted_blobs_can_be_stored_again, blobs_stored_over_remains_survive }
             faults_and_restart { blobs_stored_after_a_failure_survive }
             tamper { records_stored_as_blobs_round_trip, storing_again_heals }
+            listing { each_present_blob_is_listed_once }
+            whole { readers_are_stored }
         }
     }
 
@@ -60,12 +62,14 @@ teeth! {
                 dropped_puts_leave_a_present_blob_whole,
             }
             model { random_operations }
-            tamper { other_parts_of_a_damaged_blob_can_be_read,
-                flipped_bits, truncated_records, extended_records, emptied_records,
-                swapped_records, records_of_garbage, damage_stays_where_it_is,
-                undone_damage_is_gone, records_stored_as_blobs_round_trip, storing_again_heals,
+            tamper {
+                other_parts_of_a_damaged_blob_can_be_read, flipped_bits, truncated_records,
+                extended_records, emptied_records, swapped_records, records_of_garbage,
+                damage_stays_where_it_is, undone_damage_is_gone,
+                records_stored_as_blobs_round_trip, storing_again_heals,
             }
-            faults { readers_go_on_after_a_failure, failed_ranges_are_errors,
+            faults {
+                readers_go_on_after_a_failure, failed_ranges_are_errors,
                 failed_writes_reach_close, failed_reads_reach_close, failed_questions_are_errors,
                 failed_reads_are_errors, lasting_failures_reach_every_writer,
                 one_failure_among_many_writers, one_failure_among_writers_of_one_blob,
@@ -81,10 +85,10 @@ teeth! {
                 a_dropped_twin_takes_nothing_along, an_aborted_twin_takes_nothing_along,
             }
             faults_and_restart {
-                blobs_acknowledged_despite_failures_survive,
-                blobs_stored_after_a_failure_survive,
+                blobs_acknowledged_despite_failures_survive, blobs_stored_after_a_failure_survive,
             }
             storage { opening_leaves_the_work_of_others_alone }
+            listing { removal_leaves_other_blobs_whole, removed_blobs_are_absent }
         }
     }
 
@@ -94,6 +98,7 @@ teeth! {
         }
         besides: {
             model { random_operations }
+            listing { removed_blobs_are_absent }
         }
     }
 
@@ -210,6 +215,7 @@ teeth! {
             concurrency { idle_readers_and_writers_hold_up_no_others }
             cancellation { dropped_questions_leave_the_service_usable }
             model { random_operations }
+            whole { readers_are_stored }
         }
     }
 

@@ -13,14 +13,19 @@ teeth! {
                 close_twice_returns_the_same, shutdown_is_close,
                 write_after_close_is_invalid_input, data_that_looks_compressed_round_trips,
             }
-            reader { chunks_have_the_digests_of_their_bytes,
-                absent_is_none_everywhere, index_sums_to_size, reading_at_the_end_gives_nothing,
-                pieces_are_never_empty,
+            reader {
+                chunks_have_the_digests_of_their_bytes, absent_is_none_everywhere,
+                index_sums_to_size, reading_at_the_end_gives_nothing, pieces_are_never_empty,
             }
             storage { storing_again_changes_nothing }
             concurrency { same_blob_by_two_services }
             model { random_operations }
             tamper { records_stored_as_blobs_round_trip }
+            listing { each_present_blob_is_listed_once, removed_blobs_are_absent }
+            whole {
+                bytes_round_trip, larger_blobs_are_invalid_input, readers_are_stored,
+                stat_is_the_size,
+            }
         }
     }
 
@@ -34,6 +39,8 @@ teeth! {
             storage { deduplication_is_invisible }
             concurrency { idle_readers_hold_up_no_others }
             tamper { records_stored_as_blobs_round_trip }
+            listing { removal_leaves_other_blobs_whole }
+            whole { bytes_round_trip, stat_is_the_size }
         }
     }
 
@@ -79,6 +86,8 @@ teeth! {
             reader { index_sums_to_size, reading_at_the_end_gives_nothing }
             storage { storing_again_changes_nothing }
             model { random_operations }
+            listing { each_present_blob_is_listed_once }
+            whole { bytes_round_trip, readers_are_stored, stat_is_the_size }
         }
     }
 
@@ -171,6 +180,7 @@ teeth! {
         besides: {
             writer { abort_publishes_nothing, drop_publishes_nothing, unclosed_is_absent }
             reader { chunks_are_no_blobs }
+            listing { each_present_blob_is_listed_once }
         }
     }
 }
