@@ -16,7 +16,7 @@
  *   mirror PATH                                       a store that is read: rules apply there, too
  *   statfs MAGIC SYNCFS                               the filesystem to pretend; whether syncfs works
  *   rule CALLS MATCH FIRST COUNT ACTION A B           see `struct rule`
- *   clock FIRST WALL_NS                               how far the wall clock jumps at which call
+ *   clock FIRST WALL_NS                               the call at which the wall clock jumps, by how much
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -348,7 +348,7 @@ static long do_flush(int fd, int all) {
     struct rule *r = applies(FLUSH, path);
     lock();
     if (r && r->action == TEAR) {
-        /* A failed writeback: what was not flushed is never written, whatever flush comes later. */
+        /* A failed writeback: unflushed bytes are never written, not even by a later flush. */
         record(all ? R_LOST_ALL : R_LOST_FILE, s.st_ino, control->length, in, NULL, NULL, 0);
     } else if (!r && !control->ignore) {
         if (!all) record(S_ISDIR(s.st_mode) ? R_FLUSH_DIRECTORY : R_FLUSH_FILE, s.st_ino, begun, in,
@@ -368,7 +368,7 @@ static long do_close(int fd) {
     struct rule *r = writes ? applies(CLOSE, path) : NULL;
     if (!r) return RAW(SYS_close, fd);
     if (r->action == TEAR) {
-        /* NFS and FUSE write when a file is closed; what could not be written is not there. */
+        /* NFS and FUSE write when a file is closed; unwritten bytes are lost. */
         struct stat s = {0};
         RAW(SYS_fstat, fd, &s);
         size_t size = torn(r, s.st_size);
@@ -450,7 +450,7 @@ static long handle(long nr, const long *a) {
     case SYS_statx: return do_look(STAT, a[0], (char *)a[1], nr, a);
     case SYS_statfs: return do_statfs(RAW(nr, a[0], a[1]), (struct statfs *)a[1]);
     case SYS_fstatfs: return do_statfs(RAW(nr, a[0], a[1]), (struct statfs *)a[1]);
-    /* The ways to copy inside the kernel: whoever meets these errors reads and writes instead. */
+    /* The ways to copy inside the kernel: on these errors a caller reads and writes instead. */
     case SYS_copy_file_range: return -EXDEV;
     case SYS_sendfile: return -EINVAL;
     case SYS_fallocate: return -EOPNOTSUPP;

@@ -40,9 +40,11 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
         let text =
             fs::read_to_string(root.join(&file)).with_context(|| format!("cannot read {file}"))?;
         let lines = if file.ends_with(".md") { document(&text) } else { comments(&text) };
-        violations.extend(long_lines(&lines).iter().map(|number| {
-            format!("{file}:{number}: a comment's line has more than {MAX_COLUMNS} columns")
-        }));
+        violations.extend(
+            long_lines(&lines)
+                .iter()
+                .map(|number| format!("{file}:{number}: has more than {MAX_COLUMNS} columns")),
+        );
         let (total, flagged) = groups.entry(group).or_default();
         *total += lines.len();
         for (number, sentence) in unclear(&lines) {
