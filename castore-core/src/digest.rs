@@ -108,7 +108,7 @@ impl FromStr for Digest {
         };
         let mut bytes = [0; Digest::LEN];
         for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            *byte = nibble(pair[0]) << 4 | nibble(pair[1]);
+            *byte = 16 * nibble(pair[0]) + nibble(pair[1]);
         }
         Ok(Digest(bytes))
     }

@@ -6,8 +6,8 @@ use prost::Message as _;
 
 use crate::generated::Entry;
 
-/// The key of an entry: field 2, length-delimited.
-const ENTRY_KEY: u8 = 2 << 3 | 2;
+/// The key of an entry: field 2 (in the upper five bits), length-delimited (2, in the lower three).
+const ENTRY_KEY: u8 = 0b0001_0010;
 
 /// The largest canonical entry, in bytes: its key and length (1 + 1), the digest with key and
 /// length (1 + 1 + 32), and the size with its key (1 + 7 bits per byte).
@@ -36,4 +36,38 @@ pub fn encode(index: &BlobIndex) -> Bytes {
         entry.encode_length_delimited(&mut bytes).expect("the buffer grows as needed");
     }
     bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use castore_core::ChunkMeta;
+
+    use super::*;
+
+    #[test]
+    fn a_number_takes_a_byte_for_each_seven_bits() {
+        for (value, bytes) in [
+            (0, 1),
+            (1, 1),
+            (2, 1),
+            (127, 1),
+            (128, 2),
+            (16_383, 2),
+            (16_384, 3),
+            (MAX_CHUNK_SIZE, 4),
+            (u64::MAX, 10),
+        ] {
+            assert_eq!(varint_size(value), bytes, "{value}");
+            assert_eq!(prost::length_delimiter_len(value as usize), bytes as usize, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_largest_index_has_the_most_entries_of_the_largest_size() {
+        let large = |name: &[u8]| ChunkMeta { digest: Digest::of(name), size: MAX_CHUNK_SIZE };
+        let index = BlobIndex::new(Digest::of(b"blob"), [large(b"a"), large(b"b")]).unwrap();
+        assert_eq!(encode(&index).len() as u64, 2 * MAX_ENTRY_SIZE);
+        assert_eq!(MAX_ENTRY_SIZE, 41);
+        assert_eq!(MAX_INDEX_SIZE, 41 * 16_777_216 + 65_536);
+    }
 }
