@@ -1,77 +1,64 @@
-//! MinIO in a container.
+//! MinIO in a container, by the command `docker`.
 
+use std::io;
 use std::net::TcpListener;
-use testcontainers_modules::minio::MinIO;
+use std::process::{Command, Stdio};
 
-use testcontainers_modules::testcontainers::core::IntoContainerPort;
-use testcontainers_modules::testcontainers::core::error::Result;
-use testcontainers_modules::testcontainers::runners::AsyncRunner;
-use testcontainers_modules::testcontainers::{ContainerAsync, ImageExt, TestcontainersError};
-use tokio::runtime::Runtime;
+use super::{PASSWORD, USER};
 
-use super::{PASSWORD, USER, runtime};
-
-/// The image's name is not the module's: MinIO's images are at another registry now. Its tag is.
-const NAME: &str = "quay.io/minio/minio";
 pub(super) const IMAGE: &str = "quay.io/minio/minio:RELEASE.2025-02-28T09-55-16Z";
 
 const PORT: u16 = 9000;
 
 pub(super) struct Container {
-    runtime: Option<Runtime>,
-    container: Option<ContainerAsync<MinIO>>,
+    id: String,
     url: String,
 }
 
 impl Container {
-    /// Starts one, by a runtime of its own, as it outlives those of the tests.
-    pub(super) fn start() -> Result<Container> {
-        std::thread::spawn(|| {
-            let runtime = runtime();
-            // The same port when it is started again.
-            let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-            let (container, url) = runtime.block_on(async {
-                let image = MinIO::default()
-                    .with_name(NAME)
-                    .with_mapped_port(port, PORT.tcp())
-                    .with_env_var("MINIO_ROOT_USER", USER)
-                    .with_env_var("MINIO_ROOT_PASSWORD", PASSWORD)
-                    .with_env_var("MINIO_UPDATE", "off");
-                let container = image.start().await?;
-                let url = format!("http://{}:{port}", container.get_host().await?);
-                Ok::<_, TestcontainersError>((container, url))
-            })?;
-            Ok(Container { runtime: Some(runtime), container: Some(container), url })
-        })
-        .join()
-        .expect("starting a container does not panic")
+    /// Starts one on a free port of the loopback. The engine pulls the image if the image is not there.
+    pub(super) fn start() -> io::Result<Container> {
+        // A port of our choice, so that the container has the same one when it is started again.
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let user = format!("MINIO_ROOT_USER={USER}");
+        let password = format!("MINIO_ROOT_PASSWORD={PASSWORD}");
+        let publish = format!("127.0.0.1:{port}:{PORT}");
+        let mut arguments = vec!["run", "--detach", "--quiet", "--publish", &publish];
+        for variable in [&user, &password, "MINIO_UPDATE=off", "MINIO_BROWSER=off"] {
+            arguments.extend(["--env", variable]);
+        }
+        arguments.extend([IMAGE, "server", "/data"]);
+        Ok(Container { id: docker(&arguments)?, url: format!("http://127.0.0.1:{port}") })
     }
 
     pub(super) fn url(&self) -> String {
         self.url.clone()
     }
 
-    pub(super) fn kill(&mut self) {
-        let (Some(runtime), Some(container)) = (&self.runtime, &self.container) else { return };
-        let stop = container.stop_with_timeout(Some(0));
-        runtime.block_on(stop).expect("the container can be stopped");
+    /// Ends it without notice; its data stay.
+    pub(super) fn kill(&self) {
+        docker(&["kill", &self.id]).expect("the container can be killed");
     }
 
-    pub(super) fn start_again(&mut self) {
-        let (Some(runtime), Some(container)) = (&self.runtime, &self.container) else { return };
-        runtime.block_on(container.start()).expect("the container starts again");
+    pub(super) fn start_again(&self) {
+        docker(&["start", &self.id]).expect("the container starts again");
     }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let (Some(runtime), Some(container)) = (self.runtime.take(), self.container.take()) else {
-            return;
-        };
-        // On a thread of its own: it may be dropped where none may be blocked.
-        let removal = std::thread::spawn(move || runtime.block_on(container.rm()));
-        if let Ok(Err(error)) = removal.join() {
+        if let Err(error) = docker(&["rm", "--force", "--volumes", &self.id]) {
             eprintln!("cannot remove the container of MinIO: {error}");
         }
     }
+}
+
+/// The output of `docker`, or its message.
+fn docker(arguments: &[&str]) -> io::Result<String> {
+    let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        return Err(io::Error::other(format!("docker {}: {}", arguments[0], message.trim())));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
