@@ -6,6 +6,7 @@ mod bench;
 mod castore;
 mod codegen;
 mod crash;
+mod features;
 mod fuzz;
 mod memory;
 mod scale;
@@ -28,6 +29,7 @@ Commands:
   crash [N]    kill castore at so many instants (100), and look whether anything was lost
   crash --faults [N] [--seed S] [--castore PATH]
                run so many random schedules (500) under errors, torn writes, power cuts, pauses
+  features     check that each feature of each crate compiles alone (needs cargo-hack)
   fuzz [ARGS]  run the fuzz targets, a minute each; ARGS: --help
   memory [GIB] check the peak memory of putting and reading a blob of that size (4)
   scale [N]    measure operations on stores of so many chunks (1000000): time and memory
@@ -51,6 +53,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
         ["crash"] => crash::run(&root()?, None),
         ["crash", "--faults", rest @ ..] => crash::run_faults(&root()?, rest),
         ["crash", kills] => crash::run(&root()?, Some(kills)),
+        ["features"] => features::run(&root()?),
         ["fuzz", rest @ ..] => fuzz::run(&root()?, rest),
         ["memory"] => memory::run(&root()?, None),
         ["memory", gib] => memory::run(&root()?, Some(gib)),

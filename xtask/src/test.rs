@@ -48,10 +48,11 @@ pub(crate) fn run(root: &Path, extra: &[&str]) -> Result<ExitCode> {
         command.args(TEST).args(suite.arguments);
         steps.push_back(Step { name: suite.name, command });
     }
-    let mut backend = cargo(&root.join(BACKEND));
-    backend.args(["test", "--locked"]);
-    steps.push_back(Step { name: BACKEND.to_owned(), command: backend });
-    let programs = suites::target_directory(root)?.join("debug/examples");
+    let target = suites::target_directory(root)?;
+    let mut command = backend(root, &target);
+    command.args(["test", "--locked"]);
+    steps.push_back(Step { name: BACKEND.to_owned(), command });
+    let programs = target.join("debug").join("examples");
     for example in suites::examples(root)? {
         let name = format!("example {example}");
         steps.push_back(Step { name, command: Command::new(programs.join(example)) });
@@ -60,15 +61,26 @@ pub(crate) fn run(root: &Path, extra: &[&str]) -> Result<ExitCode> {
 }
 
 fn compile(root: &Path) -> Result<()> {
-    for directory in [root.to_owned(), root.join(BACKEND)] {
-        let own = if directory == root { &TEST[..] } else { &["test", "--locked"] };
-        eprintln!("cargo {} --no-run", own.join(" "));
-        let status = cargo(&directory).args(own).arg("--no-run").status();
-        if !status.context("cannot run cargo")?.success() {
+    let target = suites::target_directory(root)?;
+    for (mut command, arguments) in
+        [(cargo(root), &TEST[..]), (backend(root, &target), &["test", "--locked"])]
+    {
+        eprintln!("cargo {} --no-run", arguments.join(" "));
+        let status =
+            command.args(arguments).arg("--no-run").status().context("cannot run cargo")?;
+        if !status.success() {
             bail!("the tests do not compile");
         }
     }
     Ok(())
+}
+
+/// cargo in the directory of the backend, with the output directory of the workspace: dependencies
+/// with the same features are compiled already.
+fn backend(root: &Path, target: &Path) -> Command {
+    let mut command = cargo(&root.join(BACKEND));
+    command.env("CARGO_TARGET_DIR", target);
+    command
 }
 
 /// A suite, or a program of the examples.

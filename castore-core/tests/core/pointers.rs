@@ -121,8 +121,8 @@ async fn a_pointer_to_a_service_answers_as_the_service_does() {
     is_that_service(object, &service).await;
 }
 
-/// A service that implements nothing but the methods without a default, and cannot answer a question
-/// about one blob.
+/// A service that implements nothing but the methods without a default, and cannot answer a
+/// question about one blob.
 #[derive(Debug, Clone, Default)]
 struct Least(MemoryBlobService);
 

@@ -45,6 +45,16 @@ fn a_filtered_run_measures_checks_and_reports() {
     assert_eq!(left.count(), 0, "no store is left");
 }
 
+/// Every scenario once, on little data. A run fails when an answer is wrong, so this is a test of
+/// castore on every store, in the profile of the tests: nothing is compiled for it alone.
+#[test]
+#[cfg(target_os = "linux")]
+fn every_scenario_gives_right_answers() {
+    let data = tempfile::tempdir().unwrap();
+    let output = bench(data.path(), &["--quick"]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
 #[test]
 fn a_filter_that_nothing_passes_is_an_error_that_says_so() {
     let data = tempfile::tempdir().unwrap();
