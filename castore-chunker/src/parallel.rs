@@ -34,7 +34,8 @@ const SEGMENTS_PER_THREAD: usize = 4;
 ///
 /// use castore_chunker::{ChunkParams, cut_points, cut_points_parallel};
 ///
-/// let data: Vec<u8> = (0..2_000_000_u32).flat_map(|number| number.wrapping_mul(number).to_le_bytes()).collect();
+/// let numbers = 0..2_000_000_u32;
+/// let data: Vec<u8> = numbers.flat_map(|n| n.wrapping_mul(n).to_le_bytes()).collect();
 /// let params = ChunkParams::with_average(16 * 1024)?;
 /// let threads = NonZeroUsize::new(4).unwrap();
 /// let ranges = cut_points_parallel(&data, params, threads);

@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn every_url_in_a_text_is_redacted() {
-        let text = "Error performing GET https://h/c?list-type=2&sig=SECRET (from \"http://u:SECRET@p:1/\") in 3s";
+        let text = "Error performing GET https://h/c?list-type=2&sig=SECRET \
+                    (from \"http://u:SECRET@p:1/\") in 3s";
         let shown =
             "Error performing GET https://h/c?list-type=2&sig=*** (from \"http://***@p:1/\") in 3s";
         assert_eq!(redact_text(text), shown);

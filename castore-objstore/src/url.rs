@@ -47,7 +47,7 @@ pub fn parse_url(url: &str) -> Result<Builder> {
 ///
 /// | option | sets | example |
 /// |---|---|---|
-/// | `chunk-size` | the average of [`Builder::chunk_params`]; half and twice of it are the bounds | `256KiB` |
+/// | `chunk-size` | average of [`Builder::chunk_params`]; bounds: half and twice of it | `256KiB` |
 /// | `zstd-level` | [`Builder::zstd_level`] | `3` |
 /// | `memory` | [`Builder::memory`] | `64MiB` |
 /// | `requests` | [`Builder::requests`] | `64` |

@@ -29,7 +29,8 @@ pub(crate) use tables::Tables;
 /// ```
 /// use castore_chunker::{ChunkParams, Kernel, cut_points};
 ///
-/// let data: Vec<u8> = (0..2_000_000_u32).flat_map(|number| number.wrapping_mul(number).to_le_bytes()).collect();
+/// let numbers = 0..2_000_000_u32;
+/// let data: Vec<u8> = numbers.flat_map(|n| n.wrapping_mul(n).to_le_bytes()).collect();
 /// let params = ChunkParams::with_average(64 * 1024)?;
 /// let expected: Vec<_> = cut_points(&data, params).collect();
 /// for kernel in Kernel::available() {

@@ -21,7 +21,8 @@ pub struct Extent {
 ///
 /// let chunk = |name: &[u8], size| ChunkMeta { digest: Digest::of(name), size };
 /// let old = BlobIndex::new(Digest::of(b"old"), [chunk(b"a", 10), chunk(b"b", 20)])?;
-/// let new = BlobIndex::new(Digest::of(b"new"), [chunk(b"b", 20), chunk(b"c", 7), chunk(b"c", 7)])?;
+/// let chunks = [chunk(b"b", 20), chunk(b"c", 7), chunk(b"c", 7)];
+/// let new = BlobIndex::new(Digest::of(b"new"), chunks)?;
 /// let difference = Difference::between(&old, &new);
 /// assert_eq!(difference.shared.bytes, 20);
 /// assert_eq!(difference.only_first.bytes, 10);
