@@ -16,7 +16,7 @@
  *   mirror PATH                                       a store that is read: rules apply there, too
  *   statfs MAGIC SYNCFS                               the filesystem to pretend; whether syncfs works
  *   rule CALLS MATCH FIRST COUNT ACTION A B           see `struct rule`
- *   clock FIRST WALL_NS                               the call at which the wall clock jumps, by how much
+ *   clock FIRST WALL_NS                               the call of the jump, and its size
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
