@@ -30,8 +30,9 @@ const MEMORY: u64 = 1 << 30;
 /// Longer seeds are left out: mutations of short ones reach the same code, and more of them.
 const LONGEST_SEED: u64 = 40_000;
 
-/// Checks one input, as often as it is asked for.
+/// Checks one input, with as much memory as a child has.
 pub(crate) fn one(target: &str, file: &str) -> Result<ExitCode> {
+    limit_memory()?;
     let bytes = fs::read(file).with_context(|| format!("cannot read {file}"))?;
     (find(target)?.check)(&bytes);
     eprintln!("{target}: {file} passes");
