@@ -1,4 +1,5 @@
-//! Shows how far a long operation is: an `Observer` is told of every object that a verification looks at.
+//! Shows how far a long operation is: an `Observer` is told of every object that a verification
+//! looks at.
 //!
 //! ```sh
 //! cargo run -p castore-objstore --features aws --example progress -- s3://bucket/base
