@@ -29,7 +29,7 @@ use crate::store::Store;
 use crate::store::codec::Codec;
 use crate::store::layout::Layout;
 use crate::store::pages::Indexes;
-use crate::store::presence::Known;
+use crate::store::presence::Presence;
 use crate::store::recheck::DEFAULT_GRACE;
 use crate::store::safeguards::Safeguards;
 
@@ -79,7 +79,7 @@ pub struct Builder {
     retry_timeout: Option<Duration>,
     longest_request: Option<Duration>,
     metrics: Hook,
-    rules: Safeguards,
+    safeguards: Safeguards,
 }
 
 #[derive(Clone)]
@@ -143,7 +143,7 @@ impl Builder {
             retry_timeout: None,
             longest_request: None,
             metrics: Hook::default(),
-            rules: Safeguards::ALL,
+            safeguards: Safeguards::ALL,
         }
     }
 
@@ -262,8 +262,8 @@ impl Builder {
     }
 
     #[cfg(test)]
-    pub(crate) fn rules(mut self, rules: Safeguards) -> Builder {
-        self.rules = rules;
+    pub(crate) fn safeguards(mut self, safeguards: Safeguards) -> Builder {
+        self.safeguards = safeguards;
         self
     }
 
@@ -370,14 +370,14 @@ impl Builder {
             limits,
             layout: Layout::new(&base),
             codec: Arc::new(Codec::new(self.zstd_level)),
-            known: Known::new(),
+            presence: Presence::new(),
             indexes,
             directory,
             barrier,
             check_reused: self.check_reused,
             params: self.params,
             recheck_after: self.grace / 2,
-            rules: self.rules,
+            safeguards: self.safeguards,
             cutting_threads,
             batch_size,
             large_batch_size,

@@ -220,7 +220,7 @@ impl BlobService for ObjectStoreBlobService {
     /// Cancel safe. One request for a chunk at its own key.
     async fn get_chunk(&self, chunk: &Digest) -> Result<Option<Bytes>> {
         let (shared, digest) = (Arc::clone(&self.shared), *chunk);
-        let get = async move { shared.fetch_chunk_of_any_size(digest).await };
-        self.shared.requests.begin(READ_CHUNK, get).await
+        let get = async move { shared.get_any_chunk(digest).await };
+        self.shared.requests.spawn_unit(READ_CHUNK, get).await
     }
 }

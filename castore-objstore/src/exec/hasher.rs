@@ -4,7 +4,7 @@ use bytes::Bytes;
 use castore_core::Digest;
 
 use crate::error::Unfinished;
-use crate::exec::limits::{DIGESTED_AT_ONCE, start_off_thread};
+use crate::exec::limits::{DIGESTED_AT_ONCE, spawn_blocking};
 use crate::exec::pool::Started;
 
 /// Digests small pieces on the calling thread, and large ones off the async threads.
@@ -26,7 +26,7 @@ impl RunningDigest {
             return Ok(());
         }
         let mut hasher = std::mem::take(&mut self.hasher);
-        self.started = Some(start_off_thread(move || {
+        self.started = Some(spawn_blocking(move || {
             for piece in &pieces {
                 hasher.update(piece);
             }

@@ -23,7 +23,7 @@ impl InOrder {
     }
 
     /// At most `at_once` items.
-    pub(crate) fn few(self, at_once: usize) -> InOrder {
+    pub(crate) fn limited_to(self, at_once: usize) -> InOrder {
         InOrder { at_once: at_once.min(self.at_once), ..self }
     }
 

@@ -4,7 +4,7 @@
 //! processor at work holds one chunk in its other form.
 //!
 //! These limits cannot deadlock. A share is only ever awaited or held by a task of its own
-//! ([`driven`]), or by a job that becomes a task when it has to wait (`pool.rs`), never by a future
+//! ([`in_own_task`]), or by a job that becomes a task when it has to wait (`pool.rs`), never by a future
 //! that its caller may stop polling. Such a task ends without its caller's help. The one exception
 //! is memory for reading: a reader that is never read from again may hold it. So no task waits for
 //! that memory, and a reader without it fetches one chunk at a time.
@@ -188,12 +188,12 @@ impl Limits {
     /// Starts `work`, which makes requests to a directory. All of it runs on one thread unless it
     /// has to wait for other work. `work` must drive every future it starts to completion, or drop
     /// it. A suspended one might never finish.
-    pub(crate) fn begin<T: Send + 'static>(
+    pub(crate) fn spawn_unit<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Task<T> {
-        Task { running: Running::Job(self.processors.begin(operation, work)), digest: None }
+        Task { running: Running::Job(self.processors.spawn_unit(operation, work)), digest: None }
     }
 }
 
@@ -264,22 +264,22 @@ impl<T> Drop for Task<T> {
 
 tokio::task_local! {
     /// Set in a task that always polls the futures that it has started.
-    static STRAIGHT: ();
+    static INLINE: ();
 }
 
-/// Runs `work`, in which [`driven`] spawns no further tasks. `work` must be all of its task, and
+/// Runs `work`, in which [`in_own_task`] spawns no further tasks. `work` must be all of its task, and
 /// must drive every future it starts to completion, or drop it. A suspended one might never finish.
-pub(crate) async fn straight<T>(work: impl Future<Output = T>) -> T {
-    STRAIGHT.scope((), work).await
+pub(crate) async fn inline<T>(work: impl Future<Output = T>) -> T {
+    INLINE.scope((), work).await
 }
 
 /// Runs `work` as a task of its own, which makes progress even if this future is not polled.
 /// Dropping this future aborts the task.
-pub(crate) async fn driven<T: Send + 'static>(
+pub(crate) async fn in_own_task<T: Send + 'static>(
     operation: &'static str,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    if may_block() || STRAIGHT.try_get().is_ok() {
+    if may_block() || INLINE.try_get().is_ok() {
         return work.await;
     }
     Task::spawn(operation, work).await
@@ -288,18 +288,18 @@ pub(crate) async fn driven<T: Send + 'static>(
 /// Runs `work` off the async threads at once.
 ///
 /// If the current thread may block, `work` runs on it, immediately.
-pub(crate) async fn off_thread<T: Send + 'static>(
+pub(crate) async fn run_blocking<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
     if may_block() {
         return Ok(work());
     }
-    start_off_thread(work).await.map_err(|error| task_error(operation, error))
+    spawn_blocking(work).await.map_err(|error| task_error(operation, error))
 }
 
 /// Starts `work` off the async threads. `work` runs to its end, even if the result is dropped.
-pub(crate) fn start_off_thread<T: Send + 'static>(
+pub(crate) fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Started<T> {
     let guard = under_way::current();
@@ -325,7 +325,7 @@ mod tests {
         let limits = Limits::new(1 << 20, 4, 1);
         let digest = Digest::of(b"about");
         let panics = || async { panic!("as it should") };
-        for task in [Task::<()>::spawn("test", panics()), limits.begin("test", panics())] {
+        for task in [Task::<()>::spawn("test", panics()), limits.spawn_unit("test", panics())] {
             let error = task.about(digest).await.unwrap_err();
             assert_eq!(error.digest(), Some(digest));
             assert_eq!(error.operation(), "test");

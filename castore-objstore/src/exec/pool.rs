@@ -26,7 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::error::{Unfinished, task_error};
-use crate::exec::limits::straight;
+use crate::exec::limits::inline;
 use crate::exec::threads::{FOR_WAITING, threads};
 
 /// Waits shorter than this count as computing: a request costs about this much of a processor by
@@ -127,7 +127,7 @@ impl Processors {
     /// Runs all of `work` on one thread, which waits for the disk if necessary. Work that has to
     /// wait for other work continues as a task of this runtime: so no two jobs wait for each
     /// other's thread.
-    pub(crate) fn begin<T: Send + 'static>(
+    pub(crate) fn spawn_unit<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl Future<Output = T> + Send + 'static,
@@ -142,7 +142,7 @@ impl Processors {
             let (polled, took) = within.enter(|| poll_once(work.as_mut()));
             match polled {
                 Ok(Poll::Ready(result)) => drop(done.send(Ok(result))),
-                Ok(Poll::Pending) => within.spawn(straight(go_on(work, done))),
+                Ok(Poll::Pending) => within.spawn(inline(go_on(work, done))),
                 Err(panic) => drop(done.send(Err(panic))),
             }
             took
@@ -445,7 +445,7 @@ mod tests {
     async fn work_that_is_begun_has_a_thread_that_may_wait() {
         let processors = Arc::new(Processors::new(1, 1));
         let computes = Arc::clone(&processors);
-        let begun = processors.begin("test", async move {
+        let begun = processors.spawn_unit("test", async move {
             let before = thread::current().id();
             let after =
                 computes.compute("test", || (may_block(), thread::current().id())).await.unwrap();
@@ -467,7 +467,7 @@ mod tests {
         for _ in 0..20 {
             let (next, wait) = oneshot::channel();
             let give = before.replace(next);
-            begun.push(processors.begin("test", async move {
+            begun.push(processors.spawn_unit("test", async move {
                 wait.await.unwrap();
                 assert!(!may_block());
                 if let Some(give) = give {
@@ -475,7 +475,7 @@ mod tests {
                 }
             }));
         }
-        let last = processors.begin("test", async move { before.take().unwrap().send(()) });
+        let last = processors.spawn_unit("test", async move { before.take().unwrap().send(()) });
         assert!(matches!(last.await, Ok(Ok(()))));
         for begun in begun {
             assert!(begun.await.is_ok());
@@ -487,7 +487,7 @@ mod tests {
         let processors = Processors::new(1, 1);
         let held = Arc::new(());
         let holds = Arc::clone(&held);
-        let begun = processors.begin("test", async move {
+        let begun = processors.spawn_unit("test", async move {
             std::future::pending::<()>().await;
             drop(holds);
         });
@@ -506,9 +506,9 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_work_is_an_error_at_once_and_later() {
         let processors = Processors::new(1, 1);
-        let at_once = processors.begin("test", async { panic!("as it should") });
+        let at_once = processors.spawn_unit("test", async { panic!("as it should") });
         let (go, wait) = oneshot::channel::<()>();
-        let later = processors.begin("test", async move {
+        let later = processors.spawn_unit("test", async move {
             wait.await.unwrap();
             panic!("as it should");
         });
@@ -530,7 +530,7 @@ mod tests {
         let jobs = (0..200).map(|_| {
             let [waiting, computing] = [&waiting, &computing].map(Arc::clone);
             let computes = Arc::clone(&processors);
-            processors.begin("test", async move {
+            processors.spawn_unit("test", async move {
                 waiting.during(|| sleep(Duration::from_millis(3)));
                 let compute = move || computing.during(|| sleep(Duration::from_micros(100)));
                 computes.compute("test", compute).await
@@ -587,7 +587,7 @@ mod tests {
         let began = Instant::now();
         runtime.block_on(async {
             assert_eq!(processors.compute("test", || 1).await.unwrap(), 1);
-            assert_eq!(processors.begin("test", async { 2 }).await.unwrap(), 2);
+            assert_eq!(processors.spawn_unit("test", async { 2 }).await.unwrap(), 2);
             assert_eq!(start(|| 3).await.unwrap(), 3);
         });
         assert!(began.elapsed() < Duration::from_millis(250));
@@ -610,7 +610,8 @@ mod tests {
         let begun = first.spawn(async move {
             computes.compute("test", || sleep(Duration::from_millis(50))).await
         });
-        let found = second.block_on(async { processors.begin("test", waiting).await.unwrap() });
+        let found =
+            second.block_on(async { processors.spawn_unit("test", waiting).await.unwrap() });
         assert_eq!(found, second.handle().id());
         first.block_on(begun).unwrap().unwrap();
     }
@@ -625,11 +626,11 @@ mod tests {
         let (give, wait) = oneshot::channel::<u32>();
         let never = {
             let _entered = ends.enter();
-            processors.begin("test", std::future::pending::<u32>())
+            processors.spawn_unit("test", std::future::pending::<u32>())
         };
         let waits = {
             let _entered = stays.enter();
-            processors.begin("test", async { wait.await.unwrap() })
+            processors.spawn_unit("test", async { wait.await.unwrap() })
         };
         ends.shutdown_background();
         let error = stays.block_on(never).unwrap_err();

@@ -66,7 +66,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::exec::limits::{Task, off_thread};
+    use crate::exec::limits::{Task, run_blocking};
 
     #[tokio::test]
     async fn the_owner_waits_for_tasks_and_for_what_they_have_started_on_threads() {
@@ -77,7 +77,7 @@ mod tests {
         );
         let (begun, begins) = channel();
         let (go, wait) = channel::<()>();
-        let works = under_way.new_guard().held_by(off_thread("test", move || {
+        let works = under_way.new_guard().held_by(run_blocking("test", move || {
             begun.send(()).unwrap();
             wait.recv()
         }));

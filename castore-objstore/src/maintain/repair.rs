@@ -31,7 +31,7 @@ use super::observer::{Observer, Phase};
 use super::verify::{Finding, Problem, Verified, VerifyOptions};
 
 use crate::exec::in_order::InOrder;
-use crate::exec::limits::off_thread;
+use crate::exec::limits::run_blocking;
 use crate::service::ObjectStoreBlobService;
 use crate::store::Store;
 
@@ -173,7 +173,7 @@ impl Repair<'_> {
         // `AT_ONCE` bounds the memory for chunks in transit, so items declare no size.
         let items = stream::iter(chunks.into_values()).map(|finding| Ok((finding, 0)));
         let result = InOrder::of(&shared.limits)
-            .few(AT_ONCE)
+            .limited_to(AT_ONCE)
             .in_order(items, repair, |(finding, outcome)| {
                 phase.step();
                 match outcome {
@@ -218,7 +218,7 @@ impl Repair<'_> {
             let outcome = match (finding.problem, &self.shared.directory) {
                 (Problem::Leftover, Some(root)) => {
                     let path = root.join(&finding.key);
-                    let removed = off_thread(OPERATION, move || match dry_run {
+                    let removed = run_blocking(OPERATION, move || match dry_run {
                         true => Ok(()),
                         false => std::fs::remove_file(path),
                     });

@@ -15,7 +15,7 @@ pub use self::cost::{Estimate, EstimateLine, Prices};
 pub use self::histogram::{Histogram, SizeClass};
 use self::table::Table;
 use super::observer::{Observer, Phase};
-use crate::exec::limits::{driven, off_thread};
+use crate::exec::limits::{in_own_task, run_blocking};
 use crate::read;
 use crate::service::ObjectStoreBlobService;
 use crate::store::layout::{Kind, aside_of};
@@ -144,7 +144,7 @@ impl ObjectStoreBlobService {
             phase.step();
         }
         drop(objects);
-        let mut table = off_thread(LIST_CHUNKS, move || table.sorted()).await?;
+        let mut table = run_blocking(LIST_CHUNKS, move || table.sorted()).await?;
 
         let mut blobs = Vec::new();
         let mut phase = Phase::new(observer, LIST_BLOBS, None);
@@ -165,7 +165,7 @@ impl ObjectStoreBlobService {
         let mut indexes = stream::iter(blobs)
             .map(|(digest, size): (Digest, u32)| {
                 let shared = Arc::clone(shared);
-                driven(READ, async move {
+                in_own_task(READ, async move {
                     // The permit lasts until the chunks of the index are counted.
                     let permit = shared.limits.for_index(size.into()).await;
                     let index = read::chunks(&shared, &digest).await;
@@ -181,7 +181,7 @@ impl ObjectStoreBlobService {
                 Ok(Some(index)) => {
                     usage.blob(&index);
                     let bytes;
-                    (table, bytes) = off_thread(READ, move || {
+                    (table, bytes) = run_blocking(READ, move || {
                         let bytes = table.refer(&index);
                         (table, bytes)
                     })
@@ -200,7 +200,7 @@ impl ObjectStoreBlobService {
 
         if table.has_missing() {
             // A chunk that was stored after its part of the listing had passed is not missing.
-            table = off_thread(LIST_CHUNKS, move || table.sorted()).await?;
+            table = run_blocking(LIST_CHUNKS, move || table.sorted()).await?;
             let mut phase = Phase::new(observer, "list the chunks again", None);
             let mut objects = shared.objects(LIST_CHUNKS, shared.layout.all(Kind::Chunk));
             while let Some(object) = objects.try_next().await? {
@@ -231,7 +231,7 @@ impl ObjectStoreBlobService {
                 phase.step();
             }
         }
-        off_thread(READ, move || {
+        run_blocking(READ, move || {
             table.count(&mut usage);
             usage
         })

@@ -226,7 +226,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
     }
 
     /// Notes whether the store returned an object. Fails if the store failed too often in a row.
-    fn given(&mut self, failure: Option<&Error>) -> Result<()> {
+    fn note_result(&mut self, failure: Option<&Error>) -> Result<()> {
         let Some(error) = failure else {
             self.unreadable_in_a_row = 0;
             return Ok(());
@@ -240,7 +240,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
 }
 
 /// An error and its causes, on one line.
-fn told(error: &Error) -> String {
+fn one_line(error: &Error) -> String {
     let mut text = error.message().to_owned();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {

@@ -10,7 +10,7 @@ use castore_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
 use crate::error::task_error;
-use crate::exec::limits::start_off_thread;
+use crate::exec::limits::spawn_blocking;
 use crate::objects::local::Local;
 
 const FLUSH: &str = "flush the store";
@@ -96,7 +96,7 @@ impl Gate {
         let flush = Arc::clone(&self.flush);
         // The flush records its own result: the caller may be dropped meanwhile, and the kernel
         // reports a failure only once.
-        let flushed = start_off_thread(move || {
+        let flushed = spawn_blocking(move || {
             let flushed = catch_unwind(AssertUnwindSafe(|| flush()));
             match flushed.unwrap_or_else(|_| Err(io::Error::other("the flush panicked"))) {
                 Ok(()) => {

@@ -13,7 +13,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use crate::error::{absent, corrupt, store_error};
-use crate::exec::limits::{Limits, Task, driven, off_thread, straight};
+use crate::exec::limits::{Limits, Task, in_own_task, inline, run_blocking};
 pub(crate) use crate::objects::fetched::Fetched;
 use crate::objects::local::{Local, LocalError, Put};
 use crate::objects::meta::{Entry, Meta, Version};
@@ -73,14 +73,14 @@ impl Requests {
     /// Starts the work on one chunk, or on one small blob, without handing each step over to other
     /// threads, as far as the store permits. `work` must drive every future it starts to
     /// completion, or drop it. A suspended one might never finish.
-    pub(crate) fn begin<T: Send + 'static>(
+    pub(crate) fn spawn_unit<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Task<T> {
         match self.backend {
-            Backend::Local(_) => self.limits.begin(operation, work),
-            Backend::Remote(_) => Task::spawn(operation, straight(work)),
+            Backend::Local(_) => self.limits.spawn_unit(operation, work),
+            Backend::Remote(_) => Task::spawn(operation, inline(work)),
         }
     }
 
@@ -110,7 +110,7 @@ impl Requests {
     ) -> Result<Option<T>> {
         let permit = self.limits.request().await;
         let local = local.clone();
-        let answer = off_thread(request.operation, move || {
+        let answer = run_blocking(request.operation, move || {
             // A request whose caller is dropped continues, and counts until it ends.
             let _permit = permit;
             work(&local)
@@ -161,7 +161,7 @@ impl Requests {
             looked.map_err(|error| unreadable(operation, digest, error))
         };
         let answered = |found: &Option<_>| Answered::of(found.as_ref(), |_| 0);
-        let work = driven(operation, request.guard(place, look));
+        let work = in_own_task(operation, request.guard(place, look));
         self.metrics.observe(RequestKind::Head, operation, answered, work).await
     }
 
@@ -180,7 +180,7 @@ impl Requests {
             let rely = move |local: &Local| local.rely_on(&path);
             this.locally(&local, request, rely).await.map(drop)
         };
-        driven(operation, rely).await
+        in_own_task(operation, rely).await
     }
 
     /// The version of an object, or `None` if it does not exist.
@@ -203,7 +203,7 @@ impl Requests {
     ) -> Result<Option<Meta>> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
         let answered = |meta: &Option<Meta>| Answered::of(meta.as_ref(), |_| 0);
-        let work = driven(
+        let work = in_own_task(
             operation,
             request.guard(path.clone(), async move {
                 this.counters.requests_head.add(1);
@@ -232,7 +232,7 @@ impl Requests {
     ) -> Result<Option<Fetched>> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
         let answered = |object: &Option<Fetched>| Answered::of(object.as_ref(), Fetched::size);
-        let work = driven(
+        let work = in_own_task(
             operation,
             request.guard(path.clone(), async move {
                 this.counters.requests_get.add(1);
@@ -291,7 +291,7 @@ impl Requests {
         let bytes = object.len() as u64;
         let answered =
             move |sent: &bool| if *sent { Answered::Done(bytes) } else { Answered::NotSent };
-        let work = driven(
+        let work = in_own_task(
             operation,
             request.guard(path.clone(), async move {
                 let counters = Arc::clone(&this.counters);
@@ -351,7 +351,7 @@ impl Requests {
     ) -> Result<bool> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
         let answered = |sent: &bool| if *sent { Answered::Done(0) } else { Answered::NotSent };
-        let work = driven(
+        let work = in_own_task(
             operation,
             request.guard(path.clone(), async move {
                 let counters = Arc::clone(&this.counters);
@@ -395,7 +395,7 @@ impl Requests {
     ) -> Result<bool> {
         let (this, request) = (self.clone(), Request::new(operation, digest));
         let answered = |copied: &bool| if *copied { Answered::Done(0) } else { Answered::Absent };
-        let work = driven(
+        let work = in_own_task(
             operation,
             request.guard(from.clone(), async move {
                 this.counters.requests_copy.add(1);
@@ -430,7 +430,7 @@ impl Requests {
             Backend::Local(local) => {
                 let step = move |mut walk: crate::objects::walk::Walk| async move {
                     let stepped =
-                        off_thread(operation, move || walk.step().map(|found| (found, walk)));
+                        run_blocking(operation, move || walk.step().map(|found| (found, walk)));
                     let (found, walk) =
                         stepped.await?.map_err(|error| local_error(request, error))?;
                     Ok((!found.is_empty()).then(|| (stream::iter(found.into_iter().map(Ok)), walk)))

@@ -18,7 +18,7 @@ use super::local::Local;
 use super::metrics::{Answered, RequestKind};
 use super::remote::{Remote, USUAL_OBJECT, stalled, within};
 use crate::error::Broken;
-use crate::exec::limits::{driven, off_thread};
+use crate::exec::limits::{in_own_task, run_blocking};
 
 /// The taker receives at least this many bytes at once, unless the object ends.
 const PIECE: usize = 256 * 1024;
@@ -81,7 +81,7 @@ impl Requests {
         };
         let answered =
             |bytes: &Option<Bytes>| Answered::of(bytes.as_ref(), |bytes| bytes.len() as u64);
-        let work = driven(operation, request.guard(place, get));
+        let work = in_own_task(operation, request.guard(place, get));
         self.metrics.observe(RequestKind::Get, operation, answered, work).await
     }
 
@@ -112,7 +112,7 @@ impl Requests {
                         Some(Pieces::File(file, start, size, taker)) => {
                             let take =
                                 move || take_file(operation, digest, file, start, size, taker);
-                            off_thread(operation, take).await?.map(Some)
+                            run_blocking(operation, take).await?.map(Some)
                         }
                     };
                 }
@@ -129,7 +129,7 @@ impl Requests {
         };
         let answered =
             |counted: &Option<Counted<T>>| Answered::of(counted.as_ref(), |counted| counted.bytes);
-        let work = driven(operation, request.guard(place, get));
+        let work = in_own_task(operation, request.guard(place, get));
         let counted = self.metrics.observe(RequestKind::Get, operation, answered, work).await?;
         Ok(counted.map(|counted| counted.taker))
     }
@@ -232,7 +232,7 @@ async fn take_all<T: Take>(
         pieces.iter().try_for_each(|piece| taker.take(piece))?;
         Ok(taker)
     };
-    if bytes <= AT_ONCE { take() } else { off_thread(operation, take).await? }
+    if bytes <= AT_ONCE { take() } else { run_blocking(operation, take).await? }
 }
 
 /// Blocks: call it off the async threads.

@@ -101,5 +101,5 @@ impl Cursor {
 fn fetch(store: &Arc<Store>, index: Arc<PagedIndex>, page: usize) -> Task<Arc<Page>> {
     let owned = Arc::clone(store);
     let fetch = async move { owned.index_page(&index, page).await };
-    store.requests.begin(READ_INDEX, fetch)
+    store.requests.spawn_unit(READ_INDEX, fetch)
 }

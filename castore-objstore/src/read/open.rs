@@ -22,12 +22,12 @@ pub(crate) async fn chunks(shared: &Arc<Store>, digest: &Digest) -> Result<Optio
     if *digest == Digest::EMPTY {
         return Ok(Some(BlobIndex::empty()));
     }
-    match shared.fetch_index(digest).await? {
+    match shared.get_index(digest).await? {
         Listed::Absent => Ok(None),
         Listed::Chunks(index) => Ok(Some(index)),
         Listed::OneChunk => {
             let max_size = max_stored_size(MAX_CHUNK_SIZE);
-            let chunk = shared.fetch_chunk_object(digest, max_size).await;
+            let chunk = shared.get_in_place(digest, max_size).await;
             Ok(Some(shared.one_chunk(digest, None, chunk).await?.0))
         }
     }
@@ -56,7 +56,7 @@ pub(crate) async fn open(shared: &Arc<Store>, digest: &Digest) -> Result<Option<
         return Ok(Some(reader(Index::Whole(Arc::new(BlobIndex::empty())), None)));
     }
     let found = find(Arc::clone(shared), *digest);
-    let found = shared.requests.begin(READ_INDEX, found).await?;
+    let found = shared.requests.spawn_unit(READ_INDEX, found).await?;
     Ok(found.map(|(index, only)| reader(index, only)))
 }
 
@@ -64,7 +64,7 @@ pub(crate) async fn open(shared: &Arc<Store>, digest: &Digest) -> Result<Option<
 async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(Index, Option<Bytes>)>> {
     let digest = &digest;
     let listed = pin!(shared.open_index(digest));
-    let chunk = pin!(shared.fetch_chunk_object(digest, max_stored_size(MAX_CHUNK_SIZE)));
+    let chunk = pin!(shared.get_in_place(digest, max_stored_size(MAX_CHUNK_SIZE)));
     // The index decides: without it the chunk is no blob, and a blob of several chunks has no chunk
     // of its own digest.
     let (listed, chunk) = match select(listed, chunk).await {

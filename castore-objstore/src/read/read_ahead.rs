@@ -280,12 +280,12 @@ impl Window {
             let fetch = {
                 let (shared, arrived) = (Arc::clone(&self.shared), Arc::clone(&arrived));
                 async move {
-                    let chunk = shared.fetch_chunk(meta).await;
+                    let chunk = shared.get_chunk(meta).await;
                     arrived.store(true, Relaxed);
                     chunk
                 }
             };
-            let task = self.shared.requests.begin(CHUNK, fetch);
+            let task = self.shared.requests.spawn_unit(CHUNK, fetch);
             let number = queue.next;
             queue.push(Fetching { number, chunk, cost, task, arrived, _permit: permit });
         }

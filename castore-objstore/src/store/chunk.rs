@@ -93,8 +93,8 @@ impl Store {
         object: impl Future<Output = Result<(Bytes, Option<Permit>)>>,
     ) -> Result<Stored> {
         let counters = &self.requests.counters;
-        let _turn = self.known.turn(digest).await;
-        let mut there = self.known.seen(&digest);
+        let _turn = self.presence.single_flight(digest).await;
+        let mut there = self.presence.seen(&digest);
         let mut replaced = false;
         if let (None, Probe::Seen(seen)) = (there, probe) {
             there = Some(seen);
@@ -142,7 +142,7 @@ impl Store {
         let stored_size = stored.len() as u64;
         let seen = Moment::now();
         self.requests.put(CHUNK, digest, self.layout.chunk(&digest), stored).await?;
-        self.known.insert_sized(digest, seen, stored_size);
+        self.presence.insert_sized(digest, seen, stored_size);
         counters.chunks_new.add(1);
         counters.bytes_new.add(size);
         counters.bytes_stored.add(stored_size);
@@ -178,7 +178,7 @@ impl Store {
             found => found?,
         };
         let Some((stored_size, is_whole)) = found else { return Ok(Existing::Absent) };
-        let known_size = self.known.stored_size(&digest);
+        let known_size = self.presence.stored_size(&digest);
         let intact = match is_whole {
             Some(is_whole) => is_whole,
             None => {
@@ -188,11 +188,11 @@ impl Store {
             }
         };
         if !intact {
-            self.known.forget(&digest);
+            self.presence.forget(&digest);
             return Ok(Existing::Damaged);
         }
         // Only the moment of this look counts: no chunk may stay known for ever.
-        self.known.insert(digest, seen);
+        self.presence.insert(digest, seen);
         Ok(Existing::Intact)
     }
 
@@ -211,7 +211,7 @@ impl Store {
         let stored_size = object.size();
         match self.try_decode(digest, Some(size), object).await {
             Ok(Ok(_)) => {
-                self.known.insert_sized(digest, seen, stored_size);
+                self.presence.insert_sized(digest, seen, stored_size);
                 Existing::Intact
             }
             Ok(Err(_)) | Err(_) => Existing::Damaged,
@@ -220,7 +220,7 @@ impl Store {
 
     /// The stored object of a chunk, or `None` if it is absent. `Corrupt` if it has more than
     /// `max_size` bytes.
-    pub(crate) async fn fetch_chunk_object(
+    pub(crate) async fn get_in_place(
         &self,
         digest: &Digest,
         max_size: u64,
@@ -230,7 +230,7 @@ impl Store {
     }
 
     /// The verified bytes of a chunk that an index lists.
-    pub(crate) async fn fetch_chunk(&self, chunk: ChunkMeta) -> Result<Bytes> {
+    pub(crate) async fn get_chunk(&self, chunk: ChunkMeta) -> Result<Bytes> {
         let found = self.get_listed(READ_CHUNK, chunk.digest, Some(chunk.size)).await?;
         let found = found.ok_or_else(|| corrupt(READ_CHUNK, chunk.digest, "it is missing"))?;
         Ok(found.bytes)
@@ -238,14 +238,14 @@ impl Store {
 
     /// The verified bytes of a chunk of unknown size, in its place or set aside; `None` if the
     /// store has neither.
-    pub(crate) async fn fetch_chunk_of_any_size(&self, digest: Digest) -> Result<Option<Bytes>> {
+    pub(crate) async fn get_any_chunk(&self, digest: Digest) -> Result<Option<Bytes>> {
         let found = self.get_listed(READ_CHUNK, digest, None).await?;
         Ok(found.map(|found| found.bytes))
     }
 
     /// The stored form of a verified chunk, and its bytes; `None` if the chunk is missing. If
     /// `size` is `None`, any size is accepted.
-    pub(crate) async fn fetch_stored(
+    pub(crate) async fn get_compressed(
         &self,
         digest: Digest,
         size: Option<u64>,
@@ -273,7 +273,7 @@ impl Store {
         self.verify_object(digest, size, object)
             .await?
             .map(Some)
-            .map_err(|error| told(digest, error))
+            .map_err(|error| decode_error(digest, error))
     }
 
     /// The bytes of a chunk from the object at `path`, even if the object is larger than the format
@@ -307,7 +307,7 @@ impl Store {
         size: Option<u64>,
         object: Fetched,
     ) -> Result<Bytes> {
-        self.try_decode(digest, size, object).await?.map_err(|error| told(digest, error))
+        self.try_decode(digest, size, object).await?.map_err(|error| decode_error(digest, error))
     }
 
     /// The verified bytes of a chunk, or the reason why the object is damaged. Fails with an error
@@ -344,7 +344,7 @@ impl Store {
 }
 
 /// A decoding error as an error of this crate.
-fn told(digest: Digest, error: DecodeError) -> Error {
+fn decode_error(digest: Digest, error: DecodeError) -> Error {
     let corrupt = corrupt(READ_CHUNK, digest, error.to_string());
     match error {
         DecodeError::Zstd(source) | DecodeError::CutShort(source) => corrupt.with_source(source),

@@ -11,7 +11,7 @@ use super::Store;
 use super::chunk::{CHUNK, Existing, Stored};
 use crate::error::corrupt;
 use crate::exec::clock::Moment;
-use crate::exec::limits::off_thread;
+use crate::exec::limits::run_blocking;
 use crate::objects::client::unreadable;
 
 /// How many times a writer tries to send an index. Another try follows if the request has waited so
@@ -141,7 +141,7 @@ impl Store {
         for ChunkMeta { digest, size } in index.iter().filter(|chunk| distinct.insert(chunk.digest))
         {
             if self.verify_chunk(digest, size).await != Existing::Intact {
-                self.known.forget(&digest);
+                self.presence.forget(&digest);
                 let message = "the store has something else in its place; check what is reused";
                 return Err(corrupt(CHUNK, digest, message));
             }
@@ -150,17 +150,17 @@ impl Store {
     }
 
     /// The content of a blob's index. `Corrupt` if the index is malformed.
-    pub(crate) async fn fetch_index(&self, digest: &Digest) -> Result<Listed> {
-        self.fetch_index_at(digest, self.layout.blob(digest)).await
+    pub(crate) async fn get_index(&self, digest: &Digest) -> Result<Listed> {
+        self.get_index_at(digest, self.layout.blob(digest)).await
     }
 
     /// The same for an index at another key.
-    pub(crate) async fn fetch_index_at(&self, digest: &Digest, path: Path) -> Result<Listed> {
+    pub(crate) async fn get_index_at(&self, digest: &Digest, path: Path) -> Result<Listed> {
         let object =
             self.requests.get(READ_INDEX, *digest, path, castore_proto::MAX_INDEX_SIZE).await?;
         let Some(object) = object else { return Ok(Listed::Absent) };
         let digest = *digest;
-        let decoded = off_thread(READ_INDEX, move || {
+        let decoded = run_blocking(READ_INDEX, move || {
             let bytes = object.read()?;
             Ok(castore_proto::decode(&digest, &bytes))
         });
@@ -184,7 +184,7 @@ impl Store {
             Err(error) => return Err(error),
         };
         let expected = expected.clone();
-        let compared = off_thread(INDEX, move || {
+        let compared = run_blocking(INDEX, move || {
             let found = object.read()?;
             Ok(match castore_proto::decode(&digest, &found) {
                 _ if found == expected => FoundIndex::Expected,

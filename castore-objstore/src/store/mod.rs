@@ -26,7 +26,7 @@ use castore_chunker::ChunkParams;
 use self::codec::Codec;
 use self::layout::Layout;
 use self::pages::Indexes;
-use self::presence::Known;
+use self::presence::Presence;
 use self::safeguards::Safeguards;
 use crate::exec::gate::Gate;
 use crate::exec::limits::Limits;
@@ -40,7 +40,7 @@ pub(crate) struct Store {
     pub(crate) limits: Arc<Limits>,
     pub(crate) layout: Layout,
     pub(crate) codec: Arc<Codec>,
-    pub(crate) known: Known,
+    pub(crate) presence: Presence,
     pub(crate) indexes: Indexes,
     /// The root directory of a local store. The base path is relative to the root.
     pub(crate) directory: Option<PathBuf>,
@@ -52,7 +52,7 @@ pub(crate) struct Store {
     /// A writer looks for its chunks again when it has last seen them longer ago than this: half
     /// the grace period.
     pub(crate) recheck_after: Duration,
-    pub(crate) rules: Safeguards,
+    pub(crate) safeguards: Safeguards,
     /// How many threads cut a blob while its writer is the only one.
     pub(crate) cutting_threads: NonZeroUsize,
     /// How many bytes a writer cuts at a time if there are many writers.

@@ -12,7 +12,7 @@ use quick_cache::sync::Cache;
 use super::Store;
 use super::index::READ_INDEX;
 use crate::error::corrupt;
-use crate::exec::limits::off_thread;
+use crate::exec::limits::run_blocking;
 use crate::objects::pieces::Take;
 
 /// An index whose object is larger than this, in bytes, is read in pages. Such an index has at
@@ -355,7 +355,7 @@ impl Store {
         let Some(taken) = taken else { return Ok(None) };
         let is_short = taken.bytes.len() <= DECODED_AT_ONCE;
         let finish = move || taken.finish().map(Some);
-        if is_short { finish() } else { off_thread(READ_INDEX, finish).await? }
+        if is_short { finish() } else { run_blocking(READ_INDEX, finish).await? }
     }
 
     /// A page of an index.

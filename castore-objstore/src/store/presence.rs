@@ -24,7 +24,7 @@ pub(crate) const TRUSTED: Duration = Duration::from_secs(3600);
 type Turn = Arc<AsyncMutex<()>>;
 
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct Presence {
     stored: Cache<Digest, Seen>,
     uploading: Mutex<HashMap<Digest, Turn>>,
 }
@@ -37,9 +37,9 @@ struct Seen {
     stored_size: Option<u64>,
 }
 
-impl Known {
-    pub(crate) fn new() -> Known {
-        Known { stored: Cache::new(REMEMBERED), uploading: Mutex::default() }
+impl Presence {
+    pub(crate) fn new() -> Presence {
+        Presence { stored: Cache::new(REMEMBERED), uploading: Mutex::default() }
     }
 
     /// The moment at which the chunk was last seen in the store, unless that is longer ago than
@@ -73,9 +73,9 @@ impl Known {
     /// Waits for the turn to store the chunk `digest`: of several identical chunks in flight, one
     /// is looked up and uploaded, and the others then find it known. If the holder of the turn
     /// fails or is dropped, the next one stores the chunk itself.
-    pub(crate) async fn turn(&self, digest: Digest) -> TurnGuard<'_> {
+    pub(crate) async fn single_flight(&self, digest: Digest) -> TurnGuard<'_> {
         let turn = Arc::clone(self.uploading().entry(digest).or_default());
-        let mut guard = TurnGuard { known: self, digest, turn, held: None };
+        let mut guard = TurnGuard { presence: self, digest, turn, held: None };
         guard.held = Some(Arc::clone(&guard.turn).lock_owned().await);
         guard
     }
@@ -87,7 +87,7 @@ impl Known {
 
 /// A turn that a task waits for or holds. The last task to leave removes the turn from the map.
 pub(crate) struct TurnGuard<'a> {
-    known: &'a Known,
+    presence: &'a Presence,
     digest: Digest,
     turn: Turn,
     held: Option<OwnedMutexGuard<()>>,
@@ -95,7 +95,7 @@ pub(crate) struct TurnGuard<'a> {
 
 impl Drop for TurnGuard<'_> {
     fn drop(&mut self) {
-        let mut uploading = self.known.uploading();
+        let mut uploading = self.presence.uploading();
         self.held = None;
         // Two references are left: the map's and this guard's. A task that takes another one needs
         // the lock held here, so the count cannot grow meanwhile.
@@ -111,7 +111,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn known_chunks_are_forgotten_after_a_while() {
-        let known = Known::new();
+        let known = Presence::new();
         let digest = Digest::of(b"a");
         assert!(known.seen(&digest).is_none());
         known.insert(digest, Moment::now());
@@ -122,17 +122,17 @@ mod tests {
 
     #[tokio::test]
     async fn turns_are_taken_one_at_a_time_and_leave_nothing_behind() {
-        let known = Known::new();
+        let known = Presence::new();
         let digest = Digest::of(b"a");
-        let first = known.turn(digest).await;
-        let other = known.turn(Digest::of(b"b")).await;
+        let first = known.single_flight(digest).await;
+        let other = known.single_flight(Digest::of(b"b")).await;
         {
-            let second = known.turn(digest);
+            let second = known.single_flight(digest);
             let mut second = std::pin::pin!(second);
             assert!(futures_util::poll!(&mut second).is_pending());
             drop(first);
             let held = second.await;
-            let given_up = known.turn(digest);
+            let given_up = known.single_flight(digest);
             let mut given_up = Box::pin(given_up);
             assert!(futures_util::poll!(&mut given_up).is_pending());
             drop(held);

@@ -79,7 +79,7 @@ impl Store {
             return Ok(Moved::Changed);
         }
         requests.delete(OPERATION, digest, path.clone()).await?;
-        self.known.forget(&digest);
+        self.presence.forget(&digest);
         Ok(Moved::To(to))
     }
 

@@ -59,7 +59,7 @@ impl Store {
 
     /// The check whether an index whose chunks were seen at a given moment may still be sent.
     pub(crate) fn in_time(&self) -> impl Fn(Moment) -> bool + Copy + Send + 'static {
-        let (time, checks) = (self.recheck_after, self.rules.writer_checks_again);
+        let (time, checks) = (self.recheck_after, self.safeguards.writer_checks_again());
         move |seen| seen.elapsed() <= time || !checks
     }
 
@@ -71,8 +71,8 @@ impl Store {
             .map(|digest| async move {
                 let in_place = self.ensure_in_place(OPERATION, &digest).await?;
                 match in_place {
-                    true => self.known.insert(digest, seen),
-                    false => self.known.forget(&digest),
+                    true => self.presence.insert(digest, seen),
+                    false => self.presence.forget(&digest),
                 }
                 Ok((!in_place).then_some(digest))
             })
@@ -140,12 +140,12 @@ mod tests {
         let (index, first, seen) = stored(&service).await;
         store.delete(&Layout::new(&Path::default()).chunk(&first)).await.unwrap();
         moment::pass(DAY / 2 + SECOND);
-        service.shared.known.insert(first, Moment::now());
+        service.shared.presence.insert(first, Moment::now());
         let error = service.shared.check_again(&index, seen).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert_eq!(error.digest(), Some(index.digest()));
         assert!(error.to_string().contains(&first.to_string()), "{error}");
-        assert!(service.shared.known.seen(&first).is_none());
+        assert!(service.shared.presence.seen(&first).is_none());
     }
 
     #[tokio::test]

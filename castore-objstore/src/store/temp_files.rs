@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use castore_core::Result;
 
-use crate::exec::limits::off_thread;
+use crate::exec::limits::run_blocking;
 use crate::objects::walk::is_staging;
 use crate::store::Store;
 use crate::store::layout::Layout;
@@ -35,7 +35,7 @@ impl Store {
     pub(crate) async fn leftovers(&self, operation: &'static str) -> Result<Vec<Leftover>> {
         let Some(root) = self.directory.clone() else { return Ok(Vec::new()) };
         let layout = self.layout.clone();
-        off_thread(operation, move || {
+        run_blocking(operation, move || {
             let mut found = Vec::new();
             let marker = layout.marker();
             if let Some(base) = root.join(marker.as_ref()).parent() {

@@ -94,12 +94,12 @@ impl Store {
     ) -> Result<Option<Verified>> {
         let mut failures = Failures::default();
         if let Some(error) = bad {
-            match is_corrupt(&error) && self.rules.reader_looks_aside {
+            match is_corrupt(&error) && self.safeguards.reader_looks_aside() {
                 true => failures.add(error),
                 false => return Err(error),
             }
         }
-        if !self.rules.reader_looks_aside {
+        if !self.safeguards.reader_looks_aside() {
             return Ok(None);
         }
         let mut tried = HashSet::new();
@@ -116,7 +116,7 @@ impl Store {
                     }
                 }
             }
-            if new == 0 && look > 0 || !self.rules.reader_looks_again {
+            if new == 0 && look > 0 || !self.safeguards.reader_looks_again() {
                 break;
             }
             // A copy may have been put back since it was listed, or before the listing.

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::error::task_error;
 use crate::exec::hasher::RunningDigest;
-use crate::exec::limits::{Permit, off_thread, start_off_thread};
+use crate::exec::limits::{Permit, run_blocking, spawn_blocking};
 use crate::exec::pool::Started;
 use crate::store::Store;
 
@@ -61,7 +61,7 @@ pub(crate) async fn cut_all(
         let alone = shared.writers.load(Relaxed) <= 1;
         let threads = if alone { shared.cutting_threads } else { NonZeroUsize::MIN };
         let chunks;
-        (cutter, chunks) = off_thread(OPERATION, move || {
+        (cutter, chunks) = run_blocking(OPERATION, move || {
             let mut chunks = Vec::new();
             for piece in pieces {
                 cutter.push_parallel(piece, threads, |chunk| chunks.push(chunk));
@@ -69,7 +69,7 @@ pub(crate) async fn cut_all(
             if last {
                 chunks.extend(cutter.finish());
             }
-            (cutter, start_off_thread(|| digested(chunks)))
+            (cutter, spawn_blocking(|| digested(chunks)))
         })
         .await?;
         let more = cutter.buffered() > 0;

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use crate::error::task_error;
 use crate::exec::clock::Moment;
 use crate::exec::gate::Pass;
-use crate::exec::limits::{DIGESTED_AT_ONCE, Permit, Task, off_thread, straight};
+use crate::exec::limits::{DIGESTED_AT_ONCE, Permit, Task, inline, run_blocking};
 use crate::exec::under_way::{Guard, UnderWay};
 use crate::store::Store;
 use crate::store::chunk::{CHUNK, Stored};
@@ -144,7 +144,7 @@ impl BlobSink for Sink {
             let guard = under_way.new_guard();
             let write = write_small(Arc::clone(&self.shared), batch, guard.clone());
             let write = guard.held_by(write);
-            return self.small.insert(self.shared.requests.begin(OPERATION, write)).await;
+            return self.small.insert(self.shared.requests.spawn_unit(OPERATION, write)).await;
         }
         self.hand_over(true).await?;
         match &mut self.blob {
@@ -178,7 +178,7 @@ async fn write_small(shared: Arc<Store>, batch: Batch, guard: Guard) -> Result<D
     let bytes = all.clone();
     let digest = match all.len() {
         0..=DIGESTED_AT_ONCE => Digest::of(&bytes),
-        _ => off_thread(OPERATION, move || Digest::of(&bytes)).await?,
+        _ => run_blocking(OPERATION, move || Digest::of(&bytes)).await?,
     };
     let mut blob = Blob::new(shared, guard);
     if !all.is_empty() {
@@ -217,7 +217,7 @@ async fn write_blob(
     }
     match cutting.await? {
         // This task makes the requests itself, and they end with it.
-        Some(whole) => straight(blob.commit(whole)).await,
+        Some(whole) => inline(blob.commit(whole)).await,
         None => Err(Error::new(ErrorKind::InvalidInput, OPERATION, "the writer was dropped")),
     }
 }
@@ -281,7 +281,7 @@ impl Blob {
 
     /// Starts to store a chunk, unless it is known to be stored.
     fn store(&mut self, digest: Digest, chunk: Bytes, permit: &Arc<Permit>) {
-        if let Some(seen) = self.shared.known.seen(&digest) {
+        if let Some(seen) = self.shared.presence.seen(&digest) {
             self.seen_at(seen);
             self.shared.requests.counters.chunks_reused.add(1);
             return;
@@ -290,7 +290,7 @@ impl Blob {
         let permit = Arc::clone(permit);
         let store = async move { shared.store_chunk(digest, chunk, Some(permit)).await };
         let store = self.guard.clone().held_by(store);
-        self.storing.push(self.shared.requests.begin(CHUNK, store).about(digest));
+        self.storing.push(self.shared.requests.spawn_unit(CHUNK, store).about(digest));
     }
 
     fn stored(&mut self, Stored { new, seen }: Stored) {

@@ -297,7 +297,7 @@ async fn repair_moves_nothing_that_a_failing_source_may_have() {
     let options = from(&unreachable_mirror()).level(VerifyLevel::Blob);
     let mut outcomes = Vec::new();
     let each = |finding: &Finding, outcome: &RepairOutcome| {
-        outcomes.push((finding.clone(), outcome.clone()))
+        outcomes.push((finding.clone(), outcome.clone()));
     };
     let report = stored.subject.service().repair(&options, &(), each).await.unwrap();
     assert!(report.not_known > 50, "{report:?}");

@@ -19,7 +19,7 @@ use super::{CopiedBlob, CopyOutcome};
 use crate::error::{corrupt, task_error};
 use crate::exec::clock::Moment;
 use crate::exec::hasher::RunningDigest;
-use crate::exec::limits::{Limits, Permit, Task, straight};
+use crate::exec::limits::{Limits, Permit, Task, inline};
 use crate::read;
 use crate::store::Store;
 use crate::store::chunk::{Probe, Stored};
@@ -91,7 +91,7 @@ impl Copying {
     ) -> Result<CopyOutcome> {
         let (steps, mut done) = mpsc::unbounded_channel();
         let this = Arc::clone(self);
-        let copy = straight(async move { this.copy_blob(digest, &steps).await });
+        let copy = inline(async move { this.copy_blob(digest, &steps).await });
         let mut copy = Task::spawn(OPERATION, copy).about(digest);
         let outcome = loop {
             tokio::select! {
@@ -112,7 +112,7 @@ impl Copying {
                 match digest {
                     // The empty blob is always present.
                     Digest::EMPTY => Ok(Listed::Chunks(BlobIndex::empty())),
-                    _ => self.source.fetch_index(&digest).await,
+                    _ => self.source.get_index(&digest).await,
                 }
             };
             let (listed, at_target) = join(of_source, self.target.index(&digest)).await;
@@ -165,7 +165,7 @@ impl Copying {
     /// Returns `error`, unless the blob was removed from the source meanwhile.
     async fn absent_or(&self, digest: Digest, error: Error) -> Result<CopyOutcome> {
         if error.kind() == ErrorKind::Corrupt
-            && let Ok(Listed::Absent) = self.source.fetch_index(&digest).await
+            && let Ok(Listed::Absent) = self.source.get_index(&digest).await
         {
             return Ok(CopyOutcome::Absent);
         }
@@ -191,7 +191,7 @@ impl Copying {
     /// Reads the only chunk of a blob whose index does not state its size.
     async fn read_sole_chunk(&self, digest: Digest) -> Result<(BlobIndex, Read)> {
         let mut memory = self.memory(self.source.params.max_size()).await;
-        let fetched = self.source.fetch_stored(digest, None).await?;
+        let fetched = self.source.get_compressed(digest, None).await?;
         let (object, chunk) = fetched.ok_or_else(|| missing(digest))?;
         memory.iter_mut().for_each(|permit| permit.shrink(chunk.len()));
         let index = BlobIndex::new(digest, [ChunkMeta { digest, size: chunk.len() as u64 }]);
@@ -301,7 +301,7 @@ impl Copying {
                 match fetched {
                     Some(fetched) => Ok(fetched),
                     None => {
-                        let fetched = source.fetch_stored(digest, Some(size)).await?;
+                        let fetched = source.get_compressed(digest, Some(size)).await?;
                         fetched.ok_or_else(|| missing(digest))
                     }
                 }
@@ -315,7 +315,7 @@ impl Copying {
             let stored = target.store_object(digest, size, probe, object).await?;
             Ok((stored, Some(chunk)))
         };
-        Some(Work::Copy(self.source.requests.begin(OPERATION, copy), memory))
+        Some(Work::Copy(self.source.requests.spawn_unit(OPERATION, copy), memory))
     }
 }
 

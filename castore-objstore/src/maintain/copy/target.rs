@@ -8,7 +8,7 @@ use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::exec::clock::Moment;
-use crate::exec::limits::off_thread;
+use crate::exec::limits::run_blocking;
 use crate::maintain::observer::{Observer, Phase};
 use crate::store::Store;
 use crate::store::chunk::{Existing, Probe};
@@ -54,7 +54,7 @@ impl Target {
             phase.step();
         }
         drop(objects);
-        let chunks = off_thread(LIST, move || {
+        let chunks = run_blocking(LIST, move || {
             chunks.sort_unstable();
             chunks
         });
@@ -64,7 +64,7 @@ impl Target {
 
     /// The index at the target, if it is a good one with entries.
     pub(super) async fn index(&self, digest: &Digest) -> Result<Option<BlobIndex>> {
-        match self.shared.fetch_index(digest).await {
+        match self.shared.get_index(digest).await {
             Ok(Listed::Chunks(index)) => Ok(Some(index)),
             Ok(Listed::OneChunk | Listed::Absent) => Ok(None),
             // The copy overwrites the corrupt index.
@@ -85,7 +85,7 @@ impl Target {
             }
             let shared = Arc::clone(&self.shared);
             let look = async move { shared.look_at_chunk(digest, size).await };
-            let look = self.shared.requests.begin(CHUNK, look).about(digest);
+            let look = self.shared.requests.spawn_unit(CHUNK, look).about(digest);
             Ok(look.await? == Existing::Intact)
         });
         let mut looks = pin!(looks.buffer_unordered(super::blob::CHUNKS_AT_ONCE));
@@ -99,7 +99,7 @@ impl Target {
 
     /// Looks a chunk up in the recent sightings and in the listing, without a request.
     pub(super) fn probe(&self, digest: &Digest) -> Probe {
-        if let Some(seen) = self.shared.known.seen(digest) {
+        if let Some(seen) = self.shared.presence.seen(digest) {
             return Probe::Seen(seen);
         }
         match &self.listing {

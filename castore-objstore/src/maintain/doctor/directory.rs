@@ -3,7 +3,7 @@
 use super::fault::{Finding, Flaw, unfit};
 use super::objects::expect;
 use super::{Examination, bytes};
-use crate::exec::limits::off_thread;
+use crate::exec::limits::run_blocking;
 use crate::objects::local::Local;
 
 /// The examined directory. The checks in this module apply to no other store.
@@ -34,7 +34,7 @@ pub(super) async fn links(x: &Examination<'_>) -> Finding {
     x.place.put(&from, bytes(140, 1000)).await?;
     x.place.copy(&from, &to).await?;
     let local = local(x)?.clone();
-    let linked = off_thread("look at a copy", move || local.is_link(&from, &to)).await;
+    let linked = run_blocking("look at a copy", move || local.is_link(&from, &to)).await;
     match linked {
         Ok(Ok(Some(true))) => Ok(String::new()),
         Ok(Ok(Some(false))) => unfit("it is not: a chunk that gc sets aside is written again"),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::fault::Fault;
 use crate::error::Trouble;
-use crate::exec::limits::off_thread;
+use crate::exec::limits::run_blocking;
 use crate::objects::answer::noting;
 use crate::objects::local::{Local, LocalError, Put};
 use crate::objects::meta::{Entry, Meta};
@@ -168,7 +168,7 @@ impl Place {
         self.ask("flush", || {
             let local = local.clone();
             async move {
-                let flushed = off_thread("flush", move || local.flush(true)).await;
+                let flushed = run_blocking("flush", move || local.flush(true)).await;
                 let flushed =
                     flushed.map_err(|error| Fault::failed("flush", &error.to_string()))?;
                 flushed.map_err(|error| Fault::io("flush", &error))
@@ -393,7 +393,7 @@ impl Place {
             let (local, scratch, parent) =
                 (local.clone(), self.scratch.clone(), self.parent.clone());
             let removed =
-                off_thread("remove", move || local.remove_directory(&scratch, &parent)).await;
+                run_blocking("remove", move || local.remove_directory(&scratch, &parent)).await;
             match removed {
                 Ok(Ok(())) => own.clear(),
                 _ => drop(own.insert(self.scratch.clone())),
@@ -436,7 +436,7 @@ async fn of_directory<T: Send + 'static>(
     request: &'static str,
     work: impl FnOnce() -> Result<T, LocalError> + Send + 'static,
 ) -> Answer<T> {
-    match off_thread(request, work).await {
+    match run_blocking(request, work).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(Fault::of_directory(request, &error)),
         Err(error) => Err(Fault::failed(request, &error.to_string())),

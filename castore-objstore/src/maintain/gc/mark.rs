@@ -10,7 +10,7 @@ use object_store::path::Path;
 use super::digest_set::DigestSet;
 use super::{OPERATION, Roots, Run};
 use crate::error::{corrupt, store_error};
-use crate::exec::limits::{driven, off_thread};
+use crate::exec::limits::{in_own_task, run_blocking};
 use crate::maintain::observer::Phase;
 use crate::store::Store;
 use crate::store::layout::Kind;
@@ -117,7 +117,7 @@ impl Run<'_> {
         let mut others = stream::iter(digests)
             .map(|digest| {
                 let shared = Arc::clone(shared);
-                let look = driven(OPERATION, async move { shared.chunks_aside(digest).await });
+                let look = in_own_task(OPERATION, async move { shared.chunks_aside(digest).await });
                 async move { Ok((digest, look.await?)) }
             })
             .buffer_unordered(at_once);
@@ -163,13 +163,13 @@ impl Store {
         size: u64,
     ) -> Result<Option<Vec<Digest>>> {
         let shared = Arc::clone(self);
-        driven(OPERATION, async move {
+        in_own_task(OPERATION, async move {
             // The permit covers the decoding only: afterwards only the digests remain in memory.
             let _permit = shared.limits.for_index(size).await;
             let max_size = castore_proto::MAX_INDEX_SIZE;
             let object = shared.requests.get(OPERATION, digest, path, max_size).await?;
             let Some(object) = object else { return Ok(None) };
-            let decoded = off_thread(OPERATION, move || {
+            let decoded = run_blocking(OPERATION, move || {
                 let bytes = object.read()?;
                 Ok::<_, std::io::Error>(castore_proto::decode(&digest, &bytes))
             });

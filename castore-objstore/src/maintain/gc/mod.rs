@@ -247,7 +247,7 @@ impl ObjectStoreBlobService {
         run.refuse_too_much(&found, &candidates).await?;
         run.second_look(&mut batches, &found, Kind::Chunk).await?;
         run.second_look(&mut batches, &found, Kind::Blob).await?;
-        run.see_to_records(&batches).await?;
+        run.settle_records(&batches).await?;
         run.remove_unfinished().await?;
         run.set_aside_blobs(&mut found).await?;
         run.set_aside_chunks(candidates, &found).await?;

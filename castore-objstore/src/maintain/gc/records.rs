@@ -76,10 +76,10 @@ impl Run<'_> {
                 _ => {}
             }
         }
-        let rules = &self.shared.rules;
+        let safeguards = self.shared.safeguards;
         for batch in recorded.values_mut() {
             let ended = batch.ended();
-            batch.old = ended.is_some_and(|end| self.is_old(end)) || !rules.removal_waits;
+            batch.old = ended.is_some_and(|end| self.is_old(end)) || !safeguards.removal_waits();
             let too_old =
                 |begun: SystemTime| begun.checked_add(LIFETIME).is_some_and(|end| end <= self.now);
             batch.interrupted = ended.is_none() && batch.begun.is_some_and(too_old);
@@ -88,7 +88,7 @@ impl Run<'_> {
     }
 
     /// Removes the records of batches that have no copies left, and revokes interrupted batches.
-    pub(super) async fn see_to_records(&self, batches: &Batches) -> Result<()> {
+    pub(super) async fn settle_records(&self, batches: &Batches) -> Result<()> {
         if self.options.dry_run {
             return Ok(());
         }

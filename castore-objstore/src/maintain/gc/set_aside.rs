@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::mark::{Found, Unwanted};
 use super::{Amount, LOOK_LASTS, OPERATION, Run};
 use crate::exec::clock::Moment;
-use crate::exec::limits::driven;
+use crate::exec::limits::in_own_task;
 use crate::maintain::observer::Phase;
 use crate::store::Store;
 use crate::store::layout::Kind;
@@ -147,7 +147,7 @@ impl Run<'_> {
         if self.options.dry_run {
             return Ok(unwanted.iter().map(|unwanted| (*unwanted, Fate::Aside)).collect());
         }
-        let name = match shared.rules.keys_of_its_own {
+        let name = match shared.safeguards.keys_of_its_own() {
             true => name(),
             false => "shared".to_owned(),
         };
@@ -166,11 +166,11 @@ impl Run<'_> {
         // Flush the copies before any delete: a power cut must not take a copy whose original is
         // gone.
         let flushed = Arc::clone(shared);
-        driven(OPERATION, async move { flushed.flush().await }).await?;
+        in_own_task(OPERATION, async move { flushed.flush().await }).await?;
         let done: Vec<(Unwanted, Fate)> = stream::iter(copied)
             .map(|(unwanted, copied)| {
                 let (shared, name) = (Arc::clone(shared), name.clone());
-                let delete = driven(OPERATION, async move {
+                let delete = in_own_task(OPERATION, async move {
                     match copied {
                         true => shared.delete_original(kind, unwanted, &name, begun).await,
                         false => Ok(Fate::Gone),
@@ -202,7 +202,7 @@ impl Store {
         digest: Digest,
         batch: String,
     ) -> Result<bool> {
-        if !self.rules.copy_aside {
+        if !self.safeguards.copy_aside() {
             return Ok(true);
         }
         let (from, to) =
@@ -230,7 +230,7 @@ impl Store {
         if meta.modified > modified {
             return Ok(Fate::Fresh);
         }
-        if self.rules.copy_aside {
+        if self.safeguards.copy_aside() {
             let copy = self.layout.aside(kind, &digest, batch);
             match self.requests.head(OPERATION, digest, copy).await? {
                 Some(size) if size == meta.size => {}
@@ -240,15 +240,15 @@ impl Store {
             }
         }
         let looked = Moment::now();
-        if self.rules.deletes_unless_revoked {
+        if self.safeguards.deletes_unless_revoked() {
             let record = self.record(batch, "begun");
             if self.requests.head(OPERATION, None, record).await?.is_none() {
                 return Ok(Fate::Late);
             }
         }
         // From here on, no writer of this process may rely on the chunk.
-        self.known.forget(&digest);
-        let at_any_time = !self.rules.deletes_in_time;
+        self.presence.forget(&digest);
+        let at_any_time = !self.safeguards.deletes_in_time();
         let allowed =
             move || at_any_time || looked.elapsed() < LOOK_LASTS && begun.elapsed() < LIFETIME;
         match self.requests.delete_if(OPERATION, digest, path, allowed).await? {

@@ -12,7 +12,7 @@ use super::mark::Found;
 use super::records::Batches;
 use super::{OPERATION, Run};
 use crate::error::is_corrupt;
-use crate::exec::limits::{driven, off_thread};
+use crate::exec::limits::{in_own_task, run_blocking};
 use crate::maintain::observer::Phase;
 use crate::objects::client::unreadable;
 use crate::store::Store;
@@ -67,7 +67,7 @@ impl Run<'_> {
     ) -> Result<()> {
         let (shared, dry_run) = (self.shared, self.options.dry_run);
         let wanted = |digest: &Digest| match kind {
-            Kind::Chunk => found.listed.contains(digest) && shared.rules.second_look,
+            Kind::Chunk => found.listed.contains(digest) && shared.safeguards.second_look(),
             Kind::Blob => found.kept.as_ref().is_some_and(|kept| kept.contains(digest)),
         };
         let mut unrecorded = Vec::new();
@@ -99,7 +99,7 @@ impl Run<'_> {
             })
             .map_ok(|copy| {
                 let (size, digest, batch) = (copy.size, copy.digest, copy.batch.clone());
-                let done = driven(OPERATION, Arc::clone(shared).see_to(copy));
+                let done = in_own_task(OPERATION, Arc::clone(shared).settle(copy));
                 async move { Ok((done.await?, size, digest, batch)) }
             })
             .try_buffer_unordered(self.at_once());
@@ -127,19 +127,19 @@ impl Run<'_> {
 }
 
 impl Store {
-    async fn see_to(self: Arc<Store>, copy: Copy) -> Result<Fate> {
+    async fn settle(self: Arc<Store>, copy: Copy) -> Result<Fate> {
         let Copy { kind, digest, old, wanted, dry_run, .. } = copy;
         let mut fate = match (wanted, old) {
             (true, _) => Fate::Spare,
             (false, true) => Fate::Removed,
             (false, false) => Fate::Waits,
         };
-        if wanted && self.rules.put_back_first {
+        if wanted && self.safeguards.put_back_first() {
             let _memory =
                 self.limits.writing(usize::try_from(copy.size).unwrap_or(usize::MAX)).await;
             // Tasks that handle other copies of the chunk wait, and then find the chunk in its
             // place.
-            let _turn = self.known.turn(digest).await;
+            let _turn = self.presence.single_flight(digest).await;
             match self.put_back(&copy).await? {
                 Place::Taken => {}
                 Place::PutBack => fate = Fate::PutBack,
@@ -151,7 +151,7 @@ impl Store {
             self.requests.delete(OPERATION, digest, copy.path).await?;
         }
         if wanted
-            && !self.rules.put_back_first
+            && !self.safeguards.put_back_first()
             && !self.is_in_place(OPERATION, kind, &digest).await?
         {
             let path = self.layout.object(kind, &digest);
@@ -215,7 +215,7 @@ impl Store {
         let Some(object) = self.requests.get(OPERATION, digest, path, max_size).await? else {
             return Ok(None);
         };
-        let decoded = off_thread(OPERATION, move || {
+        let decoded = run_blocking(OPERATION, move || {
             let stored = object.read()?;
             let is_good = castore_proto::decode(&digest, &stored).is_ok();
             Ok(is_good.then_some(stored))

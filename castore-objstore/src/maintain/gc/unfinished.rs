@@ -13,7 +13,7 @@ use object_store::path::Path as Key;
 
 use super::set_aside::LIFETIME;
 use super::{OPERATION, Run};
-use crate::exec::limits::off_thread;
+use crate::exec::limits::run_blocking;
 use crate::store::layout::{aside_of, is_batch};
 
 impl Run<'_> {
@@ -24,7 +24,7 @@ impl Run<'_> {
             return Ok(());
         };
         let gc = root.join(shared.layout.part("gc").as_ref());
-        off_thread(OPERATION, move || {
+        run_blocking(OPERATION, move || {
             if let Err(error) = remove_below(&gc) {
                 // The files only take up space: the next run tries again.
                 tracing::info!(%error, "unfinished files of the garbage collector are left");

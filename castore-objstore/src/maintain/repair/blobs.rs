@@ -14,7 +14,7 @@ use super::files::{next_piece, unreadable};
 use super::{InOrder, OPERATION};
 use crate::error::corrupt;
 use crate::exec::clock::Moment;
-use crate::exec::limits::off_thread;
+use crate::exec::limits::run_blocking;
 use crate::maintain::verify::{Examined, examine};
 use crate::store::Store;
 
@@ -66,12 +66,12 @@ pub(super) async fn from_file(
     dry_run: bool,
 ) -> Result<bool> {
     let opened = path.to_owned();
-    let file = off_thread(OPERATION, move || std::fs::File::open(opened));
+    let file = run_blocking(OPERATION, move || std::fs::File::open(opened));
     let file = file.await?.map_err(|error| unreadable(path, error))?;
     let state = Some((file, Cutter::new(shared.params), path.to_owned()));
     let batches = stream::unfold(state, |state| async move {
         let (mut file, mut cutter, path) = state?;
-        let cut = off_thread(OPERATION, move || {
+        let cut = run_blocking(OPERATION, move || {
             let mut chunks = Vec::new();
             let piece = next_piece(&mut file)?;
             let more = !piece.is_empty();

@@ -92,7 +92,7 @@ async fn give_up(
             if look_again(shared, &digest, blobs, count).await?.is_none() {
                 return Ok(RepairOutcome::Changed);
             }
-            shared.known.forget(&digest);
+            shared.presence.forget(&digest);
             if !dry_run {
                 move_index_of_one(shared, digest).await?;
             }

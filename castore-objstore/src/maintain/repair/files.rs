@@ -12,7 +12,7 @@ use castore_core::{Digest, Error, ErrorKind, MAX_CHUNK_SIZE, Result};
 
 use super::source::is_chunk;
 use super::{Finding, OPERATION};
-use crate::exec::limits::off_thread;
+use crate::exec::limits::run_blocking;
 use crate::store::Store;
 
 /// The size of a read in bytes.
@@ -45,7 +45,7 @@ impl Files {
         let mut chunks = Vec::new();
         // Only wanted chunks are kept, looked up by digest.
         let wanted: std::collections::HashSet<Digest> = wanted.keys().copied().collect();
-        let read = off_thread(OPERATION, move || {
+        let read = run_blocking(OPERATION, move || {
             let whole = cut_file(&opened, params, |digest, range| {
                 if wanted.contains(&digest) {
                     chunks.push((digest, range));
@@ -83,7 +83,7 @@ impl Files {
         for (number, range) in cut.into_iter().chain(listed) {
             let Some(path) = self.files.get(number).cloned() else { continue };
             let named = path.clone();
-            let read = off_thread(OPERATION, move || read_part(&path, range)).await?;
+            let read = run_blocking(OPERATION, move || read_part(&path, range)).await?;
             let bytes = read.map_err(|error| unreadable(&named, error))?;
             if let Some(chunk) = is_chunk(shared, bytes, *digest).await? {
                 return Ok(Some(chunk));

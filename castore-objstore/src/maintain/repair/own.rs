@@ -81,7 +81,7 @@ pub(super) async fn index(shared: &Arc<Store>, blob: &Digest, dry_run: bool) -> 
     keys.extend(shared.quarantined_keys(OPERATION, Kind::Blob, blob).await?);
     let mut not_known = None;
     for key in keys {
-        let restored = match shared.fetch_index_at(blob, key).await {
+        let restored = match shared.get_index_at(blob, key).await {
             Ok(Listed::Chunks(index)) => from_own_chunks(shared, &index, dry_run).await,
             Ok(Listed::Absent | Listed::OneChunk) => Ok(false),
             Err(error) => Err(error),

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::indexes::said_of_size;
 use super::{
     Checkpoint, Examined, Finding, InOrder, Indexed, Phase, Problem, Run, Verified, examine,
-    look_again, read_index, told,
+    look_again, one_line, read_index,
 };
 use crate::read::{BLOB, reader_of};
 use crate::store::Store;
@@ -56,17 +56,17 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         let mut unread = Vec::new();
         let mut last = None;
         let result = InOrder::of(&shared.limits)
-            .few(AT_ONCE)
+            .limited_to(AT_ONCE)
             .in_order(items, read, |(blob, whole)| {
                 phase.step();
                 self.report.blobs_read += 1;
                 last = Some(blob);
                 if let Some(error) = whole.not_known().cloned() {
                     unread.push((blob, whole));
-                    return self.given(Some(&error));
+                    return self.note_result(Some(&error));
                 }
                 self.take_blob(blob, whole);
-                self.given(None)?;
+                self.note_result(None)?;
                 // Unread blobs are read again at the end: until then the work after the first of
                 // them is not done.
                 if unread.is_empty() {
@@ -94,7 +94,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         let finding = match whole {
             Whole::Good => None,
             Whole::WrongDigest(error) => {
-                Some(Finding::new(Problem::WrongDigest, index, told(&error)).of(blob))
+                Some(Finding::new(Problem::WrongDigest, index, one_line(&error)).of(blob))
             }
             Whole::WrongSize(_) if self.wrong_blobs.contains(&blob) => None,
             Whole::WrongSize(detail) => {
@@ -102,7 +102,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             }
             Whole::BadChunk(chunk, examined) => self.blame_chunk(chunk, examined),
             Whole::Unreadable(error) => {
-                let finding = Finding::new(Problem::UnreadableIndex, index, told(&error));
+                let finding = Finding::new(Problem::UnreadableIndex, index, one_line(&error));
                 Some(finding.of(blob).because(error))
             }
         };

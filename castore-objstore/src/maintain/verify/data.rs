@@ -8,7 +8,7 @@ use futures_util::stream;
 use super::inventory::Chunk;
 use super::{
     Checkpoint, Finding, InOrder, Phase, Problem, Run, Verified, VerifyLevel, is_corrupt,
-    look_again, told,
+    look_again, one_line,
 };
 use crate::store::Store;
 use crate::store::chunk::READ_CHUNK as CHUNK;
@@ -31,7 +31,7 @@ pub(crate) enum Examined {
 impl Examined {
     pub(super) fn unreadable(error: Error) -> Examined {
         let problem = Problem::UnreadableChunk;
-        Examined::Bad { problem, detail: told(&error), error: Some(error) }
+        Examined::Bad { problem, detail: one_line(&error), error: Some(error) }
     }
 }
 
@@ -39,7 +39,7 @@ impl Examined {
 pub(crate) async fn examine(shared: &Arc<Store>, digest: &Digest) -> Examined {
     let (this, digest) = (Arc::clone(shared), *digest);
     let examine = async move { Ok(examine_here(&this, &digest).await) };
-    shared.requests.begin(CHUNK, examine).await.unwrap_or_else(Examined::unreadable)
+    shared.requests.spawn_unit(CHUNK, examine).await.unwrap_or_else(Examined::unreadable)
 }
 
 /// Examines a chunk. A chunk counts as damaged only if the store returns all of its object.
@@ -62,10 +62,10 @@ async fn read_chunk(shared: &Store, digest: &Digest) -> Examined {
     // The size that an index states may be wrong: so only the size of the largest chunk limits the
     // read.
     let max_size = max_stored_size(MAX_CHUNK_SIZE);
-    let object = match shared.fetch_chunk_object(digest, max_size).await {
+    let object = match shared.get_in_place(digest, max_size).await {
         Ok(Some(object)) => object,
         Ok(None) => return Examined::Absent,
-        Err(error) if is_corrupt(&error) => return bad(Problem::CorruptChunk, &told(&error)),
+        Err(error) if is_corrupt(&error) => return bad(Problem::CorruptChunk, &one_line(&error)),
         Err(error) => return Examined::unreadable(error),
     };
     let stored = object.size();
@@ -110,10 +110,10 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
                 let digest = listed.0.digest;
                 if let Examined::Bad { error: Some(error), .. } = examined {
                     unread.push((listed, error.clone()));
-                    return self.given(Some(&error));
+                    return self.note_result(Some(&error));
                 }
                 bad.extend(self.take_chunk(listed, examined));
-                self.given(None)?;
+                self.note_result(None)?;
                 last = Some(digest);
                 // Blaming indexes for wrong sizes, and reading unreadable objects again, come at
                 // the end: until then the work after the first such chunk is not done.

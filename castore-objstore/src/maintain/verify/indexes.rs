@@ -6,7 +6,9 @@ use std::sync::Arc;
 use castore_core::{BlobIndex, ChunkMeta, Digest, Error, Result};
 use futures_util::TryStreamExt;
 
-use super::{Finding, InOrder, LIST, Phase, Problem, Run, Verified, VerifyLevel, is_corrupt, told};
+use super::{
+    Finding, InOrder, LIST, Phase, Problem, Run, Verified, VerifyLevel, is_corrupt, one_line,
+};
 use crate::store::Store;
 use crate::store::index::{Listed, READ_INDEX};
 use crate::store::layout::Kind;
@@ -46,7 +48,7 @@ pub(crate) enum Indexed {
 pub(crate) async fn read_index(shared: &Arc<Store>, digest: &Digest) -> Indexed {
     let (this, digest) = (Arc::clone(shared), *digest);
     let read = async move { Ok(read_index_here(&this, &digest).await) };
-    shared.requests.begin(READ_INDEX, read).await.unwrap_or_else(Indexed::Unreadable)
+    shared.requests.spawn_unit(READ_INDEX, read).await.unwrap_or_else(Indexed::Unreadable)
 }
 
 /// Reads an index that a listing shows.
@@ -62,9 +64,9 @@ pub(crate) async fn read_listed_index(shared: &Arc<Store>, digest: &Digest) -> I
 
 /// Reads a malformed index twice: a writer may be replacing it.
 async fn read_index_here(shared: &Store, digest: &Digest) -> Indexed {
-    let mut listed = shared.fetch_index(digest).await;
+    let mut listed = shared.get_index(digest).await;
     if listed.as_ref().is_err_and(is_corrupt) {
-        listed = shared.fetch_index(digest).await;
+        listed = shared.get_index(digest).await;
     }
     match listed {
         Ok(Listed::Absent) => Indexed::Absent,
@@ -107,7 +109,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
                 match (digest, indexed) {
                     (Some(digest), Indexed::Unreadable(error)) => {
                         unread.push((object, digest, error.clone()));
-                        self.given(Some(&error))
+                        self.note_result(Some(&error))
                     }
                     (Some(digest), indexed) => self.take_index(&object, digest, indexed),
                     (None, _) => {
@@ -134,7 +136,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
 
     fn take_index(&mut self, object: &Object, digest: Digest, indexed: Indexed) -> Result<()> {
         let bad = |problem, error: Error| {
-            let finding = Finding::new(problem, object.key.clone(), told(&error));
+            let finding = Finding::new(problem, object.key.clone(), one_line(&error));
             finding.of(digest).affecting(vec![digest], 1).because(error)
         };
         let index = match indexed {
@@ -143,7 +145,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             Indexed::Malformed(error) => {
                 self.report.blobs += 1;
                 self.found(bad(Problem::MalformedIndex, error));
-                return self.given(None);
+                return self.note_result(None);
             }
             Indexed::Unreadable(error) => {
                 self.report.blobs += 1;
@@ -153,7 +155,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             Indexed::OneChunk => None,
             Indexed::Chunks(index) => Some(index),
         };
-        self.given(None)?;
+        self.note_result(None)?;
         self.report.blobs += 1;
         let number = self.inventory.add_blob(digest);
         let Some(index) = index else {
@@ -233,9 +235,8 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
                             self.wrong_blobs.insert(digest);
                             Finding::new(Problem::WrongSize, key, detail)
                         }
-                        Err(error) => {
-                            Finding::new(Problem::UnreadableIndex, key, told(&error)).because(error)
-                        }
+                        Err(error) => Finding::new(Problem::UnreadableIndex, key, one_line(&error))
+                            .because(error),
                     };
                     self.found(finding.of(digest).affecting(vec![digest], 1));
                 }

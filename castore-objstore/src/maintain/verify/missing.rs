@@ -9,7 +9,7 @@ use std::sync::Arc;
 use castore_core::{Digest, Result};
 use futures_util::{StreamExt, stream};
 
-use super::{Finding, InOrder, Phase, Problem, Run, Verified, told};
+use super::{Finding, InOrder, Phase, Problem, Run, Verified, one_line};
 use crate::store::Store;
 use crate::store::layout::Kind;
 
@@ -79,11 +79,11 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
                 match answer {
                     Err(error) => {
                         not_known.push((chunk, blobs, count, error.clone()));
-                        return self.given(Some(&error));
+                        return self.note_result(Some(&error));
                     }
                     answer => self.take_missing(chunk, blobs, count, answer),
                 }
-                self.given(None)
+                self.note_result(None)
             })
             .await;
         for (chunk, blobs, count, error) in not_known {
@@ -107,7 +107,9 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         let finding = match answer {
             Ok(None) => return,
             Ok(Some(detail)) => Finding::new(Problem::MissingChunk, key, detail),
-            Err(error) => Finding::new(Problem::UnreadableChunk, key, told(&error)).because(error),
+            Err(error) => {
+                Finding::new(Problem::UnreadableChunk, key, one_line(&error)).because(error)
+            }
         };
         if let Some(missing) = self.missing.get_mut(&chunk) {
             missing.reported = true;

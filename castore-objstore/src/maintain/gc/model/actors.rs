@@ -93,7 +93,7 @@ pub(super) fn service(
         .zstd_level(LEVEL)
         .cutting_threads(NonZeroUsize::MIN)
         .grace(GRACE)
-        .rules(rules)
+        .safeguards(rules)
         .build()
         .unwrap()
 }
