@@ -4,7 +4,8 @@ use bytes::Bytes;
 use castore_core::Digest;
 
 use crate::error::Unfinished;
-use crate::exec::limits::{DIGESTED_AT_ONCE, spawn_blocking};
+use crate::exec::context::spawn_blocking;
+use crate::exec::limits::DIGESTED_AT_ONCE;
 use crate::exec::pool::Started;
 
 /// Digests small pieces on the calling thread, and large ones off the async threads.

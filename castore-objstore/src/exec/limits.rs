@@ -4,25 +4,21 @@
 //! processor at work holds one chunk in its other form.
 //!
 //! These limits cannot deadlock. A share is only ever awaited or held by a task of its own
-//! ([`in_own_task`]), or by a job that becomes a task when it has to wait (`pool.rs`), never by a future
-//! that its caller may stop polling. Such a task ends without its caller's help. The one exception
-//! is memory for reading: a reader that is never read from again may hold it. So no task waits for
-//! that memory, and a reader without it fetches one chunk at a time.
+//! (`context.rs`), or by a job that becomes a task when it has to wait (`pool.rs`), never by a
+//! future that its caller may stop polling. Such a task ends without its caller's help. The one
+//! exception is memory for reading: a reader that is never read from again may hold it. So no task
+//! waits for that memory, and a reader without it fetches one chunk at a time.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use castore_core::{Digest, Error, Result};
+use castore_core::Result;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
 
-use crate::error::task_error;
-use crate::exec::pool::{self, Outcome, Processors, Started, may_block};
+use crate::exec::pool::Processors;
 use crate::exec::reading::ReadingMemory;
 use crate::exec::request_limit::{RequestLimit, RequestPermit};
-use crate::exec::under_way;
+use crate::exec::task::Task;
 
 /// Up to this many bytes are digested on the calling thread, even on an async one. That takes 100
 /// to 200 microseconds, and handing the work to another thread would cost a large part of that.
@@ -193,120 +189,8 @@ impl Limits {
         operation: &'static str,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Task<T> {
-        Task { running: Running::Job(self.processors.spawn_unit(operation, work)), digest: None }
+        Task::of_job(self.processors.spawn_unit(operation, work))
     }
-}
-
-/// A task that is aborted when this handle is dropped. A job that has started then continues until
-/// it has to wait for other work. The result is an error of `operation` if the task panicked, or
-/// its runtime has ended.
-#[derive(Debug)]
-pub(crate) struct Task<T> {
-    running: Running<T>,
-    /// The blob or chunk that the task handles.
-    digest: Option<Digest>,
-}
-
-#[derive(Debug)]
-enum Running<T> {
-    Spawned(&'static str, JoinHandle<Result<T>>),
-    Job(Outcome<Result<T>>),
-}
-
-impl<T> Task<T> {
-    pub(crate) fn spawn(
-        operation: &'static str,
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Task<T>
-    where
-        T: Send + 'static,
-    {
-        Task { running: Running::Spawned(operation, tokio::spawn(work)), digest: None }
-    }
-
-    /// Names `digest` in the error of a task that panics, or that ends with its runtime.
-    pub(crate) fn about(mut self, digest: Digest) -> Task<T> {
-        self.digest = Some(digest);
-        self
-    }
-
-    pub(crate) fn abort(&self) {
-        if let Running::Spawned(_, task) = &self.running {
-            task.abort();
-        }
-    }
-}
-
-impl<T> Future for Task<T> {
-    type Output = Result<T>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        let digest = self.digest;
-        let unfinished = |error: Error| match digest {
-            Some(digest) => error.with_digest(digest),
-            None => error,
-        };
-        Poll::Ready(match &mut self.running {
-            Running::Spawned(operation, task) => ready!(Pin::new(task).poll(context))
-                .unwrap_or_else(|error| Err(unfinished(task_error(operation, error)))),
-            Running::Job(outcome) => {
-                ready!(Pin::new(outcome).poll(context)).map_err(unfinished).flatten()
-            }
-        })
-    }
-}
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        self.abort();
-    }
-}
-
-tokio::task_local! {
-    /// Set in a task that always polls the futures that it has started.
-    static INLINE: ();
-}
-
-/// Runs `work`, in which [`in_own_task`] spawns no further tasks. `work` must be all of its task, and
-/// must drive every future it starts to completion, or drop it. A suspended one might never finish.
-pub(crate) async fn inline<T>(work: impl Future<Output = T>) -> T {
-    INLINE.scope((), work).await
-}
-
-/// Runs `work` as a task of its own, which makes progress even if this future is not polled.
-/// Dropping this future aborts the task.
-pub(crate) async fn in_own_task<T: Send + 'static>(
-    operation: &'static str,
-    work: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
-    if may_block() || INLINE.try_get().is_ok() {
-        return work.await;
-    }
-    Task::spawn(operation, work).await
-}
-
-/// Runs `work` off the async threads at once.
-///
-/// If the current thread may block, `work` runs on it, immediately.
-pub(crate) async fn run_blocking<T: Send + 'static>(
-    operation: &'static str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    if may_block() {
-        return Ok(work());
-    }
-    spawn_blocking(work).await.map_err(|error| task_error(operation, error))
-}
-
-/// Starts `work` off the async threads. `work` runs to its end, even if the result is dropped.
-pub(crate) fn spawn_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Started<T> {
-    let guard = under_way::current();
-    pool::start(move || {
-        let _guard = guard;
-        work()
-    })
 }
 
 async fn acquire(semaphore: &Arc<Semaphore>, units: usize) -> Permit {
@@ -319,20 +203,6 @@ async fn acquire(semaphore: &Arc<Semaphore>, units: usize) -> Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn the_error_of_a_panic_names_operation_and_digest() {
-        let limits = Limits::new(1 << 20, 4, 1);
-        let digest = Digest::of(b"about");
-        let panics = || async { panic!("as it should") };
-        for task in [Task::<()>::spawn("test", panics()), limits.spawn_unit("test", panics())] {
-            let error = task.about(digest).await.unwrap_err();
-            assert_eq!(error.digest(), Some(digest));
-            assert_eq!(error.operation(), "test");
-            let source = std::error::Error::source(&error).expect("the panic's message");
-            assert_eq!(source.to_string(), "as it should");
-        }
-    }
 
     #[tokio::test]
     async fn memory_of_two_services_is_tried_without_waiting() {

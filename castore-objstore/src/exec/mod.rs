@@ -1,6 +1,7 @@
 //! Runs work: how much at once, on which thread, and in which order.
 
 pub(crate) mod clock;
+pub(crate) mod context;
 pub(crate) mod gate;
 pub(crate) mod hasher;
 #[cfg(any(test, feature = "test-util"))]
@@ -10,5 +11,6 @@ pub(crate) mod limits;
 pub(crate) mod pool;
 pub(crate) mod reading;
 pub(crate) mod request_limit;
+pub(crate) mod task;
 pub(crate) mod threads;
 pub(crate) mod under_way;

@@ -26,7 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::error::{Unfinished, task_error};
-use crate::exec::limits::inline;
+use crate::exec::context::inline;
 use crate::exec::threads::{FOR_WAITING, threads};
 
 /// Waits shorter than this count as computing: a request costs about this much of a processor by

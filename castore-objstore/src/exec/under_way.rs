@@ -66,7 +66,8 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
-    use crate::exec::limits::{Task, run_blocking};
+    use crate::exec::context::run_blocking;
+    use crate::exec::task::Task;
 
     #[tokio::test]
     async fn the_owner_waits_for_tasks_and_for_what_they_have_started_on_threads() {

@@ -30,8 +30,8 @@ use self::source::{Places, Sources};
 use super::observer::{Observer, Phase};
 use super::verify::{Finding, Problem, Verified, VerifyOptions};
 
+use crate::exec::context::run_blocking;
 use crate::exec::in_order::InOrder;
-use crate::exec::limits::run_blocking;
 use crate::service::ObjectStoreBlobService;
 use crate::store::Store;
 

@@ -15,7 +15,7 @@ pub use self::cost::{Estimate, EstimateLine, Prices};
 pub use self::histogram::{Histogram, SizeClass};
 use self::table::Table;
 use super::observer::{Observer, Phase};
-use crate::exec::limits::{in_own_task, run_blocking};
+use crate::exec::context::{in_own_task, run_blocking};
 use crate::read;
 use crate::service::ObjectStoreBlobService;
 use crate::store::layout::{Kind, aside_of};

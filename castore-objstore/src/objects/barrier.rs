@@ -10,7 +10,7 @@ use castore_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
 use crate::error::task_error;
-use crate::exec::limits::spawn_blocking;
+use crate::exec::context::spawn_blocking;
 use crate::objects::local::Local;
 
 const FLUSH: &str = "flush the store";

@@ -13,7 +13,9 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use crate::error::{absent, corrupt, store_error};
-use crate::exec::limits::{Limits, Task, in_own_task, inline, run_blocking};
+use crate::exec::context::{in_own_task, inline, run_blocking};
+use crate::exec::limits::Limits;
+use crate::exec::task::Task;
 pub(crate) use crate::objects::fetched::Fetched;
 use crate::objects::local::{Local, LocalError, Put};
 use crate::objects::meta::{Entry, Meta, Version};

@@ -18,7 +18,7 @@ use super::local::Local;
 use super::metrics::{Answered, RequestKind};
 use super::remote::{Remote, USUAL_OBJECT, stalled, within};
 use crate::error::Broken;
-use crate::exec::limits::{in_own_task, run_blocking};
+use crate::exec::context::{in_own_task, run_blocking};
 
 /// The taker receives at least this many bytes at once, unless the object ends.
 const PIECE: usize = 256 * 1024;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use castore_core::Result;
 use futures_util::FutureExt;
 
-use crate::exec::limits::Task;
+use crate::exec::task::Task;
 use crate::store::Store;
 use crate::store::index::READ_INDEX;
 use crate::store::pages::{Index, Page, PagedIndex, PlacedChunk};

@@ -11,7 +11,7 @@ use super::Store;
 use super::chunk::{CHUNK, Existing, Stored};
 use crate::error::corrupt;
 use crate::exec::clock::Moment;
-use crate::exec::limits::run_blocking;
+use crate::exec::context::run_blocking;
 use crate::objects::client::unreadable;
 
 /// How many times a writer tries to send an index. Another try follows if the request has waited so

@@ -12,7 +12,7 @@ use quick_cache::sync::Cache;
 use super::Store;
 use super::index::READ_INDEX;
 use crate::error::corrupt;
-use crate::exec::limits::run_blocking;
+use crate::exec::context::run_blocking;
 use crate::objects::pieces::Take;
 
 /// An index whose object is larger than this, in bytes, is read in pages. Such an index has at

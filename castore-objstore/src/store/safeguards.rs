@@ -1,10 +1,10 @@
 //! The safety rules of garbage collection, by name. docs/gc.md argues for each of them.
 //!
-//! All of them always hold in a program. The crate's own tests disable them one by one, and check that
-//! the store then loses data.
+//! All of them always hold in a program. The crate's own tests disable them one by one, and check
+//! that the store then loses data.
 
-/// Declares the rules. A rule is a method that returns `true`, and, in the crate's own tests only, the
-/// field of the same name.
+/// Declares the rules. A rule is a method that returns `true`, and, in the crate's own tests only,
+/// the field of the same name.
 macro_rules! safeguards {
     ($($(#[$doc:meta])* $rule:ident,)*) => {
         /// The rules in force.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use castore_core::Result;
 
-use crate::exec::limits::run_blocking;
+use crate::exec::context::run_blocking;
 use crate::objects::walk::is_staging;
 use crate::store::Store;
 use crate::store::layout::Layout;

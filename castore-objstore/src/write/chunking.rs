@@ -15,8 +15,9 @@ use castore_core::{Digest, Result};
 use tokio::sync::mpsc;
 
 use crate::error::task_error;
+use crate::exec::context::{run_blocking, spawn_blocking};
 use crate::exec::hasher::RunningDigest;
-use crate::exec::limits::{Permit, run_blocking, spawn_blocking};
+use crate::exec::limits::Permit;
 use crate::exec::pool::Started;
 use crate::store::Store;
 

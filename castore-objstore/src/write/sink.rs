@@ -20,8 +20,10 @@ use tokio::sync::mpsc;
 
 use crate::error::task_error;
 use crate::exec::clock::Moment;
+use crate::exec::context::{inline, run_blocking};
 use crate::exec::gate::Pass;
-use crate::exec::limits::{DIGESTED_AT_ONCE, Permit, Task, inline, run_blocking};
+use crate::exec::limits::{DIGESTED_AT_ONCE, Permit};
+use crate::exec::task::Task;
 use crate::exec::under_way::{Guard, UnderWay};
 use crate::store::Store;
 use crate::store::chunk::{CHUNK, Stored};

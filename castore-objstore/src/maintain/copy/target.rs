@@ -8,7 +8,7 @@ use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::exec::clock::Moment;
-use crate::exec::limits::run_blocking;
+use crate::exec::context::run_blocking;
 use crate::maintain::observer::{Observer, Phase};
 use crate::store::Store;
 use crate::store::chunk::{Existing, Probe};

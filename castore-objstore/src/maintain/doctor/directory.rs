@@ -3,7 +3,7 @@
 use super::fault::{Finding, Flaw, unfit};
 use super::objects::expect;
 use super::{Examination, bytes};
-use crate::exec::limits::run_blocking;
+use crate::exec::context::run_blocking;
 use crate::objects::local::Local;
 
 /// The examined directory. The checks in this module apply to no other store.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::fault::Fault;
 use crate::error::Trouble;
-use crate::exec::limits::run_blocking;
+use crate::exec::context::run_blocking;
 use crate::objects::answer::noting;
 use crate::objects::local::{Local, LocalError, Put};
 use crate::objects::meta::{Entry, Meta};

@@ -10,7 +10,7 @@ use object_store::path::Path;
 use super::digest_set::DigestSet;
 use super::{OPERATION, Roots, Run};
 use crate::error::{corrupt, store_error};
-use crate::exec::limits::{in_own_task, run_blocking};
+use crate::exec::context::{in_own_task, run_blocking};
 use crate::maintain::observer::Phase;
 use crate::store::Store;
 use crate::store::layout::Kind;

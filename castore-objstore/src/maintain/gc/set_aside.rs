@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::mark::{Found, Unwanted};
 use super::{Amount, LOOK_LASTS, OPERATION, Run};
 use crate::exec::clock::Moment;
-use crate::exec::limits::in_own_task;
+use crate::exec::context::in_own_task;
 use crate::maintain::observer::Phase;
 use crate::store::Store;
 use crate::store::layout::Kind;

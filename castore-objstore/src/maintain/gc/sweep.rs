@@ -12,7 +12,7 @@ use super::mark::Found;
 use super::records::Batches;
 use super::{OPERATION, Run};
 use crate::error::is_corrupt;
-use crate::exec::limits::{in_own_task, run_blocking};
+use crate::exec::context::{in_own_task, run_blocking};
 use crate::maintain::observer::Phase;
 use crate::objects::client::unreadable;
 use crate::store::Store;

@@ -13,7 +13,7 @@ use object_store::path::Path as Key;
 
 use super::set_aside::LIFETIME;
 use super::{OPERATION, Run};
-use crate::exec::limits::run_blocking;
+use crate::exec::context::run_blocking;
 use crate::store::layout::{aside_of, is_batch};
 
 impl Run<'_> {

@@ -14,7 +14,7 @@ use super::files::{next_piece, unreadable};
 use super::{InOrder, OPERATION};
 use crate::error::corrupt;
 use crate::exec::clock::Moment;
-use crate::exec::limits::run_blocking;
+use crate::exec::context::run_blocking;
 use crate::maintain::verify::{Examined, examine};
 use crate::store::Store;
 

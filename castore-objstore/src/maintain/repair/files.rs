@@ -12,7 +12,7 @@ use castore_core::{Digest, Error, ErrorKind, MAX_CHUNK_SIZE, Result};
 
 use super::source::is_chunk;
 use super::{Finding, OPERATION};
-use crate::exec::limits::run_blocking;
+use crate::exec::context::run_blocking;
 use crate::store::Store;
 
 /// The size of a read in bytes.
