@@ -7,6 +7,7 @@ mod castore;
 mod codegen;
 mod crash;
 mod memory;
+mod mutants;
 mod scale;
 mod test;
 mod tidy;
@@ -27,6 +28,9 @@ Commands:
   crash --faults [N] [--seed S] [--castore PATH]
                run so many random schedules (500) under errors, torn writes, power cuts, pauses
   memory [GIB] check the peak memory of putting and reading a blob of that size (4)
+  mutants [core|objstore] [--sample N] [--seed S]
+               change castore-core and castore-proto everywhere, and castore-objstore in so many
+               places (200), one at a time, and look whether a test notices
   scale [N]    measure operations on stores of so many chunks (1000000): time and memory
   test [ARGS]  run all tests; ARGS go to `cargo test`
   tidy         check what neither the compiler nor clippy does
@@ -50,6 +54,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
         ["crash", kills] => crash::run(&root()?, Some(kills)),
         ["memory"] => memory::run(&root()?, None),
         ["memory", gib] => memory::run(&root()?, Some(gib)),
+        ["mutants", rest @ ..] => mutants::run(&root()?, rest),
         ["scale"] => scale::run(&root()?, None),
         ["scale", chunks] => scale::run(&root()?, Some(chunks)),
         ["test", rest @ ..] => test::run(&root()?, rest),
