@@ -295,4 +295,16 @@ mod tests {
         let truncated = DecodeError::Framing { offset: 0, source: FramingError::Truncated };
         assert_eq!(decoder.finish(), Err(truncated));
     }
+
+    #[test]
+    fn groups_nest_to_the_same_limit_as_in_the_whole() {
+        let blob = Digest::of(b"blob");
+        let nested = |depth| [vec![0x2b; depth], vec![0x2c; depth]].concat();
+        let deepest = nested(MAX_NESTING);
+        assert_eq!(in_pieces(blob, deepest.chunks(7)), Ok(None));
+        let deeper = nested(MAX_NESTING + 1);
+        let nesting = DecodeError::Framing { offset: 0, source: FramingError::Nesting };
+        assert_eq!(whole(blob, &deeper), Err(nesting.clone()));
+        assert_eq!(in_pieces(blob, deeper.chunks(7)), Err(nesting));
+    }
 }

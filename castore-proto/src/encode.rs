@@ -9,9 +9,9 @@ use crate::generated::Entry;
 /// The key of an entry: field 2 (in the upper five bits), length-delimited (2, in the lower three).
 const ENTRY_KEY: u8 = 0b0001_0010;
 
-/// The largest canonical entry, in bytes: its key and length (1 + 1), the digest with key and
-/// length (1 + 1 + 32), and the size with its key (1 + 7 bits per byte).
-const MAX_ENTRY_SIZE: u64 = 2 + 2 + Digest::LEN as u64 + 1 + varint_size(MAX_CHUNK_SIZE);
+/// The largest canonical entry, in bytes: the entry's and the digest's keys and lengths (a byte
+/// each), the digest, and the size with its key (a byte, and one for each 7 bits).
+const MAX_ENTRY_SIZE: u64 = 4 + Digest::LEN as u64 + 1 + varint_size(MAX_CHUNK_SIZE);
 
 /// The largest index object that a reader has to accept, in bytes: about 656 MiB.
 ///

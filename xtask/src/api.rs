@@ -1,7 +1,7 @@
 //! `cargo xtask api`: the public API of each library is the one in `api/`.
 //!
-//! The snapshots make a change of the API visible in review, as a change of a file. `cargo public-api`
-//! prints them from the documentation's data, which a nightly toolchain writes.
+//! The snapshots make a change of the API visible in review, as a change of a file. `cargo
+//! public-api` prints them from the documentation's data, which a nightly toolchain writes.
 
 use std::fs;
 use std::path::Path;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod bench;
 mod castore;
 mod codegen;
@@ -9,6 +10,7 @@ mod crash;
 mod features;
 mod fuzz;
 mod memory;
+mod mutants;
 mod scale;
 mod suites;
 mod test;
@@ -24,6 +26,8 @@ const USAGE: &str = "\
 Usage: cargo xtask <COMMAND>
 
 Commands:
+  api [--bless]
+               compare the public API of each library with api/ (needs nightly, cargo-public-api)
   bench [ARGS] measure castore beside the obvious implementation and others; ARGS: --help
   codegen      generate the Rust code of castore-proto's messages
   crash [N]    kill castore at so many instants (100), and look whether anything was lost
@@ -32,6 +36,9 @@ Commands:
   features     check that each feature of each crate compiles alone (needs cargo-hack)
   fuzz [ARGS]  run the fuzz targets, a minute each; ARGS: --help
   memory [GIB] check the peak memory of putting and reading a blob of that size (4)
+  mutants [core|objstore] [--sample N] [--seed S]
+               change castore-core and castore-proto everywhere, and castore-objstore in so many
+               places (200), one at a time, and look whether a test notices
   scale [N]    measure operations on stores of so many chunks (1000000): time and memory
   test [ARGS]  run all tests; ARGS go to `cargo test`
   tidy         check what neither the compiler nor clippy does
@@ -48,6 +55,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> Result<ExitCode> {
     match arguments {
+        ["api"] => api::run(&root()?, false),
+        ["api", "--bless"] => api::run(&root()?, true),
         ["bench", rest @ ..] => bench::run(&root()?, rest),
         ["codegen"] => codegen::run(&root()?).map(|()| ExitCode::SUCCESS),
         ["crash"] => crash::run(&root()?, None),
@@ -57,6 +66,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode> {
         ["fuzz", rest @ ..] => fuzz::run(&root()?, rest),
         ["memory"] => memory::run(&root()?, None),
         ["memory", gib] => memory::run(&root()?, Some(gib)),
+        ["mutants", rest @ ..] => mutants::run(&root()?, rest),
         ["scale"] => scale::run(&root()?, None),
         ["scale", chunks] => scale::run(&root()?, Some(chunks)),
         ["test", rest @ ..] => test::run(&root()?, rest),

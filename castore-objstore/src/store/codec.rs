@@ -284,4 +284,22 @@ mod tests {
             assert_eq!(codec.decode_of_any_size(&digest, size, &stored).unwrap(), chunk);
         }
     }
+
+    #[test]
+    fn a_context_is_used_again() {
+        let codec = Codec::new(3);
+        let chunk = text(1000);
+        let stored = codec.compress(&chunk).unwrap();
+        for _ in 0..3 {
+            codec.decode(&Digest::of(&chunk), None, &stored).unwrap();
+            codec.compress(&chunk).unwrap();
+        }
+        assert_eq!(codec.decompressors.0.lock().unwrap().len(), 1);
+        assert_eq!(codec.compressors.0.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_debug_form_shows_the_level() {
+        assert_eq!(format!("{:?}", Codec::new(7)), "Codec { level: 7, .. }");
+    }
 }

@@ -320,6 +320,14 @@ mod tests {
                     assert_eq!(layout.quarantined_at(&path), None, "{path}");
                 }
                 assert_eq!(layout.quarantined_at(&layout.object(kind, &digest)), None);
+                // In the wrong shard, and in upper case, which parses, but is another key.
+                let key = key.to_string();
+                for other in
+                    [key.replace("/41f8/", "/41f9/"), key.replace(HELLO, &HELLO.to_uppercase())]
+                {
+                    assert_ne!(other, key);
+                    assert_eq!(layout.quarantined_at(&Path::from(other.as_str())), None, "{other}");
+                }
             }
         }
     }

@@ -464,4 +464,43 @@ mod tests {
         let held = indexes.whole.lock().unwrap().len();
         assert!(held < 100, "{held} indexes");
     }
+
+    #[test]
+    fn a_page_has_up_to_128_kib_of_the_index() {
+        let blob = Digest::of(b"blob");
+        let entry = |name: &[u8]| {
+            let chunk = ChunkMeta { digest: Digest::of(name), size: 100 };
+            let other = ChunkMeta { digest: Digest::of(b"other"), size: 100 };
+            let both = castore_proto::encode(&BlobIndex::new(blob, [chunk, other]).unwrap());
+            both[..both.len() / 2].to_vec()
+        };
+        for (excess, pages) in [(0, 1), (1, 2)] {
+            // Between two entries lies field 3, of which nothing is known.
+            let [first, second] = [entry(b"a"), entry(b"b")];
+            let unknown = 128 * 1024 - first.len() - second.len() - 4 + excess;
+            let length = [0, 7, 14].map(|shift| (unknown >> shift) as u8 & 0x7f);
+            let key = [0x1a, length[0] | 0x80, length[1] | 0x80, length[2]];
+            let object = [&first[..], &key, &vec![0; unknown], &second].concat();
+            let mut taker = IndexTaker::new(blob);
+            taker.begin(MAX_WHOLE + 1);
+            taker.take(&object).unwrap();
+            let found = match taker.finish().unwrap() {
+                Taken::Paged(paged, _) => paged.pages(),
+                Taken::Whole(index) => 1 + index.len() - 2,
+                Taken::OneChunk => 0,
+            };
+            assert_eq!(found, pages, "with {excess} bytes more");
+        }
+    }
+
+    #[test]
+    fn a_page_counts_with_its_chunks_and_is_late_from_its_middle_on() {
+        let chunk = |number: u8| ChunkMeta { digest: Digest::of(&[number]), size: 1 };
+        let chunks: Vec<ChunkMeta> = (0..10).map(chunk).collect();
+        let page = Page::new(30, 0, &chunks);
+        let late: Vec<bool> = (30..40).map(|number| page.is_late(number)).collect();
+        assert_eq!(late, [[false; 5], [true; 5]].concat());
+        let at = PageAt { first: 30, start: 0, object: 0, length: 0, hash: [0; 16] };
+        assert_eq!(PageWeight.weight(&at, &Arc::new(page)), 200 + 10 * 40);
+    }
 }

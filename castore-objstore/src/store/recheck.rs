@@ -184,4 +184,9 @@ mod tests {
         let blob = layout.blob(&error.digest().unwrap());
         store.head(&blob).await.expect_err("no index lists a chunk that is gone");
     }
+
+    #[test]
+    fn the_grace_period_is_a_day_by_default() {
+        assert_eq!(DEFAULT_GRACE.as_secs(), 86_400);
+    }
 }

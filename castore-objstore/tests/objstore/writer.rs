@@ -139,3 +139,23 @@ async fn the_index_is_written_after_every_chunk() {
         assert_eq!(read(&service, &digest).await, data);
     }
 }
+
+#[tokio::test]
+async fn many_writers_take_smaller_batches_down_to_64_kib() {
+    let service = service(&Probe::new());
+    let mut writers = Vec::new();
+    let mut batches = Vec::new();
+    for _ in 0..200 {
+        let writer = service.open_write().await.unwrap();
+        batches.push(writer.preferred_write_size());
+        writers.push(writer);
+    }
+    let batch = batches[3];
+    assert_eq!(batches[1..4], [batch; 3]);
+    assert_eq!(batches[7], batch / 2);
+    assert!(batches[4..].is_sorted_by(|before, after| before >= after));
+    assert_eq!(batches[199], 64 * 1024);
+    // The next one has its full share once they are gone.
+    drop(writers);
+    assert_eq!(service.open_write().await.unwrap().preferred_write_size(), batches[0]);
+}

@@ -64,11 +64,7 @@ impl Bucket {
         if self.digests.len() == self.digests.capacity() {
             // Removing duplicates may free enough room.
             self.sort();
-            if self.digests.len() > self.digests.capacity() / 4 * 3 {
-                self.digests.reserve_exact(self.digests.len() / 2 + 16);
-            } else if self.digests.capacity() == 0 {
-                self.digests.reserve_exact(16);
-            }
+            self.digests.reserve_exact(self.digests.len() / 2 + 16);
         }
         self.digests.push(digest);
     }

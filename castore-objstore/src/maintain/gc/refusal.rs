@@ -190,3 +190,15 @@ impl Run<'_> {
         Ok(amount)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_nothing_is_no_percent() {
+        for (part, all, expected) in [(1, 4, 25.0), (3, 3, 100.0), (0, 7, 0.0), (0, 0, 0.0)] {
+            assert_eq!(percent(part, all), expected, "{part} of {all}");
+        }
+    }
+}

@@ -218,4 +218,43 @@ mod tests {
     fn a_chunk_takes_48_bytes() {
         assert_eq!(size_of::<Chunk>(), 48);
     }
+
+    #[test]
+    fn a_blob_is_named_by_each_of_its_chunks_however_many_blobs_there_are() {
+        let mut inventory = Inventory::new();
+        let blobs = 3 * SEGMENT as u32 + 1;
+        (0..blobs).for_each(|number| inventory.add(digest(number), 1, false));
+        inventory.seal();
+        for number in 0..blobs {
+            assert_eq!(inventory.add_blob(digest(100_000 + number)), number);
+            assert!(inventory.refer(&digest(number), Some(1), number));
+        }
+        for number in 0..blobs {
+            let chunk = inventory.get(&digest(number)).unwrap();
+            assert_eq!(inventory.blobs_of(chunk), (vec![digest(100_000 + number)], 1));
+        }
+    }
+
+    #[test]
+    fn only_a_chunk_that_was_found_to_be_bad_is_bad() {
+        let mut inventory = Inventory::new();
+        (1..3).for_each(|number| inventory.add(digest(number), 10, false));
+        inventory.seal();
+        inventory.set_bad(&digest(1));
+        inventory.set_bad(&digest(3));
+        assert!(inventory.get(&digest(1)).unwrap().is_bad());
+        assert!(!inventory.get(&digest(2)).unwrap().is_bad());
+    }
+
+    #[test]
+    fn at_most_an_eighth_and_a_little_of_the_room_is_unused() {
+        let mut chunks = Vec::new();
+        for number in 0..10_000 {
+            reserve(&mut chunks);
+            let digest = digest(number);
+            chunks.push(Chunk { digest, stored: 1, stated: 0, last_blob: 0, blobs: 0 });
+            let unused = chunks.capacity() - chunks.len();
+            assert!(unused <= chunks.len() / 8 + 16, "{unused} of {}", chunks.capacity());
+        }
+    }
 }
