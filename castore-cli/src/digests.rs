@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use castore_core::{Digest, ParseDigestError};
 use futures_util::stream::{self, Stream, StreamExt};
 
 use crate::failure::{FAILED, Failure, Result, USAGE};
@@ -10,6 +11,9 @@ use crate::names::shown;
 
 /// The longest line of a list, in bytes: a digest and a long path.
 const LONGEST_LINE: usize = 64 * 1024;
+
+/// The most digests of a list that is held whole: 1 GiB of memory.
+const MOST_DIGESTS: usize = 1 << 25;
 
 /// The bytes of a list read at once.
 const PIECE: usize = 64 * 1024;
@@ -32,6 +36,24 @@ pub(crate) fn given(
     stream::iter(digests.into_iter().map(Ok)).chain(listed)
 }
 
+/// The digests of a list, which must be whole.
+pub(crate) async fn whole(path: &Path) -> Result<Vec<Digest>> {
+    let mut digests = Vec::new();
+    let mut list = None;
+    while let Some((word, rest)) = next(path, list).await? {
+        if digests.len() == MOST_DIGESTS {
+            let message = format!("it has more than {MOST_DIGESTS} digests");
+            return Err(Failure::new(USAGE, message));
+        }
+        digests.push(word.parse().map_err(|error: ParseDigestError| {
+            let message = format!("line {}: {word:?} is not a digest: {error}", rest.lines);
+            Failure::new(USAGE, message)
+        })?);
+        list = Some(rest);
+    }
+    Ok(digests)
+}
+
 /// Checks that at most one list is standard input, which can be read only once.
 pub(crate) fn check_lists(lists: &[PathBuf]) -> Result<()> {
     match lists.iter().filter(|path| path.as_os_str() == "-").count() {
@@ -46,6 +68,8 @@ struct List {
     rest: Vec<u8>,
     /// The number of bytes of `rest` that were taken already.
     taken: usize,
+    /// The number of lines that were read.
+    lines: u64,
     ended: bool,
 }
 
@@ -57,7 +81,7 @@ async fn next(path: &Path, list: Option<List>) -> Result<Option<(String, List)>>
                 return Err(Failure::new(USAGE, "it is a directory, and no list of digests"));
             }
             let input = Input::in_pieces(path, PIECE).await?;
-            List { input, rest: Vec::new(), taken: 0, ended: false }
+            List { input, rest: Vec::new(), taken: 0, lines: 0, ended: false }
         }
     };
     while let Some(line) = list.line().await? {
@@ -80,6 +104,7 @@ impl List {
             if let Some((length, taken)) = line {
                 let line = String::from_utf8_lossy(&left[..length]).into_owned();
                 self.taken += taken;
+                self.lines += 1;
                 return Ok(Some(line));
             }
             if self.ended {
@@ -103,7 +128,7 @@ impl List {
 }
 
 /// Fails if a list changed while it was read: it may lack lines.
-pub(crate) fn unchanged(list: &Input) -> Result<()> {
+fn unchanged(list: &Input) -> Result<()> {
     match list.change() {
         None => Ok(()),
         Some(change) => {
@@ -113,10 +138,10 @@ pub(crate) fn unchanged(list: &Input) -> Result<()> {
     }
 }
 
-/// The first word of a line: the output of `ls`, `put` and b3sum is a list, too. b3sum starts a
-/// line whose name has escapes with a backslash.
+/// The first word of a line that is no comment: the output of `ls`, `put` and b3sum is a list, too.
+/// b3sum starts a line whose name has escapes with a backslash.
 fn word(line: &str) -> Option<&str> {
-    let word = line.split_whitespace().next()?;
+    let word = line.split_whitespace().next().filter(|word| !word.starts_with('#'))?;
     Some(word.strip_prefix('\\').unwrap_or(word))
 }
 

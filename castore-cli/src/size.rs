@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bytesize::ByteSize;
+use castore_objstore::units::parse_size;
 
 /// `1.5 MiB`.
 pub(crate) fn iec(bytes: u64) -> String {
@@ -15,7 +16,7 @@ pub(crate) fn range(text: &str, size: u64) -> Result<Range<u64>, String> {
         text.split_once("..").ok_or_else(|| format!("range {text:?} is not A..B, A.. or ..B"))?;
     let offset = |text: &str, default: u64| match text {
         "" => Ok(default),
-        text => offset(text).ok_or_else(|| format!("{text:?} is not a number of bytes")),
+        text => parse_size(text).ok_or_else(|| format!("{text:?} is not a number of bytes")),
     };
     let range = offset(start, 0)?..offset(end, size)?;
     if range.start > range.end {
@@ -27,21 +28,6 @@ pub(crate) fn range(text: &str, size: u64) -> Result<Range<u64>, String> {
         ));
     }
     Ok(range)
-}
-
-/// `4096`, `4KiB`, `4K`; only whole numbers.
-fn offset(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kib" => 10,
-        "m" | "mib" => 20,
-        "g" | "gib" => 30,
-        "t" | "tib" => 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]

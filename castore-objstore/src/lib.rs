@@ -100,7 +100,7 @@ pub use redact::redact_url;
 pub use service::ObjectStoreBlobService;
 pub use store::recheck::DEFAULT_GRACE;
 pub use store::trash::StoredChunk;
-pub use url::{local_path, parse_url, parse_url_opts};
+pub use url::{local_path, parse_url, parse_url_opts, units};
 
 /// The examples of both READMEs are tests.
 #[cfg(doctest)]

@@ -9,9 +9,8 @@ use futures_util::stream;
 use serde_json::{Value, json};
 
 use super::Mode;
-use crate::digests::unchanged;
+use crate::digests;
 use crate::failure::{CORRUPT, Failure, NO_BLOB, Result, USAGE, say};
-use crate::input::Input;
 use crate::names::shown;
 use crate::output;
 use crate::phases::Phases;
@@ -27,7 +26,7 @@ pub(crate) async fn run(
     let roots = match keep {
         None => Roots::Blobs,
         Some(file) => {
-            let digests = digests(file).await.map_err(|failure| failure.about(shown(file)))?;
+            let digests = kept(file).await.map_err(|failure| failure.about(shown(file)))?;
             Roots::keep(stream::iter(digests.into_iter().map(Ok)))
         }
     };
@@ -64,35 +63,9 @@ fn say_absent(absent: &[Digest]) {
     }
 }
 
-/// The longest list of digests, in bytes: ten million lines with names.
-const MAX_LIST: usize = 1 << 30;
-
 /// The digests in a file: the first word of each line, as `b3sum` and `castore put` print them.
-async fn digests(file: &Path) -> Result<Vec<Digest>> {
-    let mut input = Input::open(file).await?;
-    let mut bytes = Vec::new();
-    while let Some(piece) = input.next().await? {
-        if bytes.len() > MAX_LIST {
-            let message = format!("it is longer than {MAX_LIST} bytes, and no list of digests");
-            return Err(Failure::new(USAGE, message));
-        }
-        bytes.extend_from_slice(&piece);
-    }
-    unchanged(&input)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let mut digests = Vec::new();
-    for (line, number) in text.lines().zip(1..) {
-        // b3sum marks each line whose name it escaped.
-        let line = line.trim().trim_start_matches('\\');
-        let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#'))
-        else {
-            continue;
-        };
-        let digest = word.parse::<Digest>().map_err(|error| {
-            Failure::new(USAGE, format!("line {number}: {word:?} is not a digest: {error}"))
-        })?;
-        digests.push(digest);
-    }
+async fn kept(file: &Path) -> Result<Vec<Digest>> {
+    let digests = digests::whole(file).await?;
     match digests.is_empty() {
         false => Ok(digests),
         // An empty list is more likely a mistake than the wish to remove everything.
