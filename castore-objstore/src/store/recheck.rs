@@ -17,7 +17,7 @@ use crate::store::Store;
 const OPERATION: &str = "store blob";
 
 /// The default of [`Builder::grace`](crate::Builder::grace), and of
-/// [`GcOptions::grace`](crate::GcOptions::grace): a day.
+/// [`GcOptions::grace`](crate::gc::GcOptions::grace): a day.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// How many times a writer looks for the chunks, if one look takes so long that it has to be
