@@ -31,7 +31,7 @@ const VERSION: &str = "27.1.0";
 
 /// A test counts as hanging after so many times the time that it takes without a mutation: other
 /// work on the machine may slow it down.
-const TIMEOUT: [&str; 4] = ["--timeout-multiplier", "10", "--minimum-test-timeout", "120"];
+const TIMEOUT: [&str; 4] = ["--timeout-multiplier", "10", "--minimum-test-timeout", "60"];
 
 /// Code that is mutated, and the tests that have to notice.
 struct Target {

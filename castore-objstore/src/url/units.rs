@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// Parses a number of bytes with a binary unit: `64MiB`, `64M`, `65536`. Units are `k`, `m`, `g` and `t`,
-/// with or without `iB`, in either case. `None` for any other text, and for a number above 2^64.
+/// Parses a number of bytes with a binary unit: `64MiB`, `64M`, `65536`. Units are `k`, `m`, `g`
+/// and `t`, with or without `iB`, in either case. `None` for any other text, and for a number above
+/// 2^64.
 ///
 /// ```
 /// use castore_objstore::units::parse_size;
@@ -24,8 +25,8 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// Parses a time with a unit: `90s`, `15m`, `24h`, `7d`. Only `0` needs no unit. `None` for any other
-/// text, and for a time of more than 2^64 seconds.
+/// Parses a time with a unit: `90s`, `15m`, `24h`, `7d`. Only `0` needs no unit. `None` for any
+/// other text, and for a time of more than 2^64 seconds.
 ///
 /// ```
 /// use castore_objstore::units::parse_time;
