@@ -46,6 +46,7 @@ pub(crate) const CLOCK_ERROR: Duration = Duration::from_secs(30);
 pub use refusal::GcRefusal;
 
 /// Which blobs a collection keeps, along with their chunks.
+#[non_exhaustive]
 pub enum Roots {
     /// All blobs in the store: those that have an index.
     Blobs,
