@@ -8,6 +8,7 @@
 //! - [`BlobReader`] and [`BlobWriter`] stream one blob. This crate implements them once, over two
 //!   small traits that a backend implements: [`BlobSource`] (a range of bytes as a stream) and
 //!   [`BlobSink`] (take bytes, then publish).
+//! - [`groups`] has the group hashes of a blob, which prove any part of it by itself.
 //! - [`Error`] names the failed operation; [`ErrorKind`] tells the caller how to react.
 //! - [`MemoryBlobService`] is the reference implementation, the one to read first.
 //!
@@ -65,6 +66,7 @@
 mod checked;
 mod digest;
 mod error;
+pub mod groups;
 mod index;
 mod memory;
 mod piece;
