@@ -1,10 +1,11 @@
 //! Group hashes: the proof that bytes at an offset of a blob are those of the blob.
 //!
-//! BLAKE3 hashes its input as a binary tree, and the digest is the root (the BLAKE3 paper, section 2.1,
-//! "Tree structure"). A *group* is an aligned piece of 256 KiB of a blob; the last group of a blob may be
-//! shorter. The *chaining value* of a group is the value of its subtree. The values of all groups, in
-//! order, merge to the digest of the blob; so a list of values that merges to the digest proves each group
-//! by itself, in any order, without the other groups. The list takes 32 bytes for each 256 KiB.
+//! BLAKE3 hashes its input as a binary tree, and the digest is the root (the BLAKE3 paper, section
+//! 2.1, "Tree structure"). A *group* is an aligned piece of 256 KiB of a blob; the last group of a
+//! blob may be shorter. The *chaining value* of a group is the value of its subtree. The values of
+//! all groups, in order, merge to the digest of the blob; so a list of values that merges to the
+//! digest proves each group by itself, in any order, without the other groups. The list takes 32
+//! bytes for each 256 KiB.
 //!
 //! The same tree, cut at the same height, is the *outboard* of [bao] with chunk groups of 2^8:
 //! [`GroupHashes::outboard`] lists its pairs.
@@ -73,8 +74,8 @@ pub enum GroupsError {
 }
 
 impl GroupHashes {
-    /// Checks that `values` are the chaining values of the groups of the blob `digest` of `size` bytes.
-    /// Takes two hashes of 64 bytes for each group.
+    /// Checks that `values` are the chaining values of the groups of the blob `digest` of `size`
+    /// bytes. Takes two hashes of 64 bytes for each group.
     ///
     /// # Errors
     /// A list of the wrong length, or one that merges to another digest. For a blob of at most one
@@ -178,8 +179,8 @@ pub struct GroupHasher {
     values: Vec<ChainingValue>,
     /// Has the bytes of the group that is not complete.
     hasher: Hasher,
-    /// The number of these bytes, at most [`GROUP_SIZE`]: a complete group is finished by the next byte,
-    /// because the only group of a blob has the digest for its hash.
+    /// The number of these bytes, at most [`GROUP_SIZE`]: a complete group is finished by the next
+    /// byte, because the only group of a blob has the digest for its hash.
     filled: usize,
 }
 
@@ -296,8 +297,8 @@ fn children(values: &[ChainingValue], size: u64) -> (ChainingValue, ChainingValu
     (subtree(left, left_size), subtree(right, size - left_size))
 }
 
-/// The groups of the left and of the right child, and the bytes of the left one: the largest power of
-/// two that leaves a byte for the right one, and so a whole number of groups.
+/// The groups of the left and of the right child, and the bytes of the left one: the largest power
+/// of two that leaves a byte for the right one, and so a whole number of groups.
 fn halves(values: &[ChainingValue], size: u64) -> (&[ChainingValue], &[ChainingValue], u64) {
     let left_size = left_subtree_len(size);
     let (left, right) = values.split_at((left_size / GROUP_SIZE) as usize);
@@ -431,8 +432,8 @@ mod tests {
         assert_eq!(GroupHashes::of(b"").covering(0..9), 0..0);
     }
 
-    /// Reads an outboard as bao's specification has it: each pair hashes to the value that its parent
-    /// has, from the digest down.
+    /// Reads an outboard as bao's specification has it: each pair hashes to the value that its
+    /// parent has, from the digest down.
     #[test]
     fn the_outboard_proves_each_group_from_the_digest_down() {
         for size in sizes().filter(|size| *size > GROUP) {
