@@ -1,9 +1,9 @@
 //! `cargo xtask test`: every test of every crate, those in the documentation and of the examples
 //! included, on a real MinIO if one can be had.
 //!
-//! cargo compiles everything first, while MinIO is built. The suites then run side by side, a few
-//! at a time: each call of cargo finds its programs compiled, and lets go of the lock before they
-//! run.
+//! cargo compiles everything first, while MinIO is built. The suites then run one
+//! after the other, or side by side on many processors: each call of cargo finds its programs
+//! compiled, and lets go of the lock before they run.
 
 mod minio;
 
@@ -22,9 +22,10 @@ use crate::suites::{self, TEST, cargo};
 /// A crate of its own, as those who depend on ours have: it is no member of the workspace.
 const BACKEND: &str = "examples/custom-backend";
 
-/// Suites that run at once. One more would slow down those that compute on every processor, and
-/// bring cases near to their time limits.
-const AT_ONCE: usize = 2;
+/// The processors for each suite that runs at once. The slow suites compute on every processor: two
+/// of them on two processors take as long as one after the other, and cases reach their time
+/// limits.
+const PROCESSORS_FOR_A_SUITE: usize = 2;
 
 /// Runs the tests. `extra` goes to `cargo test` unchanged, and then only the workspace is tested.
 pub(crate) fn run(root: &Path, extra: &[&str]) -> Result<ExitCode> {
@@ -92,9 +93,11 @@ struct Step {
 /// Runs the steps, a few at a time; whether all have passed. The output of each comes when it ends.
 fn run_all(steps: VecDeque<Step>) -> bool {
     let count = steps.len();
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let at_once = (processors / PROCESSORS_FOR_A_SUITE).max(1);
     let (steps, results) = (Mutex::new(steps), Mutex::new(Vec::new()));
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(count) {
+        for _ in 0..at_once.min(count) {
             scope.spawn(|| {
                 loop {
                     let next = steps.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
