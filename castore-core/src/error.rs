@@ -69,6 +69,17 @@ impl Error {
             .with_source(mismatch)
     }
 
+    /// The error of storing a reader of the caller's own that failed with `error`: of kind `Other`,
+    /// with `error` as its source; or the error of a blob service itself, if the reader reads from
+    /// one.
+    ///
+    /// For a service with its own [`put_reader`](crate::BlobService::put_reader).
+    pub fn of_input(error: io::Error) -> Error {
+        error.downcast::<Error>().unwrap_or_else(|error| {
+            Error::new(ErrorKind::Other, "read the input", error.to_string()).with_source(error)
+        })
+    }
+
     /// The same error, about the blob or chunk `digest`.
     #[must_use]
     pub fn with_digest(self, digest: Digest) -> Error {

@@ -161,7 +161,7 @@ impl GroupHashes {
     pub fn outboard(&self) -> Vec<[ChainingValue; 2]> {
         let mut pairs = Vec::with_capacity(self.values.len().saturating_sub(1));
         if self.values.len() > 1 {
-            pre_order(&self.values, self.size, &mut |pair| pairs.push(pair));
+            pre_order(&self.values, self.size, &mut pairs);
         }
         pairs
     }
@@ -305,15 +305,23 @@ fn halves(values: &[ChainingValue], size: u64) -> (&[ChainingValue], &[ChainingV
     (left, right, left_size)
 }
 
-/// Visits the pairs of all nodes above the groups, parents first; returns the value of the subtree.
-fn pre_order(values: &[ChainingValue], size: u64, visit: &mut impl FnMut([ChainingValue; 2])) {
-    let (left, right, left_size) = halves(values, size);
-    visit([subtree(left, left_size), subtree(right, size - left_size)]);
-    for (half, half_size) in [(left, left_size), (right, size - left_size)] {
-        if half.len() > 1 {
-            pre_order(half, half_size, visit);
-        }
+/// Adds the pairs of all nodes above these groups, parents first; returns the value of the subtree.
+fn pre_order(
+    values: &[ChainingValue],
+    size: u64,
+    pairs: &mut Vec<[ChainingValue; 2]>,
+) -> ChainingValue {
+    if let [value] = values {
+        return *value;
     }
+    let (left, right, left_size) = halves(values, size);
+    // The pair is known after those of the children, and stands before them.
+    let own = pairs.len();
+    pairs.push([[0; 32]; 2]);
+    let left = pre_order(left, left_size, pairs);
+    let right = pre_order(right, size - left_size, pairs);
+    pairs[own] = [left, right];
+    merge_subtrees_non_root(&left, &right, Mode::Hash)
 }
 
 #[cfg(test)]

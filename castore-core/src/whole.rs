@@ -21,7 +21,7 @@ pub(crate) async fn write_all_of(
             Ok(piece) => piece,
             Err(error) => {
                 writer.abort().await;
-                return Err(input_error(error));
+                return Err(Error::of_input(error));
             }
         };
         let is_last = piece.len() < size;
@@ -46,13 +46,6 @@ async fn read_up_to(reader: &mut (dyn AsyncRead + Send + Unpin), size: usize) ->
     }
     bytes.truncate(filled);
     Ok(bytes.into())
-}
-
-/// An error of the caller's own reader; the error of a service if the reader reads from one.
-fn input_error(error: io::Error) -> Error {
-    error.downcast::<Error>().unwrap_or_else(|error| {
-        Error::new(ErrorKind::Other, "read the input", error.to_string()).with_source(error)
-    })
 }
 
 /// All bytes of a blob of at most `limit` bytes, without a copy if they come in one piece.
@@ -132,7 +125,7 @@ mod tests {
     #[tokio::test]
     async fn the_error_of_a_blob_reader_stays_what_it_is() {
         let inner = Error::new(ErrorKind::Corrupt, "read a chunk", "the digest is wrong");
-        let error = input_error(io::Error::from(inner.clone()));
+        let error = Error::of_input(io::Error::from(inner.clone()));
         assert_eq!((error.kind(), error.to_string()), (inner.kind(), inner.to_string()));
     }
 

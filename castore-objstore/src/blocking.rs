@@ -100,10 +100,7 @@ impl Blocking {
             let mut piece = Vec::with_capacity(size);
             if let Err(error) = reader.by_ref().take(size as u64).read_to_end(&mut piece) {
                 self.block_on(writer.writer.abort());
-                return Err(error.downcast::<Error>().unwrap_or_else(|error| {
-                    let message = error.to_string();
-                    Error::new(ErrorKind::Other, "read the input", message).with_source(error)
-                }));
+                return Err(Error::of_input(error));
             }
             if piece.is_empty() {
                 return writer.close();

@@ -27,6 +27,9 @@ pub mod tamper;
 pub mod whole;
 pub mod writer;
 
+/// A size that is no multiple of anything, and makes several chunks.
+const SIZE: usize = 2_000_003;
+
 /// Stores `data` in one piece, and checks its digest.
 async fn put(service: &dyn BlobService, data: &Bytes) -> Digest {
     let digest = try_put(service, data).must("storing a blob").await;

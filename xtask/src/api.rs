@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::suites::cargo;
+use crate::cargo::cargo;
 
 /// The libraries with a promise about their API.
 const LIBRARIES: [&str; 5] =

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
-use crate::suites::cargo;
+use crate::cargo::cargo;
 
 /// Compiles every crate without features, with each feature alone, and with all of them.
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {

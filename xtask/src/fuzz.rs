@@ -5,7 +5,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::suites::{self, cargo};
+use crate::cargo::cargo;
+use crate::suites;
 
 /// The program is built as a part of the tests: in their profile and with their features, so that
 /// no dependency is compiled again. This test of its package is what asks for it.

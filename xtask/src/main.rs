@@ -4,6 +4,7 @@
 
 mod api;
 mod bench;
+mod cargo;
 mod castore;
 mod codegen;
 mod crash;

@@ -15,7 +15,6 @@ mod options;
 
 use std::collections::BTreeMap;
 use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -25,6 +24,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use self::options::{Options, Part};
+use crate::cargo::cargo_here;
 
 /// The names of mutants are those of this version.
 const VERSION: &str = "27.1.0";
@@ -37,7 +37,7 @@ const TIMEOUT: [&str; 4] = ["--timeout-multiplier", "10", "--minimum-test-timeou
 struct Target {
     part: Part,
     packages: &'static [&'static str],
-    /// The files, as globs; all of them where there are none.
+    /// The files, as globs; none means all files.
     files: &'static [&'static str],
     /// Whether a sample is taken.
     is_sampled: bool,
@@ -109,7 +109,7 @@ fn program(root: &Path) -> Result<PathBuf> {
         }
     }
     eprintln!("installing cargo-mutants {VERSION} into {}: some minutes", tools.display());
-    let status = Command::new(cargo())
+    let status = cargo_here()
         .args(["install", "--locked", "--version", VERSION, "cargo-mutants", "--root"])
         .arg(&tools)
         .status()
@@ -120,12 +120,8 @@ fn program(root: &Path) -> Result<PathBuf> {
 
 /// Whether cargo-nextest is there.
 fn has_nextest() -> bool {
-    let output = Command::new(cargo()).args(["nextest", "--version"]).output();
+    let output = cargo_here().args(["nextest", "--version"]).output();
     output.is_ok_and(|output| output.status.success())
-}
-
-fn cargo() -> OsString {
-    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// cargo-mutants, and the directories that it works in.
@@ -322,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_pass_notices_is_missed() {
+    fn a_mutant_that_no_pass_notices_is_missed() {
         let [a, b, c, d] =
             ["a/src/a.rs", "a/src/b.rs", "b/src/c.rs", "b/src/d.rs"].map(str::to_owned);
         let mut results = Results::default();

@@ -1,16 +1,17 @@
 //! `cargo xtask scale`: time and memory of operating a store of a million chunks.
 
-use std::env;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+
+use crate::cargo::cargo;
 
 const DEFAULT_CHUNKS: &str = "1000000";
 
 /// Measures with this many chunks, in a separate program.
 pub(crate) fn run(root: &Path, chunks: Option<&str>) -> Result<ExitCode> {
-    let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let status = cargo(root)
         .args([
             "run",
             "--release",
@@ -23,7 +24,6 @@ pub(crate) fn run(root: &Path, chunks: Option<&str>) -> Result<ExitCode> {
         ])
         .arg(chunks.unwrap_or(DEFAULT_CHUNKS))
         .arg(root.join("target/scale-store"))
-        .current_dir(root)
         .status()
         .context("cannot run cargo")?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());

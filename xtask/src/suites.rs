@@ -1,8 +1,6 @@
 //! The suites of the workspace: how cargo is asked for them, so that nothing is compiled twice.
 
-use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use cargo_metadata::{Metadata, MetadataCommand, Target, TargetKind};
@@ -20,13 +18,6 @@ pub(crate) struct Suite {
     pub(crate) name: String,
     /// The arguments that select it, after those of [`TEST`].
     pub(crate) arguments: Vec<String>,
-}
-
-/// cargo, called from the root of the workspace.
-pub(crate) fn cargo(root: &Path) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root);
-    command
 }
 
 /// All tests of the workspace: the slow ones, the unit tests, all other programs, the

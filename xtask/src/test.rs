@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::suites::{self, TEST, cargo};
+use crate::cargo::cargo;
+use crate::suites::{self, TEST};
 
 /// A crate of its own, as those who depend on ours have: it is no member of the workspace.
 const BACKEND: &str = "examples/custom-backend";
@@ -35,9 +36,10 @@ pub(crate) fn run(root: &Path, extra: &[&str]) -> Result<ExitCode> {
         let status = command.args(TEST).args(extra).status().context("cannot run cargo")?;
         return Ok(code(status.success()));
     }
+    let target = suites::target_directory(root)?;
     let (minio, compiled) = thread::scope(|scope| {
         let minio = scope.spawn(minio::find);
-        let compiled = compile(root);
+        let compiled = compile(root, &target);
         (minio.join(), compiled)
     });
     let Ok(minio) = minio else { bail!("looking for MinIO panicked") };
@@ -49,7 +51,6 @@ pub(crate) fn run(root: &Path, extra: &[&str]) -> Result<ExitCode> {
         command.args(TEST).args(suite.arguments);
         steps.push_back(Step { name: suite.name, command });
     }
-    let target = suites::target_directory(root)?;
     let mut command = backend(root, &target);
     command.args(["test", "--locked"]);
     steps.push_back(Step { name: BACKEND.to_owned(), command });
@@ -61,10 +62,9 @@ pub(crate) fn run(root: &Path, extra: &[&str]) -> Result<ExitCode> {
     Ok(code(run_all(steps)))
 }
 
-fn compile(root: &Path) -> Result<()> {
-    let target = suites::target_directory(root)?;
+fn compile(root: &Path, target: &Path) -> Result<()> {
     for (mut command, arguments) in
-        [(cargo(root), &TEST[..]), (backend(root, &target), &["test", "--locked"])]
+        [(cargo(root), &TEST[..]), (backend(root, target), &["test", "--locked"])]
     {
         eprintln!("cargo {} --no-run", arguments.join(" "));
         let status =

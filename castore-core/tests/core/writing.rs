@@ -10,7 +10,7 @@ use bytes::Bytes;
 use castore_core::{BlobSink, BlobWriter, Digest, Result};
 use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
 
-/// What a sink likes to be given at once, in bytes.
+/// The size of the writes that the sink prefers, in bytes.
 const CAPACITY: usize = 100;
 
 #[derive(Clone, Default)]

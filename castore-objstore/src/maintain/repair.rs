@@ -177,7 +177,7 @@ impl Repair<'_> {
             .in_order(items, repair, |(finding, outcome)| {
                 phase.step();
                 match outcome {
-                    Repaired::RepairOutcome(outcome) => self.done(&finding, &outcome, each),
+                    Repaired::Outcome(outcome) => self.done(&finding, &outcome, each),
                     Repaired::IndexInstead => {
                         // A blob has one finding at most: this blob has no other.
                         let blob = finding.digest;

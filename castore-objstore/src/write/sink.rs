@@ -55,10 +55,9 @@ fn sink(shared: &Arc<Store>, pass: Pass) -> Sink {
         shared: Arc::clone(shared),
         batch_size: batch_size.max(MIN_BATCH),
         gathered: Batch::default(),
-        under_way: Some(UnderWay::new(Some(pass.clone()))),
+        under_way: Some(UnderWay::new(Some(pass))),
         blob: None,
         small: None,
-        _pass: pass,
     }
 }
 
@@ -74,9 +73,6 @@ struct Sink {
     blob: Option<BlobTask>,
     /// The task of a blob that needs no [`BlobTask`].
     small: Option<Task<Digest>>,
-    /// Lets [`ObjectStoreBlobService::close`](crate::ObjectStoreBlobService::close) wait for the
-    /// writer.
-    _pass: Pass,
 }
 
 impl Drop for Sink {

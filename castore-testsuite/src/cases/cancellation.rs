@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use super::{
-    difference, expect_absent, expect_blob, expect_range, expect_usable, open, poll_times, put,
-    try_put,
+    SIZE, difference, expect_absent, expect_blob, expect_range, expect_usable, open, poll_times,
+    put, try_put,
 };
 use crate::Harness;
 use crate::data::random;
@@ -213,7 +213,7 @@ pub async fn dropped_abort_leaves_the_service_usable(harness: Arc<dyn Harness>) 
 
 /// Dropped reads lose no byte: the next read goes on where the last one ended.
 pub async fn dropped_read_loses_no_byte(harness: Arc<dyn Harness>) {
-    let data = random("dropped read", 2_000_003);
+    let data = random("dropped read", SIZE);
     put(&harness.open().await, &data).await;
     for polls in 0..8 {
         let service = harness.open().await;
@@ -240,7 +240,7 @@ pub async fn dropped_read_loses_no_byte(harness: Arc<dyn Harness>) {
 
 /// Dropped streams of ranges leave the reader and the service usable.
 pub async fn dropped_range_leaves_the_reader_usable(harness: Arc<dyn Harness>) {
-    let data = random("dropped range", 2_000_003);
+    let data = random("dropped range", SIZE);
     let digest = put(&harness.open().await, &data).await;
     for polls in 0..MOST_POLLS {
         let service = harness.open().await;

@@ -10,7 +10,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use super::{
-    difference, expect_blob, expect_range, open, poll_times, put, read_range, write_split,
+    SIZE, difference, expect_blob, expect_range, open, poll_times, put, read_range, write_split,
 };
 use crate::Harness;
 use crate::data::{Numbers, random};
@@ -113,7 +113,7 @@ pub async fn abandoned_writers_hold_up_no_others(harness: Arc<dyn Harness>) {
 /// Two readers of one blob do not disturb each other.
 pub async fn two_readers_at_once(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
-    let data = random("two readers", 2_000_003);
+    let data = random("two readers", SIZE);
     let digest = put(&service, &data).await;
     let mut first = open(&service, &digest).await;
     let mut second = open(&service, &digest).await;
@@ -133,7 +133,7 @@ pub async fn two_readers_at_once(harness: Arc<dyn Harness>) {
 /// Readers of two blobs that read in turn each return their own blob.
 pub async fn two_blobs_read_at_once(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
-    let (one, other) = (random("read at once 1", 2_000_003), random("read at once 2", 1_500_000));
+    let (one, other) = (random("read at once 1", SIZE), random("read at once 2", 1_500_000));
     let digests = (put(&service, &one).await, put(&service, &other).await);
     let mut readers = (open(&service, &digests.0).await, open(&service, &digests.1).await);
     let mut read = (vec![0; 100_000], vec![0; 100_000]);
@@ -170,7 +170,7 @@ pub async fn sixteen_readers_at_once(harness: Arc<dyn Harness>) {
 /// Many concurrent ranges of one reader each return their own bytes.
 pub async fn ranges_at_once(harness: Arc<dyn Harness>) {
     let service = harness.open().await;
-    let data = random("ranges at once", 2_000_003);
+    let data = random("ranges at once", SIZE);
     let digest = put(&service, &data).await;
     let reader = open(&service, &digest).await;
     let mut numbers = Numbers::new("ranges at once");

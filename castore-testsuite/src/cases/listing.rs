@@ -8,13 +8,10 @@ use bytes::Bytes;
 use castore_core::{BlobService, Digest, Error, ErrorKind};
 use futures_util::TryStreamExt;
 
-use super::{expect_absent, expect_blob, put};
+use super::{SIZE, expect_absent, expect_blob, put};
 use crate::Harness;
 use crate::data::random;
 use crate::steps::Step;
-
-/// A size that is no multiple of anything, and makes several chunks.
-const SIZE: usize = 2_000_003;
 
 /// The answer of a service that can, and `None` from a service that cannot.
 fn supported<T>(answer: Result<T, Error>, call: &str) -> Option<T> {

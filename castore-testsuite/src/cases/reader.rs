@@ -8,13 +8,10 @@ use castore_core::{BlobIndex, BlobReader, BlobService, Digest, ErrorKind};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::{difference, expect_absent, expect_blob, expect_range, open, put};
+use super::{SIZE, difference, expect_absent, expect_blob, expect_range, open, put};
 use crate::Harness;
 use crate::data::{Numbers, interesting_sizes, random};
 use crate::steps::Step;
-
-/// A size that is no multiple of anything, and makes several chunks.
-const SIZE: usize = 2_000_003;
 
 /// `has` is false, `chunks` and `open_read` are `None`.
 pub async fn absent_is_none_everywhere(harness: Arc<dyn Harness>) {

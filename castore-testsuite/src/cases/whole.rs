@@ -9,13 +9,10 @@ use bytes::Bytes;
 use castore_core::{BlobService, BlobStat, Digest, ErrorKind};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{difference, expect_absent, expect_blob, open, put};
+use super::{SIZE, difference, expect_absent, expect_blob, open, put};
 use crate::Harness;
 use crate::data::{Numbers, interesting_sizes, random};
 use crate::steps::Step;
-
-/// A size that is no multiple of anything, and makes several chunks.
-const SIZE: usize = 2_000_003;
 
 /// `put_bytes` stores the blob of its bytes, and `get_bytes` returns these bytes.
 pub async fn bytes_round_trip(harness: Arc<dyn Harness>) {

@@ -143,7 +143,7 @@ impl BlobService for Service {
         if let Err(error) = read
             && !self.store.is(Flaw::StoresFailedInput)
         {
-            return Err(Error::new(ErrorKind::Other, "read the input", error.to_string()));
+            return Err(Error::of_input(error));
         }
         writer.write_bytes(bytes.into()).await?;
         writer.close().await

@@ -3,21 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
+
+use crate::cargo::git_files;
 
 /// Makes `tree` a copy of all that git does not ignore. A file that is the same stays as it is, so
 /// that nothing is compiled again.
 pub(super) fn refresh(root: &Path, tree: &Path) -> Result<()> {
-    let output = Command::new("git")
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root)
-        .output()
-        .context("cannot run git")?;
-    ensure!(output.status.success(), "git does not say which files are ours");
-    let names = String::from_utf8(output.stdout)?;
-    let names: BTreeSet<&Path> = names.split_terminator('\0').map(Path::new).collect();
+    let names = git_files(root, &["--cached", "--others", "--exclude-standard"])?;
+    let names: BTreeSet<&Path> = names.iter().map(Path::new).collect();
     let mut kept = BTreeSet::new();
     for name in names {
         // A file that was deleted is listed until the deletion is committed.

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
+
+use crate::cargo::git_files;
 
 /// Words that may not begin a sentence, as written there.
 const OPENERS: [&str; 8] = ["What", "Whatever", "Who", "Whoever", "Whose", "Where", "It", "Its"];
@@ -35,7 +36,7 @@ struct Line<'a> {
 pub(super) fn check(root: &Path) -> Result<Vec<String>> {
     let mut violations = Vec::new();
     let mut groups = BTreeMap::<String, (usize, Vec<String>)>::new();
-    for file in tracked(root)? {
+    for file in git_files(root, &["--", "*.rs", "*.md"])? {
         let Some(group) = group_of(&file) else { continue };
         let text =
             fs::read_to_string(root.join(&file)).with_context(|| format!("cannot read {file}"))?;
@@ -59,17 +60,6 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(violations)
-}
-
-fn tracked(root: &Path) -> Result<Vec<String>> {
-    let output = Command::new("git")
-        .args(["ls-files", "-z", "--", "*.rs", "*.md"])
-        .current_dir(root)
-        .output()
-        .context("cannot run git")?;
-    ensure!(output.status.success(), "git ls-files failed");
-    let names = String::from_utf8(output.stdout).context("a file's name is not UTF-8")?;
-    Ok(names.split_terminator('\0').map(Into::into).collect())
 }
 
 /// The crate of a Rust file, or "documents". `None` for files that are not checked.

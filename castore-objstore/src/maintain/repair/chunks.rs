@@ -15,7 +15,7 @@ use crate::store::quarantine::Moved;
 
 /// The result of repairing a chunk.
 pub(super) enum Repaired {
-    RepairOutcome(RepairOutcome),
+    Outcome(RepairOutcome),
     /// The chunk is a blob whose index has no entry, and so may be several chunks.
     IndexInstead,
 }
@@ -26,9 +26,9 @@ pub(super) async fn repair(
     finding: &Finding,
     dry_run: bool,
 ) -> Repaired {
-    let Some(digest) = finding.digest else { return Repaired::RepairOutcome(RepairOutcome::Left) };
+    let Some(digest) = finding.digest else { return Repaired::Outcome(RepairOutcome::Left) };
     let repaired = repair_chunk(shared, sources, digest, finding, dry_run).await;
-    repaired.unwrap_or_else(|error| Repaired::RepairOutcome(RepairOutcome::Failed(error)))
+    repaired.unwrap_or_else(|error| Repaired::Outcome(RepairOutcome::Failed(error)))
 }
 
 /// An error means that writing to the store failed.
@@ -40,7 +40,7 @@ async fn repair_chunk(
     dry_run: bool,
 ) -> Result<Repaired> {
     if let Examined::Good(_) = examine(shared, &digest).await {
-        return Ok(Repaired::RepairOutcome(RepairOutcome::Changed));
+        return Ok(Repaired::Outcome(RepairOutcome::Changed));
     }
     let (mut good, mut not_known) = match own::chunk(shared, &digest).await {
         Ok(good) => (good, None),
@@ -67,13 +67,13 @@ async fn repair_chunk(
                 return Err(error.with_digest(digest));
             }
         }
-        return Ok(Repaired::RepairOutcome(RepairOutcome::Repaired));
+        return Ok(Repaired::Outcome(RepairOutcome::Repaired));
     }
     if let Some(error) = not_known {
-        return Ok(Repaired::RepairOutcome(RepairOutcome::NotKnown(error)));
+        return Ok(Repaired::Outcome(RepairOutcome::NotKnown(error)));
     }
     let outcome = give_up(shared, digest, finding, dry_run).await;
-    Ok(Repaired::RepairOutcome(outcome.unwrap_or_else(RepairOutcome::NotKnown)))
+    Ok(Repaired::Outcome(outcome.unwrap_or_else(RepairOutcome::NotKnown)))
 }
 
 /// Gives up a chunk of which no good copy was found a moment ago: moves a bad object to the

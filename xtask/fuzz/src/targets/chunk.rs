@@ -1,16 +1,10 @@
 //! The decoder of chunks: a service over memory whose store holds any bytes in the place of a
 //! chunk.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use castore_core::{BlobService, Digest, ErrorKind, MAX_CHUNK_SIZE, Result};
-use castore_objstore::ObjectStoreBlobService;
-use object_store::memory::InMemory;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::runtime;
+use super::{runtime, service_with};
 
 /// Longer chunks than this are decoded under the wrong digest only, as their own costs a second
 /// decoder.
@@ -47,11 +41,6 @@ pub(super) fn check(input: &[u8]) {
 
 /// The answer of a service whose store holds `object` in the place of the chunk.
 fn get(chunk: Digest, object: &[u8]) -> Result<Option<Bytes>> {
-    let store = InMemory::new();
-    let key = Path::from(format!("chunks/b3/{chunk:.4}/{chunk}"));
-    runtime().block_on(async {
-        store.put(&key, object.to_vec().into()).await.unwrap();
-        let store: Arc<dyn ObjectStore> = Arc::new(store);
-        ObjectStoreBlobService::builder(store).build()?.get_chunk(&chunk).await
-    })
+    let service = service_with("chunks", &chunk, object.to_vec());
+    runtime().block_on(service.get_chunk(&chunk))
 }

@@ -1,16 +1,10 @@
 //! The decoders of indexes: whole, piece by piece, through a service, and in pages.
 
-use std::sync::Arc;
-
 use castore_core::{BlobIndex, BlobService, ChunkMeta, Digest, ErrorKind};
-use castore_objstore::ObjectStoreBlobService;
 use castore_proto::{DecodeError, Decoder, MAX_INDEX_SIZE, decode, encode};
 use futures_util::TryStreamExt;
-use object_store::memory::InMemory;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::runtime;
+use super::{runtime, service_with};
 
 /// The entries of an index that a service reads in pages: more than 640 KiB of them.
 const PAGED_ENTRIES: usize = 17_000;
@@ -76,7 +70,7 @@ fn in_pieces(
 
 /// A service answers with the decoded index, or calls the blob corrupt.
 fn check_service(blob: &Digest, input: &[u8]) {
-    let service = service(blob, input.to_vec());
+    let service = service_with("blobs", blob, input.to_vec());
     let answer = runtime().block_on(service.chunks(blob));
     match (decode(blob, input), answer) {
         (Ok(Some(index)), Ok(Some(answer))) => assert_eq!(index, answer),
@@ -100,7 +94,7 @@ fn check_pages(listed: &[ChunkMeta], input: &[u8]) {
     let at = at % bytes.len();
     bytes[at] ^= input.last().copied().unwrap_or(0);
     let decodes = decode(&blob, &bytes).is_ok();
-    let service = service(&blob, bytes);
+    let service = service_with("blobs", &blob, bytes);
     runtime().block_on(async {
         match service.open_read(&blob).await {
             Ok(Some(reader)) => {
@@ -116,13 +110,4 @@ fn check_pages(listed: &[ChunkMeta], input: &[u8]) {
             }
         }
     });
-}
-
-/// A service over memory that holds one index.
-fn service(blob: &Digest, index: Vec<u8>) -> ObjectStoreBlobService {
-    let store = InMemory::new();
-    let key = Path::from(format!("blobs/b3/{blob:.4}/{blob}"));
-    runtime().block_on(store.put(&key, index.into())).unwrap();
-    let store: Arc<dyn ObjectStore> = Arc::new(store);
-    ObjectStoreBlobService::builder(store).build().unwrap()
 }

@@ -5,8 +5,13 @@ mod cut;
 mod index;
 mod seeks;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use castore_core::Digest;
+use castore_objstore::ObjectStoreBlobService;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::runtime::{Builder, Runtime};
 
 /// A fuzz target.
@@ -53,6 +58,16 @@ fn canary(input: &[u8]) {
         Some(10..=19) if input.len() > 20 => drop(std::hint::black_box(vec![1_u8; 1 << 31])),
         _ => {}
     }
+}
+
+/// A service over memory whose store holds one object, in the place of the chunk (`chunks`) or of
+/// the index (`blobs`) of this digest.
+fn service_with(kind: &str, digest: &Digest, object: Vec<u8>) -> ObjectStoreBlobService {
+    let store = InMemory::new();
+    let key = Path::from(format!("{kind}/b3/{digest:.4}/{digest}"));
+    runtime().block_on(store.put(&key, object.into())).unwrap();
+    let store: Arc<dyn ObjectStore> = Arc::new(store);
+    ObjectStoreBlobService::builder(store).build().unwrap()
 }
 
 /// The runtime of all inputs: one thread, as the contract requires no more.
