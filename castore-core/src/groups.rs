@@ -7,6 +7,9 @@
 //! digest proves each group by itself, in any order, without the other groups. The list takes 32
 //! bytes for each 256 KiB.
 //!
+//! A list of millions of values is handled in *pages* of [`PAGE_GROUPS`] values: [`GroupPages`]
+//! keeps the value of each page's subtree, which proves the page when it is read again.
+//!
 //! The same tree, cut at the same height, is the *outboard* of [bao] with chunk groups of 2^8:
 //! [`GroupHashes::outboard`] lists its pairs.
 //!
@@ -30,17 +33,26 @@
 //!
 //! [bao]: https://github.com/oconnor663/bao/blob/master/docs/spec.md
 
+mod hasher;
+mod pages;
+mod tree;
+
 use std::ops::Range;
 
 use blake3::Hasher;
-use blake3::hazmat::{
-    HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
-};
+use blake3::hazmat::HasherExt;
 
+pub use self::hasher::{GroupHasher, Hashed};
+pub use self::pages::{GroupPage, GroupPager, GroupPages, PAGE_GROUPS};
 use crate::Digest;
 
 /// The size of a group in bytes: 256 KiB, which is 2^8 chunks of BLAKE3 (of 1 KiB each).
 pub const GROUP_SIZE: u64 = 256 * 1024;
+
+/// The largest number of values in a list: 2^24, for a blob of 4 TiB. A larger blob has no list.
+///
+/// This limit bounds the memory of a writer, and the size of a stored list.
+pub const MAX_GROUPS: usize = 1 << 24;
 
 /// The value of a group's subtree: 32 bytes.
 pub type ChainingValue = [u8; 32];
@@ -66,34 +78,46 @@ pub enum GroupsError {
         /// The number of values for this size; 0 for a blob of at most one group.
         expected: u64,
         /// The number of values in the list.
-        found: usize,
+        found: u64,
     },
+    /// The blob has more than [`MAX_GROUPS`] groups, and so no list.
+    #[error("a blob of {0} bytes is too large for a list of group hashes")]
+    TooLarge(u64),
     /// The values merge to the digest of another blob.
     #[error("the group hashes are those of {0}")]
     OtherBlob(Digest),
 }
 
+/// The value that the bytes of one group of a blob must hash to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupProof {
+    number: usize,
+    size: u64,
+    expected: Expected,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// The group is all of its blob.
+    Digest(Digest),
+    Value(ChainingValue),
+}
+
 impl GroupHashes {
     /// Checks that `values` are the chaining values of the groups of the blob `digest` of `size`
-    /// bytes. Takes two hashes of 64 bytes for each group.
+    /// bytes. Takes a hash of 64 bytes for each group.
     ///
     /// # Errors
     /// A list of the wrong length, or one that merges to another digest. For a blob of at most one
-    /// group only the empty list is right.
+    /// group only the empty list is right, and for a blob of more than [`MAX_GROUPS`] none.
     pub fn new(
         digest: Digest,
         size: u64,
         values: Vec<ChainingValue>,
     ) -> Result<GroupHashes, GroupsError> {
-        let expected = match size.div_ceil(GROUP_SIZE) {
-            0 | 1 => 0,
-            groups => groups,
-        };
-        if values.len() as u64 != expected {
-            return Err(GroupsError::Count { size, expected, found: values.len() });
-        }
-        if expected > 0 {
-            let found = root(&values, size);
+        check_count(size, values.len() as u64)?;
+        if !values.is_empty() {
+            let found = tree::root(&values);
             if found != digest {
                 return Err(GroupsError::OtherBlob(found));
             }
@@ -101,11 +125,14 @@ impl GroupHashes {
         Ok(GroupHashes { digest, size, values })
     }
 
-    /// The group hashes of a blob in memory.
+    /// The group hashes of a blob in memory, which must have at most [`MAX_GROUPS`] groups.
+    ///
+    /// # Panics
+    /// If the blob is larger.
     pub fn of(blob: &[u8]) -> GroupHashes {
         let mut hasher = GroupHasher::new();
         hasher.update(blob);
-        hasher.finish()
+        hasher.finish().groups.expect("the blob is not too large")
     }
 
     /// The digest of the blob.
@@ -125,13 +152,12 @@ impl GroupHashes {
 
     /// The number of groups of the blob.
     pub fn groups(&self) -> usize {
-        self.size.div_ceil(GROUP_SIZE) as usize
+        groups_of(self.size) as usize
     }
 
     /// The bytes of the blob that are the group `number`; empty from the end of the blob on.
     pub fn range(&self, number: usize) -> Range<u64> {
-        let start = (number as u64).saturating_mul(GROUP_SIZE).min(self.size);
-        start..start.saturating_add(GROUP_SIZE).min(self.size)
+        range_of(number, self.size)
     }
 
     /// The numbers of the groups that have bytes of `range`, an empty range of numbers if none has.
@@ -143,189 +169,102 @@ impl GroupHashes {
         }
     }
 
+    /// The proof of the group `number`, or `None` if the blob has no such group.
+    pub fn proof(&self, number: usize) -> Option<GroupProof> {
+        let range = self.range(number);
+        let expected = match self.values.get(number) {
+            _ if range.is_empty() => return None,
+            Some(value) => Expected::Value(*value),
+            None => Expected::Digest(self.digest),
+        };
+        Some(GroupProof { number, size: range.end - range.start, expected })
+    }
+
     /// Whether `bytes` are all bytes of the group `number`. Hashes them on the calling thread.
     pub fn verify(&self, number: usize, bytes: &[u8]) -> bool {
-        let range = self.range(number);
-        if range.is_empty() || bytes.len() as u64 != range.end - range.start {
-            return false;
-        }
-        match self.values.get(number) {
-            Some(value) => group_hash(number, bytes) == *value,
-            None => self.values.is_empty() && Digest::of(bytes) == self.digest,
-        }
+        self.proof(number).is_some_and(|proof| proof.verify([bytes]))
     }
 
     /// The pairs of chaining values of all nodes of the tree above the groups, a parent before its
     /// children and the left child's before the right child's: the pre-order outboard of bao with
     /// chunk groups of 2^8, without its header. Empty for a blob of at most one group.
-    pub fn outboard(&self) -> Vec<[ChainingValue; 2]> {
-        let mut pairs = Vec::with_capacity(self.values.len().saturating_sub(1));
-        if self.values.len() > 1 {
-            pre_order(&self.values, self.size, &mut pairs);
-        }
-        pairs
+    ///
+    /// Takes 64 bytes of memory for each group.
+    pub fn outboard(&self) -> impl ExactSizeIterator<Item = [ChainingValue; 2]> + use<> {
+        tree::pre_order(&self.values).into_iter()
     }
 }
 
-/// Computes group hashes of bytes that come piece by piece.
-///
-/// A hasher may begin at any group, so that several hash parts of one blob at the same time;
-/// [`join`](GroupHasher::join) puts neighbours together.
-#[derive(Debug, Clone)]
-pub struct GroupHasher {
-    /// The first group, as a number.
-    first: usize,
-    /// The values of the groups that are complete.
-    values: Vec<ChainingValue>,
-    /// Has the bytes of the group that is not complete.
-    hasher: Hasher,
-    /// The number of these bytes, at most [`GROUP_SIZE`]: a complete group is finished by the next
-    /// byte, because the only group of a blob has the digest for its hash.
-    filled: usize,
-}
-
-impl Default for GroupHasher {
-    fn default() -> GroupHasher {
-        GroupHasher::new()
-    }
-}
-
-impl GroupHasher {
-    /// A hasher of a blob from its start.
-    pub fn new() -> GroupHasher {
-        GroupHasher::from_group(0)
+impl GroupProof {
+    /// The number of the group in its blob.
+    pub fn number(&self) -> usize {
+        self.number
     }
 
-    /// A hasher of a blob from the start of the group `first` on.
-    pub fn from_group(first: usize) -> GroupHasher {
-        GroupHasher { first, values: Vec::new(), hasher: hasher_at(first), filled: 0 }
+    /// The size of the group in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
-    /// Takes the next bytes, on the calling thread.
-    pub fn update(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if self.filled as u64 == GROUP_SIZE {
-                self.end_group();
+    /// Whether `pieces` together are all bytes of the group. Hashes them on the calling thread.
+    pub fn verify<'a>(&self, pieces: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        let mut hasher = match self.expected {
+            Expected::Digest(_) => Hasher::new(),
+            Expected::Value(_) => hasher_at(self.number),
+        };
+        let mut size = 0;
+        for piece in pieces {
+            size += piece.len() as u64;
+            if size > self.size {
+                return false;
             }
-            let room = GROUP_SIZE as usize - self.filled;
-            let (now, rest) = bytes.split_at(room.min(bytes.len()));
-            self.hasher.update(now);
-            self.filled += now.len();
-            bytes = rest;
+            hasher.update(piece);
         }
-    }
-
-    /// Goes on from the end of this hasher with the groups of `next`, which must begin there.
-    ///
-    /// # Errors
-    /// Gives `next` back if this hasher's bytes do not end where the groups of `next` begin.
-    pub fn join(&mut self, next: GroupHasher) -> Result<(), Box<GroupHasher>> {
-        if self.filled as u64 == GROUP_SIZE {
-            self.end_group();
-        }
-        if self.filled > 0 || self.next_group() != next.first {
-            return Err(Box::new(next));
-        }
-        self.values.extend(next.values);
-        (self.hasher, self.filled) = (next.hasher, next.filled);
-        Ok(())
-    }
-
-    /// The group hashes and the digest of the blob that ends here.
-    ///
-    /// # Panics
-    /// If the hasher does not begin at the start of the blob.
-    pub fn finish(mut self) -> GroupHashes {
-        assert!(self.first == 0, "group {} is not the start of a blob", self.first);
-        let size = self.values.len() as u64 * GROUP_SIZE + self.filled as u64;
-        if self.values.is_empty() {
-            let digest = Digest::from_bytes(*self.hasher.finalize().as_bytes());
-            return GroupHashes { digest, size, values: Vec::new() };
-        }
-        if self.filled > 0 {
-            self.end_group();
-        }
-        GroupHashes { digest: root(&self.values, size), size, values: self.values }
-    }
-
-    fn end_group(&mut self) {
-        self.values.push(self.hasher.finalize_non_root());
-        self.hasher = hasher_at(self.next_group());
-        self.filled = 0;
-    }
-
-    /// The number of the group after the complete ones.
-    fn next_group(&self) -> usize {
-        self.first + self.values.len()
+        size == self.size
+            && match self.expected {
+                Expected::Digest(digest) => {
+                    Digest::from_bytes(*hasher.finalize().as_bytes()) == digest
+                }
+                Expected::Value(value) => hasher.finalize_non_root() == value,
+            }
     }
 }
 
-/// The chaining value of the group `number`, which has these bytes: at least one, and at most
-/// [`GROUP_SIZE`].
-fn group_hash(number: usize, bytes: &[u8]) -> ChainingValue {
-    hasher_at(number).update(bytes).finalize_non_root()
+/// The number of groups of a blob of `size` bytes.
+fn groups_of(size: u64) -> u64 {
+    size.div_ceil(GROUP_SIZE)
 }
 
+/// The bytes of the group `number` of a blob of `size` bytes; empty from the end of the blob on.
+fn range_of(number: usize, size: u64) -> Range<u64> {
+    let start = (number as u64).saturating_mul(GROUP_SIZE).min(size);
+    start..start.saturating_add(GROUP_SIZE).min(size)
+}
+
+/// Checks that a list of `found` values has the length of the list of a blob of `size` bytes.
+fn check_count(size: u64, found: u64) -> Result<(), GroupsError> {
+    let expected = match groups_of(size) {
+        0 | 1 => 0,
+        groups if groups > MAX_GROUPS as u64 => return Err(GroupsError::TooLarge(size)),
+        groups => groups,
+    };
+    match found == expected {
+        true => Ok(()),
+        false => Err(GroupsError::Count { size, expected, found }),
+    }
+}
+
+/// A hasher for the bytes of the group `number`.
 fn hasher_at(number: usize) -> Hasher {
     let mut hasher = Hasher::new();
     hasher.set_input_offset(number as u64 * GROUP_SIZE);
     hasher
 }
 
-/// The digest of the blob of `size` bytes with these values, of which there are at least two.
-fn root(values: &[ChainingValue], size: u64) -> Digest {
-    let (left, right) = children(values, size);
-    let hash = merge_subtrees_root(&left, &right, Mode::Hash);
-    Digest::from_bytes(*hash.as_bytes())
-}
-
-/// The value of the subtree with these groups, which have `size` bytes together.
-fn subtree(values: &[ChainingValue], size: u64) -> ChainingValue {
-    match values {
-        [value] => *value,
-        _ => {
-            let (left, right) = children(values, size);
-            merge_subtrees_non_root(&left, &right, Mode::Hash)
-        }
-    }
-}
-
-/// The values of the two children of the node with these groups. The depth of the recursion is the
-/// height of the tree: 46 for the largest blob.
-fn children(values: &[ChainingValue], size: u64) -> (ChainingValue, ChainingValue) {
-    let (left, right, left_size) = halves(values, size);
-    (subtree(left, left_size), subtree(right, size - left_size))
-}
-
-/// The groups of the left and of the right child, and the bytes of the left one: the largest power
-/// of two that leaves a byte for the right one, and so a whole number of groups.
-fn halves(values: &[ChainingValue], size: u64) -> (&[ChainingValue], &[ChainingValue], u64) {
-    let left_size = left_subtree_len(size);
-    let (left, right) = values.split_at((left_size / GROUP_SIZE) as usize);
-    (left, right, left_size)
-}
-
-/// Adds the pairs of all nodes above these groups, parents first; returns the value of the subtree.
-fn pre_order(
-    values: &[ChainingValue],
-    size: u64,
-    pairs: &mut Vec<[ChainingValue; 2]>,
-) -> ChainingValue {
-    if let [value] = values {
-        return *value;
-    }
-    let (left, right, left_size) = halves(values, size);
-    // The pair is known after those of the children, and stands before them.
-    let own = pairs.len();
-    pairs.push([[0; 32]; 2]);
-    let left = pre_order(left, left_size, pairs);
-    let right = pre_order(right, size - left_size, pairs);
-    pairs[own] = [left, right];
-    merge_subtrees_non_root(&left, &right, Mode::Hash)
-}
-
 #[cfg(test)]
 mod tests {
+    use blake3::hazmat::{Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
+
     use super::*;
 
     const GROUP: usize = GROUP_SIZE as usize;
@@ -378,7 +317,7 @@ mod tests {
         for piece in [1000, 65_536, GROUP - 1, GROUP, GROUP + 1, 3 * GROUP] {
             let mut hasher = GroupHasher::new();
             bytes.chunks(piece).for_each(|piece| hasher.update(piece));
-            assert_eq!(hasher.finish(), whole, "{piece}");
+            assert_eq!(hasher.finish().groups.unwrap(), whole, "{piece}");
         }
         for cut in 0..=5 {
             let (start, end) = bytes.split_at(cut * GROUP);
@@ -386,7 +325,7 @@ mod tests {
             second.update(end);
             first.update(start);
             first.join(second).unwrap();
-            assert_eq!(first.finish(), whole, "{cut}");
+            assert_eq!(first.finish().groups.unwrap(), whole, "{cut}");
         }
         // A part that begins elsewhere is given back.
         let mut first = GroupHasher::new();
@@ -412,14 +351,21 @@ mod tests {
         swapped.swap(0, 1);
         assert!(GroupHashes::new(digest, size, swapped).is_err());
         for found in [0, 3] {
-            let error = GroupHashes::new(digest, size, values[..found].to_vec()).unwrap_err();
+            let shorter = values[..found as usize].to_vec();
+            let error = GroupHashes::new(digest, size, shorter).unwrap_err();
             assert_eq!(error, GroupsError::Count { size, expected: 4, found });
         }
         // Not even the value of the only group is right for a blob of one group.
         let one = Digest::of(&bytes[..GROUP]);
         assert!(GroupHashes::new(one, GROUP_SIZE, values[..1].to_vec()).is_err());
         assert!(GroupHashes::new(one, GROUP_SIZE, Vec::new()).is_ok());
-        assert!(GroupHashes::new(digest, u64::MAX, values).is_err());
+        let largest = MAX_GROUPS as u64 * GROUP_SIZE;
+        let error = GroupHashes::new(digest, largest, values.clone()).unwrap_err();
+        assert_eq!(error, GroupsError::Count { size: largest, expected: 1 << 24, found: 4 });
+        for size in [largest + 1, u64::MAX] {
+            let error = GroupHashes::new(digest, size, values.clone()).unwrap_err();
+            assert_eq!(error, GroupsError::TooLarge(size));
+        }
     }
 
     #[test]
@@ -447,7 +393,7 @@ mod tests {
         for size in sizes().filter(|size| *size > GROUP) {
             let bytes = blob(size);
             let hashes = GroupHashes::of(&bytes);
-            let mut pairs = hashes.outboard().into_iter();
+            let mut pairs = hashes.outboard();
             let [left, right] = pairs.next().unwrap();
             let hash = merge_subtrees_root(&left, &right, Mode::Hash);
             assert_eq!(Digest::from_bytes(*hash.as_bytes()), Digest::of(&bytes));
@@ -468,6 +414,6 @@ mod tests {
             assert_eq!(leaves, hashes.values(), "{size}");
             assert!(pairs.next().is_none());
         }
-        assert!(GroupHashes::of(b"abc").outboard().is_empty());
+        assert!(GroupHashes::of(b"abc").outboard().next().is_none());
     }
 }

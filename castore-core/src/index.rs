@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::groups::{GROUP_SIZE, GroupHashes, GroupsError};
 use crate::{Digest, Error, ErrorKind, Piece, Result};
 
 /// The largest chunk that the format allows, in bytes: 16 MiB.
@@ -57,13 +58,19 @@ impl ChunkMeta {
 ///   than the blob (their bytes differ);
 /// - no chunk is empty or larger than [`MAX_CHUNK_SIZE`], and there are at most [`MAX_CHUNKS`].
 ///
-/// Whether the chunks together have the blob's digest is known only once they are read.
+/// Whether the chunks together have the blob's digest is known only once they are read. An index
+/// may carry the [group hashes](crate::groups) of its blob: then that is known for each part of the
+/// blob by itself.
+///
+/// Two indexes are equal if they list the same chunks and carry the same group hashes, or both
+/// none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobIndex {
     digest: Digest,
     digests: Vec<Digest>,
     /// The end of each chunk, in bytes from the start of the blob: strictly increasing.
     ends: Vec<u64>,
+    groups: Option<GroupHashes>,
 }
 
 /// The reason why a list of chunks is not an index of the given blob.
@@ -122,12 +129,52 @@ impl BlobIndex {
             ends.push(check.size());
         }
         check.finish()?;
-        Ok(BlobIndex { digest, digests, ends })
+        // The digest itself proves the only group of a blob.
+        let groups = match check.size() <= GROUP_SIZE {
+            true => GroupHashes::new(digest, check.size(), Vec::new()).ok(),
+            false => None,
+        };
+        Ok(BlobIndex { digest, digests, ends, groups })
     }
 
     /// The index of the empty blob.
-    pub const fn empty() -> BlobIndex {
-        BlobIndex { digest: Digest::EMPTY, digests: Vec::new(), ends: Vec::new() }
+    pub fn empty() -> BlobIndex {
+        let groups = Some(GroupHashes::of(b""));
+        BlobIndex { digest: Digest::EMPTY, digests: Vec::new(), ends: Vec::new(), groups }
+    }
+
+    /// This index with the group hashes of its blob.
+    ///
+    /// # Errors
+    /// Fails if `groups` are those of another blob, or of a blob of another size.
+    pub fn with_groups(self, groups: GroupHashes) -> Result<BlobIndex, GroupsError> {
+        let (size, found) = (self.size(), groups.values().len() as u64);
+        if groups.digest() != self.digest {
+            return Err(GroupsError::OtherBlob(groups.digest()));
+        }
+        if groups.size() != size {
+            return Err(GroupsError::Count { size, expected: size.div_ceil(GROUP_SIZE), found });
+        }
+        Ok(BlobIndex { groups: Some(groups), ..self })
+    }
+
+    /// This index without group hashes; that of a blob of at most one group keeps them, as they are
+    /// its digest.
+    pub fn without_groups(self) -> BlobIndex {
+        let groups = self.groups.filter(|groups| groups.values().is_empty());
+        BlobIndex { groups, ..self }
+    }
+
+    /// The group hashes of the blob, if the index carries them. A blob of at most
+    /// [one group](GROUP_SIZE) always has them: its digest is enough.
+    pub fn groups(&self) -> Option<&GroupHashes> {
+        self.groups.as_ref()
+    }
+
+    /// Whether `other` lists the same chunks for the same blob; one of the two may carry group
+    /// hashes, and the other one not.
+    pub fn lists_same(&self, other: &BlobIndex) -> bool {
+        (self.digest, &self.digests, &self.ends) == (other.digest, &other.digests, &other.ends)
     }
 
     /// The digest of the blob.
@@ -326,6 +373,35 @@ mod tests {
         let index = BlobIndex::new(blob("a"), endless.clone().take(MAX_CHUNKS)).unwrap();
         assert_eq!(index.size(), MAX_CHUNKS as u64);
         assert_eq!(BlobIndex::new(blob("a"), endless), Err(IndexError::TooManyChunks));
+    }
+
+    #[test]
+    fn group_hashes_are_those_of_the_blob() {
+        let bytes: Vec<u8> = (0..300_000_u32).map(|at| (at / 100) as u8).collect();
+        let (first, second) = bytes.split_at(100_000);
+        let chunks = [first, second]
+            .map(|bytes| ChunkMeta { digest: Digest::of(bytes), size: bytes.len() as u64 });
+        let plain = BlobIndex::new(Digest::of(&bytes), chunks).unwrap();
+        assert_eq!(plain.groups(), None);
+        let groups = GroupHashes::of(&bytes);
+        let full = plain.clone().with_groups(groups.clone()).unwrap();
+        assert_eq!(full.groups(), Some(&groups));
+        assert!(full != plain && full.lists_same(&plain) && plain.lists_same(&full));
+        assert_eq!(full.clone().without_groups(), plain);
+
+        let other = plain.clone().with_groups(GroupHashes::of(&bytes[1..]));
+        assert_eq!(other, Err(GroupsError::OtherBlob(Digest::of(&bytes[1..]))));
+        let [_, second] = chunks;
+        let shorter = BlobIndex::new(plain.digest(), [second, chunk("a", 5)]).unwrap();
+        assert!(!shorter.lists_same(&full));
+        let error = shorter.with_groups(groups).unwrap_err();
+        assert!(matches!(error, GroupsError::Count { size: 200_005, .. }), "{error}");
+
+        // Small blobs need no list.
+        let small = BlobIndex::new(Digest::of(first), [chunks[0]]).unwrap();
+        assert_eq!(small.groups(), Some(&GroupHashes::of(first)));
+        assert_eq!(small.clone().without_groups(), small);
+        assert_eq!(BlobIndex::empty().groups(), Some(&GroupHashes::of(b"")));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod constants;
 mod errors;
+mod groups;
 mod memory;
 mod pointers;
 mod printed;
