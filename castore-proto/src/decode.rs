@@ -4,11 +4,9 @@ use castore_core::{BlobIndex, ChunkMeta, Digest, IndexError};
 use prost::Message as _;
 
 use crate::error::{DecodeError, EntryError};
-use crate::frame::Fields;
+use crate::frame::{Fields, Known};
 use crate::generated::Entry;
-
-/// The number of the field that holds an entry.
-pub(crate) const ENTRY_FIELD: u32 = 2;
+use crate::groups;
 
 /// The index of the blob `digest`, from its encoding `bytes` in a store.
 ///
@@ -16,14 +14,15 @@ pub(crate) const ENTRY_FIELD: u32 = 2;
 /// chunk, and only the chunk tells its size. The result is also `None` if no such chunk exists;
 /// only the store can tell.
 ///
-/// Unknown fields are skipped.
+/// The index carries the group hashes that the bytes have. Unknown fields are skipped, and so are
+/// group hashes of another version.
 ///
 /// # Errors
-/// Fails if the bytes are not such a message, or if the listed chunks break a rule of
-/// [`BlobIndex`]. The first wrong entry ends the decoding.
+/// Fails if the bytes are not such a message, if the listed chunks break a rule of [`BlobIndex`],
+/// or if the group hashes are not those of the blob. The first wrong entry ends the decoding.
 pub fn decode(digest: &Digest, bytes: &[u8]) -> Result<Option<BlobIndex>, DecodeError> {
     let fields = Fields::new(bytes);
-    let mut chunks = Chunks { fields, number: 0, entry: EntryDecoder::default() };
+    let mut chunks = Chunks { fields, number: 0, entry: EntryDecoder::default(), groups: None };
     let mut failure = None;
     let valid = std::iter::from_fn(|| {
         chunks.next().unwrap_or_else(|error| {
@@ -34,7 +33,7 @@ pub fn decode(digest: &Digest, bytes: &[u8]) -> Result<Option<BlobIndex>, Decode
     let index = BlobIndex::new(*digest, valid);
     match (failure, index) {
         (Some(error), _) => Err(error),
-        (None, Ok(index)) => Ok(Some(index)),
+        (None, Ok(index)) => groups::decoded(index, chunks.groups).map(Some),
         (None, Err(IndexError::NoChunks)) => Ok(None),
         (None, Err(error)) => Err(DecodeError::Index(error)),
     }
@@ -46,16 +45,26 @@ struct Chunks<'a> {
     /// The number of entries decoded so far.
     number: usize,
     entry: EntryDecoder,
+    /// The last list of group hashes so far.
+    groups: Option<&'a [u8]>,
 }
 
 impl Chunks<'_> {
     fn next(&mut self) -> Result<Option<ChunkMeta>, DecodeError> {
-        let field = self.fields.next_bytes(ENTRY_FIELD);
-        let field = field.map_err(|(offset, source)| DecodeError::Framing { offset, source })?;
-        let Some(bytes) = field else { return Ok(None) };
-        let number = self.number;
-        self.number += 1;
-        self.entry.decode(bytes, number).map(Some)
+        loop {
+            let field = self.fields.next_known();
+            let field =
+                field.map_err(|(offset, source)| DecodeError::Framing { offset, source })?;
+            match field {
+                Some(Known::Entry(bytes)) => {
+                    let number = self.number;
+                    self.number += 1;
+                    return self.entry.decode(bytes, number).map(Some);
+                }
+                Some(Known::Groups(bytes)) => self.groups = Some(bytes),
+                None => return Ok(None),
+            }
+        }
     }
 }
 
@@ -84,6 +93,7 @@ impl EntryDecoder {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use castore_core::groups::GroupHashes;
     use proptest::prelude::*;
     use proptest::test_runner::RngSeed;
 
@@ -115,6 +125,22 @@ pub(crate) mod tests {
         let index = BlobIndex::new(blob(), chunks).unwrap();
         let message = Index { chunks: entries(&index), bao: Vec::new() };
         assert_eq!(encode(&index), message.encode_to_vec());
+    }
+
+    /// A decoder of the message that ignores field 3 reads the same chunks.
+    #[test]
+    fn the_encoding_with_group_hashes_is_that_of_prost() {
+        let bytes = [7; 300_000];
+        let chunks = bytes.chunks(100_000);
+        let chunks = chunks.map(|chunk| ChunkMeta { digest: Digest::of(chunk), size: 100_000 });
+        let groups = GroupHashes::of(&bytes);
+        let bao = [&[1, 8][..], groups.values().as_flattened()].concat();
+        let index = BlobIndex::new(groups.digest(), chunks).unwrap().with_groups(groups).unwrap();
+        let message = Index { chunks: entries(&index), bao };
+        assert_eq!(encode(&index), message.encode_to_vec());
+        assert_eq!(decode(&index.digest(), &encode(&index)), Ok(Some(index.clone())));
+        let listed = Listed::decode(encode(&index)).unwrap();
+        assert_eq!(listed.chunks, entries(&index));
     }
 
     /// A field, mostly an entry, sometimes with a wrong length or of another type.
@@ -154,8 +180,13 @@ pub(crate) mod tests {
                 Err(DecodeError::Framing { .. } | DecodeError::Entry { .. }) => {
                     prop_assert!(whole.is_err(), "{:?}", whole);
                 }
-                // These errors do not concern protobuf, and the decoder does not read the rest.
-                Err(DecodeError::DigestLength { .. } | DecodeError::Index(_)) => {}
+                // These errors do not concern protobuf, and the decoder may not read the rest.
+                Err(
+                    DecodeError::DigestLength { .. }
+                    | DecodeError::Index(_)
+                    | DecodeError::GroupsLength { .. }
+                    | DecodeError::Groups(_),
+                ) => {}
             }
         }
     }

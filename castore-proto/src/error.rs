@@ -1,6 +1,7 @@
 //! The reasons why stored bytes are not an index.
 
 use castore_core::IndexError;
+use castore_core::groups::GroupsError;
 
 /// The reason why stored bytes are not the index of a blob.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +36,15 @@ pub enum DecodeError {
     /// The entries are well formed, but they are not an index of the blob.
     #[error("the listed chunks do not make an index of this blob")]
     Index(#[source] IndexError),
+    /// The list of group hashes ends within a value of 32 bytes.
+    #[error("the group hashes have {length} bytes, which is no multiple of 32")]
+    GroupsLength {
+        /// The length of all values in bytes.
+        length: u64,
+    },
+    /// The list of group hashes is not that of the blob.
+    #[error("the group hashes do not match the blob")]
+    Groups(#[source] GroupsError),
 }
 
 /// The reason why some bytes are not a protobuf field.

@@ -8,6 +8,19 @@ use crate::error::FramingError;
 /// How deep groups may nest: as deep as prost allows within an entry.
 pub(crate) const MAX_NESTING: usize = 100;
 
+/// The number of the field that holds an entry.
+pub(crate) const ENTRY_FIELD: u32 = 2;
+
+/// The number of the field that holds the list of group hashes.
+pub(crate) const GROUPS_FIELD: u32 = 3;
+
+/// A field of the index message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known<'a> {
+    Entry(&'a [u8]),
+    Groups(&'a [u8]),
+}
+
 /// The top-level fields of a message, in order.
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
@@ -25,33 +38,27 @@ impl<'a> Fields<'a> {
         self.offset
     }
 
-    /// The bytes of the next field `wanted`, or `None` if none is left.
+    /// The next entry or list of group hashes, or `None` if none is left.
     ///
     /// All other fields are skipped, whatever their type. An error comes with the offset at which
     /// the field starts.
-    pub(crate) fn next_bytes(
-        &mut self,
-        wanted: u32,
-    ) -> Result<Option<&'a [u8]>, (usize, FramingError)> {
+    pub(crate) fn next_known(&mut self) -> Result<Option<Known<'a>>, (usize, FramingError)> {
         while self.offset < self.bytes.len() {
             let start = self.offset;
-            if let Some(bytes) = self.field(wanted).map_err(|error| (start, error))? {
-                return Ok(Some(bytes));
+            if let Some(known) = self.field().map_err(|error| (start, error))? {
+                return Ok(Some(known));
             }
         }
         Ok(None)
     }
 
-    fn field(&mut self, wanted: u32) -> Result<Option<&'a [u8]>, FramingError> {
-        let (number, wire_type) = self.key()?;
-        if number == wanted {
-            return match wire_type {
-                2 => self.delimited().map(Some),
-                other => Err(FramingError::WireType(other)),
-            };
+    fn field(&mut self) -> Result<Option<Known<'a>>, FramingError> {
+        match self.key()? {
+            (ENTRY_FIELD, 2) => self.delimited().map(|bytes| Some(Known::Entry(bytes))),
+            (ENTRY_FIELD, other) => Err(FramingError::WireType(other)),
+            (GROUPS_FIELD, 2) => self.delimited().map(|bytes| Some(Known::Groups(bytes))),
+            (number, wire_type) => self.skip(number, wire_type).map(|()| None),
         }
-        self.skip(number, wire_type)?;
-        Ok(None)
     }
 
     /// Skips the value of an unknown field; of a group, all fields up to its end.
@@ -107,7 +114,7 @@ impl<'a> Fields<'a> {
         Err(FramingError::Varint)
     }
 
-    fn take(&mut self, length: usize) -> Result<&'a [u8], FramingError> {
+    pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], FramingError> {
         let rest = &self.bytes[self.offset..];
         let taken = rest.get(..length).ok_or(FramingError::Truncated)?;
         self.offset += length;
@@ -122,7 +129,12 @@ mod tests {
     /// All fields 2 of `bytes`.
     fn walk(bytes: &[u8]) -> Result<Vec<&[u8]>, (usize, FramingError)> {
         let mut fields = Fields::new(bytes);
-        std::iter::from_fn(|| fields.next_bytes(2).transpose()).collect()
+        let entry = |known| match known {
+            Known::Entry(bytes) => bytes,
+            Known::Groups(_) => panic!("there is no field 3"),
+        };
+        std::iter::from_fn(|| fields.next_known().map(|known| known.map(entry)).transpose())
+            .collect()
     }
 
     #[test]
@@ -144,6 +156,13 @@ mod tests {
     fn only_the_wanted_field_is_returned() {
         assert_eq!(walk(&[]), Ok(vec![]));
         assert_eq!(walk(&[0x0a, 1, b'x', 0x12, 2, b'y', b'z', 0x12, 0]), Ok(vec![&b"yz"[..], b""]));
+    }
+
+    #[test]
+    fn a_list_of_group_hashes_is_known_by_number_and_type() {
+        let mut fields = Fields::new(&[0x1a, 1, b'x', 0x18, 5, 0x1b, 0x1c, 0x1d, 1, 2, 3, 4]);
+        assert_eq!(fields.next_known(), Ok(Some(Known::Groups(b"x"))));
+        assert_eq!(fields.next_known(), Ok(None));
     }
 
     #[test]

@@ -40,9 +40,10 @@ mod encode;
 mod error;
 mod frame;
 mod generated;
+mod groups;
 
 pub use decode::decode;
-pub use decoder::{Decoder, ListedChunk};
+pub use decoder::{Decoded, Decoder, ListedChunk, ListedGroups};
 pub use encode::{MAX_INDEX_SIZE, encode};
 pub use error::{DecodeError, EntryError, FramingError};
 

@@ -1,4 +1,4 @@
-//! Index objects that other implementations wrote, byte for byte.
+//! Index objects byte for byte: those that other implementations wrote, and ours with group hashes.
 //!
 //! Changing a file in `golden/` is a change of the format: see CONTRIBUTING.md.
 
@@ -10,6 +10,8 @@ const HELLO: &[u8] = include_bytes!("golden/original-hello.bin");
 const SMALL: &[u8] = include_bytes!("golden/original-small.bin");
 const LARGE: &[u8] = include_bytes!("golden/original-large.bin");
 const NUMBERS: &[u8] = include_bytes!("golden/original-numbers.bin");
+const GROUPS_LARGE: &[u8] = include_bytes!("golden/groups-large.bin");
+const GROUPS_NUMBERS: &[u8] = include_bytes!("golden/groups-numbers.bin");
 const LATER_HELLO: &[u8] = include_bytes!("golden/later-hello.bin");
 const LATER_SMALL: &[u8] = include_bytes!("golden/later-small.bin");
 const LATER_LARGE: &[u8] = include_bytes!("golden/later-large.bin");
@@ -99,4 +101,43 @@ fn five_chunks_of_the_numbers() {
         ])
     );
     assert_eq!(decode(&numbers(), LATER_NUMBERS), Ok(Some(index)));
+}
+
+/// The index with group hashes, and its values in hexadecimal. Without them the index is the one
+/// that other implementations wrote.
+fn with_groups(digest: Digest, object: &[u8], original: &[u8]) -> Vec<String> {
+    let index = index(digest, object);
+    assert!(object.starts_with(original));
+    assert_eq!(encode(&index.clone().without_groups()), original);
+    let groups = index.groups().expect("it has a list");
+    groups.values().iter().map(|value| Digest::from_bytes(*value).to_string()).collect()
+}
+
+#[test]
+fn group_hashes_of_the_large_blob() {
+    assert_eq!(
+        with_groups(large(), GROUPS_LARGE, LARGE),
+        [
+            "a7f12bc05d7ab0ac5354d52f73f32261454630e1d2351c6712bc618292f83b54",
+            "7c4714b4d3e68b48beddd435c1dc43c01a036ab70bebabdb2e323a732ae21c82",
+            "e29df487b51f86692b9fc8a1a4ef5e9e0ec75a7d617980c76c4caf057f7bf610",
+            "3b6d14f5f0b12f8c5c3c0019cc2e805767938b3fa691001e6b0bca06ce914891",
+            "34b9727459bb2efa0bfa83eb2465be27a8b51961254010afbca4ee4d1e2f544e",
+            "49eb147c30068e9798220c4334c364d2a8afe9014f618e27c3986986d0571c59",
+        ]
+    );
+}
+
+#[test]
+fn group_hashes_of_the_numbers() {
+    assert_eq!(
+        with_groups(numbers(), GROUPS_NUMBERS, NUMBERS),
+        [
+            "dfcecb3176127f9046878f2db904ada3142f12010ecda45e63094c6a69b9fb45",
+            "65568a1eface62173621654b14699bceef051c89607fab888c429d058e934582",
+            "14ca45d2e0722d77fd46444b5bd904f651ebd3053137addfa2ed49096049f815",
+            "2265020cad2e38fb7ec37f149425f2077b9107f6cc3a998c5ea1900386c8dc55",
+            "cc1af503925e7292d23f4e63ab0c13e69425779106e221f9ea376d7cee230c92",
+        ]
+    );
 }

@@ -1,5 +1,6 @@
 //! Properties of every index, and of every sequence of bytes.
 
+use castore_core::groups::GroupHashes;
 use castore_core::{BlobIndex, ChunkMeta, Digest, MAX_CHUNK_SIZE};
 use castore_proto::{DecodeError, decode, encode};
 use proptest::prelude::*;
@@ -28,6 +29,18 @@ fn index() -> impl Strategy<Value = BlobIndex> {
     })
 }
 
+/// Any blob of several groups, with the index of a cut of it.
+fn index_with_groups() -> impl Strategy<Value = BlobIndex> {
+    (300_000..700_000_usize, any::<u8>()).prop_map(|(size, byte)| {
+        let blob = vec![byte; size];
+        let chunks = blob.chunks(100_000);
+        let chunks =
+            chunks.map(|chunk| ChunkMeta { digest: Digest::of(chunk), size: chunk.len() as u64 });
+        let groups = GroupHashes::of(&blob);
+        BlobIndex::new(groups.digest(), chunks).unwrap().with_groups(groups).unwrap()
+    })
+}
+
 /// Checks the properties of every outcome of decoding `bytes`.
 fn check(digest: &Digest, bytes: &[u8]) -> Result<(), TestCaseError> {
     match decode(digest, bytes) {
@@ -47,7 +60,9 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn an_encoded_index_decodes_to_itself(index in index()) {
+    fn an_encoded_index_decodes_to_itself(
+        index in prop_oneof![3 => index(), 1 => index_with_groups()],
+    ) {
         prop_assert_eq!(decode(&index.digest(), &encode(&index)), Ok(Some(index)));
     }
 
@@ -84,5 +99,26 @@ proptest! {
         object[at] ^= 1 << bit;
         check(&index.digest(), &object)?;
         prop_assert_ne!(decode(&index.digest(), &object), Ok(Some(index)), "it went unnoticed");
+    }
+
+    #[test]
+    fn group_hashes_with_a_flipped_bit_are_refused_or_no_longer_there(
+        index in index_with_groups(),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8u8,
+    ) {
+        let entries = encode(&index.clone().without_groups()).len();
+        let mut object = encode(&index).to_vec();
+        // The key and the length of the field have two bytes, version and size of a group too.
+        let (header, at) = (entries + 4, entries + 2 + at.index(object.len() - entries - 2));
+        object[at] ^= 1 << bit;
+        check(&index.digest(), &object)?;
+        match decode(&index.digest(), &object) {
+            Ok(decoded) => {
+                prop_assert!(at < header);
+                prop_assert_eq!(decoded, Some(index.without_groups()));
+            }
+            Err(error) => prop_assert!(matches!(error, DecodeError::Groups(_)), "{}", error),
+        }
     }
 }

@@ -3,9 +3,7 @@
 use blake3::Hasher;
 use blake3::hazmat::HasherExt;
 
-use super::{
-    ChainingValue, GROUP_SIZE, GroupHashes, GroupPager, MAX_GROUPS, hasher_at, tree,
-};
+use super::{ChainingValue, GROUP_SIZE, GroupHashes, GroupPager, MAX_GROUPS, hasher_at, tree};
 use crate::Digest;
 
 /// Computes group hashes of bytes that come piece by piece.

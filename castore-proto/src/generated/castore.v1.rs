@@ -7,7 +7,8 @@ pub struct Index {
     /// The chunks in the order in which they make up the blob.
     #[prost(message, repeated, tag = "2")]
     pub chunks: ::prost::alloc::vec::Vec<Entry>,
-    /// Room for an encoding of the BLAKE3 tree. No writer fills it, and readers ignore it.
+    /// The group hashes of the blob: a byte for the version (1), a byte for the size of a group as a
+    /// power of two of 1024 bytes (8), then a value of 32 bytes for each group, in order.
     #[prost(bytes = "vec", tag = "3")]
     pub bao: ::prost::alloc::vec::Vec<u8>,
 }
