@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
-use crate::{BoxStream, Digest, Error, ErrorKind, Result};
+use crate::{BlobMismatch, BoxStream, Digest, Error, ErrorKind, Result};
 
 /// The pieces of a source, checked to be exactly `expected` bytes, and with nothing after an error.
 ///
@@ -67,7 +67,8 @@ impl Checked {
         if let (Some(digest), Some(hasher)) = (self.whole, self.hasher.take()) {
             let found = Digest::from_bytes(*hasher.finalize().as_bytes());
             if found != digest {
-                return Err(Error::blob_mismatch("read a blob", digest, found));
+                let mismatch = BlobMismatch::Whole { found };
+                return Err(Error::blob_mismatch("read a blob", digest, mismatch));
             }
         }
         Ok(())

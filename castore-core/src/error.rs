@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::Digest;
@@ -59,11 +60,10 @@ impl Error {
         }))
     }
 
-    /// The error of a read of the whole blob `digest` that ends with the bytes of the blob `found`:
-    /// every chunk is valid, but the index lists the chunks of another blob. The kind is `Corrupt`,
-    /// and [`source`](StdError::source) is a [`BlobMismatch`].
-    pub fn blob_mismatch(operation: &'static str, digest: Digest, found: Digest) -> Error {
-        let mismatch = BlobMismatch { found };
+    /// The error of a read of the blob `digest` whose chunks are valid, but are not those of the
+    /// blob: its index lists the chunks of another one. The kind is `Corrupt`, and
+    /// [`source`](StdError::source) is the [`BlobMismatch`].
+    pub fn blob_mismatch(operation: &'static str, digest: Digest, mismatch: BlobMismatch) -> Error {
         Error::new(ErrorKind::Corrupt, operation, mismatch.to_string())
             .with_digest(digest)
             .with_source(mismatch)
@@ -167,24 +167,33 @@ impl StdError for Error {
     }
 }
 
-/// The source of the error with which a read of a whole blob ends if the blob's index lists the
-/// valid chunks of another blob.
+/// The source of the error of a read whose blob has an index that lists the valid chunks of another
+/// blob.
 ///
 /// ```
 /// use castore_core::{BlobMismatch, Digest, Error};
 /// use std::error::Error as _;
 ///
-/// let (wanted, found) = (Digest::of(b"a"), Digest::of(b"b"));
-/// let error = Error::blob_mismatch("read a blob", wanted, found);
-/// let mismatch = error.source().and_then(|source| source.downcast_ref::<BlobMismatch>());
-/// assert_eq!(mismatch.map(|mismatch| mismatch.found), Some(found));
+/// let mismatch = BlobMismatch::Whole { found: Digest::of(b"b") };
+/// let error = Error::blob_mismatch("read a blob", Digest::of(b"a"), mismatch.clone());
+/// let source = error.source().and_then(|source| source.downcast_ref::<BlobMismatch>());
+/// assert_eq!(source, Some(&mismatch));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the chunks that its index lists are those of {found}")]
 #[non_exhaustive]
-pub struct BlobMismatch {
-    /// The digest of the bytes that the listed chunks have together.
-    pub found: Digest,
+pub enum BlobMismatch {
+    /// All bytes were read, and have another digest.
+    #[error("the chunks that its index lists are those of {found}")]
+    Whole {
+        /// The digest of the bytes that the listed chunks have together.
+        found: Digest,
+    },
+    /// The bytes of one [group](crate::groups) have another hash.
+    #[error("the chunks that its index lists are not the blob at bytes {} to {}", .bytes.start, .bytes.end)]
+    Group {
+        /// The bytes of the blob that are the group.
+        bytes: Range<u64>,
+    },
 }
 
 /// Wraps the whole error: [`io::Error::downcast`] gives the error back.

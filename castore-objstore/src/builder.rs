@@ -59,6 +59,19 @@ const MAX_CUTTING_THREADS: usize = 256;
 /// far ahead, but not every `Duration`.
 const MAX_TIME: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
+/// The proof that a reader has for bytes before it returns them ([`Builder::verify`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Verify {
+    /// The blob's own digest: the bytes hash to the [group hashes](castore_core::groups) of the
+    /// blob, if its index has them. Otherwise as [`Chunks`](Verify::Chunks).
+    #[default]
+    Groups,
+    /// The index: the bytes are those of the chunks that the index lists. That the chunks are those
+    /// of the blob is verified only for reads of the whole blob.
+    Chunks,
+}
+
 /// The settings of an [`ObjectStoreBlobService`].
 ///
 /// A builder comes from [`ObjectStoreBlobService::builder`], [`ObjectStoreBlobService::local`] or
@@ -74,6 +87,8 @@ pub struct Builder {
     requests: usize,
     durable: Option<bool>,
     check_reused: bool,
+    group_hashes: bool,
+    verify: Verify,
     cutting_threads: Option<NonZeroUsize>,
     grace: Duration,
     retry_timeout: Option<Duration>,
@@ -138,6 +153,8 @@ impl Builder {
             requests: DEFAULT_REQUESTS,
             durable: None,
             check_reused: false,
+            group_hashes: true,
+            verify: Verify::Groups,
             cutting_threads: None,
             grace: DEFAULT_GRACE,
             retry_timeout: None,
@@ -181,9 +198,9 @@ impl Builder {
     /// half for writing and one half for reading.
     ///
     /// Beyond this limit, each open writer holds the bytes that are not yet part of a chunk, each
-    /// open reader holds its current chunk and the index of its blob, and each processor holds one
+    /// open reader holds its current chunk with its group, and the index of its blob, and each processor holds one
     /// chunk in its compressed or decompressed form. Readers of one blob share its index. An index
-    /// of more than 640 KiB (of a blob of 4 GiB with usual chunks) is not held, but read in pages;
+    /// of more than 640 KiB (of a blob of 2 GiB with usual chunks) is not held, but read in pages;
     /// the service keeps up to a sixteenth of its memory in pages.
     pub fn memory(mut self, bytes: usize) -> Builder {
         self.memory = bytes;
@@ -278,6 +295,27 @@ impl Builder {
     /// index that differs from its own.
     pub fn check_reused(mut self, check: bool) -> Builder {
         self.check_reused = check;
+        self
+    }
+
+    /// Whether the indexes that writers store carry the [group hashes](castore_core::groups) of
+    /// their blobs, 32 bytes for each 256 KiB; on by default.
+    ///
+    /// Readers verify ranges by them. Other implementations of the format ignore them.
+    pub fn group_hashes(mut self, group_hashes: bool) -> Builder {
+        self.group_hashes = group_hashes;
+        self
+    }
+
+    /// The proof that a reader has for bytes before it returns them; the blob's own digest by
+    /// default.
+    ///
+    /// By default, a range that was not read before costs the chunks of all groups (of 256 KiB)
+    /// that it touches; the readers of one blob remember which groups are proven. A program that
+    /// trusts all writers of the store, or that rescues parts of a damaged blob, chooses
+    /// [`Verify::Chunks`].
+    pub fn verify(mut self, verify: Verify) -> Builder {
+        self.verify = verify;
         self
     }
 
@@ -376,6 +414,8 @@ impl Builder {
             barrier,
             check_reused: self.check_reused,
             params: self.params,
+            group_hashes: self.group_hashes,
+            verify: self.verify,
             recheck_after: self.grace / 2,
             safeguards: self.safeguards,
             cutting_threads,

@@ -90,7 +90,7 @@ mod url;
 mod write;
 
 pub use builder::{
-    Builder, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_RETRY_TIMEOUT, DEFAULT_ZSTD_LEVEL,
+    Builder, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_RETRY_TIMEOUT, DEFAULT_ZSTD_LEVEL, Verify,
 };
 pub use castore_chunker::ChunkParams;
 pub use maintain::{Observer, Progress, copy, diff, doctor, gc, repair, usage, verify};

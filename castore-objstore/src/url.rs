@@ -11,15 +11,15 @@ use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
 use self::units::{parse_size, parse_time};
-use crate::builder::Builder;
+use crate::builder::{Builder, Verify};
 use crate::redact::redact_url;
 use crate::service::ObjectStoreBlobService;
 
 const OPEN: &str = "open the store";
 
 /// This crate's own options, for every kind of store. The error for an unknown option lists them.
-const OPTIONS: &str =
-    "chunk-size, zstd-level, memory, requests, durable, create, grace, retry-timeout";
+const OPTIONS: &str = "chunk-size, zstd-level, memory, requests, durable, create, grace, \
+                       retry-timeout, group-hashes, verify";
 
 /// The builder of the service that `url` names; see [`parse_url_opts`].
 ///
@@ -56,6 +56,8 @@ pub fn parse_url(url: &str) -> Result<Builder> {
 /// | `create` | [`Builder::create`], for directories | `true` |
 /// | `grace` | [`Builder::grace`] | `24h` |
 /// | `retry-timeout` | [`Builder::retry_timeout`] | `5m` |
+/// | `group-hashes` | [`Builder::group_hashes`] | `false` |
+/// | `verify` | [`Builder::verify`]: `groups` or `chunks` | `chunks` |
 ///
 /// The service retries requests, not `object_store`, and never ends a request because the line is
 /// slow. `timeout`, `read_timeout` and `connect_timeout` (`AWS_TIMEOUT`, ...) are `object_store`'s
@@ -233,6 +235,12 @@ fn set(builder: Builder, key: &str, value: &str) -> Result<Builder> {
         }
         "durable" => builder.durable(flag()?),
         "create" => builder.create(flag()?),
+        "group-hashes" => builder.group_hashes(flag()?),
+        "verify" => builder.verify(match value {
+            "groups" => Verify::Groups,
+            "chunks" => Verify::Chunks,
+            _ => return Err(bad("groups or chunks")),
+        }),
         "retry-timeout" => {
             builder.retry_timeout(parse_time(value).ok_or_else(|| bad("a time such as 5m"))?)
         }

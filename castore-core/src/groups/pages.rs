@@ -96,6 +96,16 @@ impl GroupPages {
         self.pages.len()
     }
 
+    /// The value of the subtree of the page `number`.
+    pub fn value(&self, number: usize) -> Option<ChainingValue> {
+        self.pages.get(number).copied()
+    }
+
+    /// The page that has the value of the group `number`.
+    pub fn page_of(group: usize) -> usize {
+        group / PAGE_GROUPS
+    }
+
     /// The numbers of the groups whose values the page `number` has.
     pub fn groups(&self, number: usize) -> Range<usize> {
         let all = match groups_of(self.size) {

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use crate::exec::task::Task;
 use crate::store::Store;
 use crate::store::index::READ_INDEX;
-use crate::store::pages::{Index, Page, PagedIndex, PlacedChunk};
+use crate::store::pages::{Index, Open, Page, PagedIndex, PlacedChunk};
 
 pub(super) struct Cursor {
     store: Arc<Store>,
@@ -29,12 +29,12 @@ impl Cursor {
     pub(super) fn chunk(&mut self, number: usize) -> Option<PlacedChunk> {
         let index = match &self.index {
             Index::Whole(index) => {
-                let meta = index.get(number)?;
-                return Some(PlacedChunk { meta, start: index.chunk_range(number)?.start });
+                let meta = index.listed.get(number)?;
+                return Some(PlacedChunk { meta, start: index.listed.chunk_range(number)?.start });
             }
             Index::Paged(index) => Arc::clone(index),
         };
-        let wanted = index.page_of(number);
+        let wanted = index.listed.page_of(number);
         if let Some((at, task)) = &mut self.ahead
             && *at == wanted
         {
@@ -45,7 +45,7 @@ impl Cursor {
         }
         let page = self.page.as_ref().filter(|(at, _)| *at == wanted).map(|(_, page)| page)?;
         let chunk = page.get(number);
-        if page.is_late(number) && self.ahead.is_none() && wanted + 1 < index.pages() {
+        if page.is_late(number) && self.ahead.is_none() && wanted + 1 < index.listed.pages() {
             self.ahead = Some((wanted + 1, self.fetch(index, wanted + 1)));
         }
         chunk
@@ -55,7 +55,7 @@ impl Cursor {
     pub(super) async fn load(&mut self, number: usize) -> Result<()> {
         if let Index::Paged(index) = &self.index {
             let index = Arc::clone(index);
-            let page = index.page_of(number);
+            let page = index.listed.page_of(number);
             self.load_page(index, page).await?;
         }
         Ok(())
@@ -65,17 +65,22 @@ impl Cursor {
     pub(super) async fn locate(&mut self, offset: u64) -> Result<usize> {
         match &self.index {
             Index::Whole(index) => {
+                let index = &index.listed;
                 Ok(index.locate(offset).map_or(index.len(), |place| place.chunk))
             }
             Index::Paged(index) => {
                 let index = Arc::clone(index);
-                let page = index.page_at(offset);
+                let page = index.listed.page_at(offset);
                 Ok(self.load_page(index, page).await?.locate(offset))
             }
         }
     }
 
-    async fn load_page(&mut self, index: Arc<PagedIndex>, wanted: usize) -> Result<Arc<Page>> {
+    async fn load_page(
+        &mut self,
+        index: Arc<Open<PagedIndex>>,
+        wanted: usize,
+    ) -> Result<Arc<Page>> {
         if let Some((_, page)) = self.page.as_ref().filter(|(at, _)| *at == wanted) {
             return Ok(Arc::clone(page));
         }
@@ -93,13 +98,13 @@ impl Cursor {
         Ok(page)
     }
 
-    fn fetch(&self, index: Arc<PagedIndex>, page: usize) -> Task<Arc<Page>> {
+    fn fetch(&self, index: Arc<Open<PagedIndex>>, page: usize) -> Task<Arc<Page>> {
         fetch(&self.store, index, page)
     }
 }
 
-fn fetch(store: &Arc<Store>, index: Arc<PagedIndex>, page: usize) -> Task<Arc<Page>> {
+fn fetch(store: &Arc<Store>, index: Arc<Open<PagedIndex>>, page: usize) -> Task<Arc<Page>> {
     let owned = Arc::clone(store);
-    let fetch = async move { owned.index_page(&index, page).await };
+    let fetch = async move { owned.index_page(&index.listed, page).await };
     store.requests.spawn_unit(READ_INDEX, fetch)
 }

@@ -2,6 +2,8 @@
 
 mod cursor;
 mod open;
+mod proofs;
+mod prover;
 mod read_ahead;
 
 pub(crate) use self::open::{chunks, open, reader_of, size};

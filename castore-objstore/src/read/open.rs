@@ -53,7 +53,7 @@ pub(crate) async fn open(shared: &Arc<Store>, digest: &Digest) -> Result<Option<
         BlobReader::new(Source { shared, index, only })
     };
     if *digest == Digest::EMPTY {
-        return Ok(Some(reader(Index::Whole(Arc::new(BlobIndex::empty())), None)));
+        return Ok(Some(reader(Index::of(Arc::new(BlobIndex::empty())), None)));
     }
     let found = find(Arc::clone(shared), *digest);
     let found = shared.requests.spawn_unit(READ_INDEX, found).await?;
@@ -82,12 +82,12 @@ async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(Index, Optio
         Either::Right(chunk) => chunk,
     };
     let (index, only) = shared.one_chunk(digest, size, chunk).await?;
-    Ok(Some((Index::Whole(Arc::new(index)), Some(only))))
+    Ok(Some((Index::of(Arc::new(index)), Some(only))))
 }
 
 /// A reader of the blob with this index.
 pub(crate) fn reader_of(shared: &Arc<Store>, index: Arc<BlobIndex>) -> BlobReader {
-    BlobReader::new(Source { shared: Arc::clone(shared), index: Index::Whole(index), only: None })
+    BlobReader::new(Source { shared: Arc::clone(shared), index: Index::of(index), only: None })
 }
 
 impl Store {

@@ -7,13 +7,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use castore_core::{BlobIndex, BlobSource, Digest, Error, Piece, Result};
+use castore_core::{BlobIndex, BlobMismatch, BlobSource, Digest, Error, Result};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::time::Instant;
 
 use super::cursor::Cursor;
+use super::prover::Prover;
+use crate::builder::Verify;
 use crate::error::task_error;
-use crate::exec::hasher::RunningDigest;
+use crate::exec::hasher::BlobHasher;
 use crate::exec::limits::Permit;
 use crate::exec::reading::{Ahead, IDLE_AFTER};
 use crate::exec::task::Task;
@@ -21,8 +23,7 @@ use crate::store::Store;
 use crate::store::chunk::READ_CHUNK as CHUNK;
 use crate::store::pages::{Index, PlacedChunk};
 
-/// The operation named by a whole-blob digest mismatch: each chunk is valid, but they belong to
-/// another blob.
+/// The operation named by a mismatch: each chunk is valid, but they belong to another blob.
 pub(crate) const BLOB: &str = "read blob";
 
 /// How many bytes of chunks are fetched at once at the beginning of a read, either from the start
@@ -43,6 +44,10 @@ const MIN_COST: u64 = 4 * 1024;
 /// The window has room for at least this many chunks, or for as many as the limit on requests, if
 /// that is more. The number is bounded because an index may list chunks of one byte each.
 const MIN_CHUNKS: usize = 8;
+
+/// So many bytes of chunks that have arrived may wait for their proof: several groups are then
+/// hashed at once, on other threads.
+const HELD: u64 = 2 * 1024 * 1024;
 
 pub(super) struct Source {
     pub(super) shared: Arc<Store>,
@@ -70,6 +75,8 @@ impl Source {
         let limits = &self.shared.limits;
         let whole = range == (0..self.index.size());
         let queue = limits.reading().register(Queue::default());
+        let by_groups = self.shared.verify == Verify::Groups;
+        let prover = Prover::new(&self.shared, &self.index, &range, by_groups);
         let window = Window {
             cursor: Cursor::new(Arc::clone(&self.shared), self.index.clone()),
             index: self.index.clone(),
@@ -77,10 +84,12 @@ impl Source {
             taken: range.start,
             range,
             wanted,
+            needed: prover.needed_for(wanted),
             located: false,
             max_bytes: window,
             max_chunks: limits.requests_at_once().max(MIN_CHUNKS),
-            whole: whole.then(RunningDigest::default),
+            whole: (whole && !prover.is_on()).then(BlobHasher::default),
+            prover,
             shared: Arc::clone(&self.shared),
         };
         let chunks = stream::unfold(Some(window), |window| async {
@@ -111,12 +120,13 @@ impl BlobSource for Source {
 
     fn index(&self) -> Option<BlobIndex> {
         match &self.index {
-            Index::Whole(index) => Some(BlobIndex::clone(index)),
+            Index::Whole(index) => Some(BlobIndex::clone(&index.listed)),
             Index::Paged(_) => None,
         }
     }
 
-    /// The digest is computed off the async threads, and so not by the reader.
+    /// By group hashes, or else by the digest, which is computed off the async threads and so not
+    /// by the reader.
     fn verifies_whole(&self) -> bool {
         true
     }
@@ -143,11 +153,15 @@ struct Window {
     taken: u64,
     /// The reader wants the bytes up to here now. Reading ahead continues once it has taken them.
     wanted: u64,
+    /// The end of the bytes that are fetched for these.
+    needed: u64,
     /// Whether the first chunk of the range was found.
     located: bool,
     max_bytes: u64,
     max_chunks: usize,
-    whole: Option<RunningDigest>,
+    prover: Prover,
+    /// The hash of all bytes, if nothing else proves the whole.
+    whole: Option<BlobHasher>,
 }
 
 /// The chunks that are in flight, or that wait for the reader.
@@ -168,7 +182,7 @@ struct Fetching {
     arrived: Arc<AtomicBool>,
     /// `None` for the chunk that the reader needs now: that one is fetched even if no memory is
     /// left.
-    _permit: Option<Permit>,
+    permit: Option<Permit>,
 }
 
 impl Default for Queue {
@@ -209,10 +223,34 @@ impl Ahead for Queue {
 }
 
 impl Window {
-    /// The bytes of the next chunk that are in the range.
+    /// The next bytes of the range.
     async fn next(&mut self) -> Result<Option<Bytes>> {
+        while self.taken < self.range.end {
+            while self.prover.held_bytes() < HELD && self.next_has_arrived() {
+                self.take_chunk().await?;
+            }
+            self.prover.start()?;
+            if let Some(bytes) = self.prover.release(&self.range) {
+                self.taken += bytes.len() as u64;
+                return Ok(Some(bytes));
+            }
+            if self.prover.is_hashing() {
+                self.prover.settle().await?;
+            } else if !self.take_chunk().await? {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_has_arrived(&self) -> bool {
+        lock(&self.queue).chunks.front().is_some_and(|next| next.arrived.load(Relaxed))
+    }
+
+    /// Waits for the next chunk, and hands it to the prover. Returns whether there is one.
+    async fn take_chunk(&mut self) -> Result<bool> {
         if !self.located {
-            let first = self.cursor.locate(self.range.start).await?;
+            let first = self.cursor.locate(self.prover.fed()).await?;
             lock(&self.queue).next = first;
             self.located = true;
         }
@@ -228,13 +266,14 @@ impl Window {
             };
             match first {
                 Some(first) => break first,
-                None if self.taken >= self.range.end || next >= self.index.len() => {
-                    return Ok(None);
+                None if self.prover.fed() >= self.prover.end() || next >= self.index.len() => {
+                    return Ok(false);
                 }
                 None => self.cursor.load(next).await?,
             }
         };
-        let Fetching { number, chunk: PlacedChunk { meta, start }, cost, task, .. } = fetching;
+        let Fetching { number, chunk: PlacedChunk { start, .. }, cost, task, permit, .. } =
+            fetching;
         let bytes = task.await?;
         if reads_on {
             let more = self.max_bytes + GROWTH * cost;
@@ -244,19 +283,19 @@ impl Window {
 
         if let Some(whole) = &mut self.whole {
             let unfinished = |error| task_error(BLOB, error);
-            whole.update(vec![bytes.clone()]).await.map_err(unfinished)?;
+            whole.update(vec![bytes.clone()], ()).await.map_err(unfinished)?;
             // The last bytes are held back until the digest of the whole is verified.
             if number + 1 == self.index.len() {
-                let found = whole.finish().await.map_err(unfinished)?;
+                let found = whole.finish().await.map_err(unfinished)?.digest;
                 let digest = self.index.digest();
                 if found != digest {
-                    return Err(Error::blob_mismatch(BLOB, digest, found));
+                    let mismatch = BlobMismatch::Whole { found };
+                    return Err(Error::blob_mismatch(BLOB, digest, mismatch));
                 }
             }
         }
-        let piece = Piece::clipped(meta, start, &self.range);
-        self.taken = piece.end();
-        Ok(Some(piece.clip(&bytes)))
+        self.prover.feed(start, &bytes, permit).await?;
+        Ok(true)
     }
 
     /// Requests further chunks, as many as the window and the memory allow.
@@ -264,12 +303,12 @@ impl Window {
         let mut queue = lock(&self.queue);
         while queue.chunks.len() < self.max_chunks
             && let Some(chunk) = self.cursor.chunk(queue.next)
-            && chunk.start < self.range.end
+            && chunk.start < self.prover.end()
         {
             let PlacedChunk { meta, start } = chunk;
             let cost = meta.size.max(MIN_COST);
             let is_first = queue.chunks.is_empty();
-            let is_wanted = start < self.wanted || queue.bytes + cost <= self.max_bytes;
+            let is_wanted = start < self.needed || queue.bytes + cost <= self.max_bytes;
             if !is_first && !is_wanted {
                 return;
             }
@@ -288,7 +327,7 @@ impl Window {
             };
             let task = self.shared.requests.spawn_unit(CHUNK, fetch);
             let number = queue.next;
-            queue.push(Fetching { number, chunk, cost, task, arrived, _permit: permit });
+            queue.push(Fetching { number, chunk, cost, task, arrived, permit });
         }
     }
 }

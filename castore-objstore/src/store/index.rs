@@ -52,7 +52,7 @@ impl Store {
     /// Those of [`Self::check_again`], and `Unavailable` if the request has to wait too long each
     /// time.
     pub(crate) async fn write_index(&self, index: &BlobIndex, seen: Option<Moment>) -> Result<()> {
-        let (digest, object) = (index.digest(), castore_proto::encode(index));
+        let (digest, object) = (index.digest(), self.encode_index(index));
         self.flush_chunks().await?;
         let mut seen = seen;
         for _ in 0..SENDS {
@@ -89,11 +89,10 @@ impl Store {
         if any_new {
             return self.write_index(index, seen).await;
         }
-        let expected = castore_proto::encode(index);
         let found = match sole_chunk {
-            None => self.look_at_index(digest, &expected).await?,
+            None => self.look_at_index(index).await?,
             Some(chunk) => {
-                let look = self.look_at_index(digest, &expected);
+                let look = self.look_at_index(index);
                 let store = self.store_chunk(digest, chunk.clone(), None);
                 let (found, stored) = join(look, store).await;
                 let (found, mut stored) = (found?, stored?);
@@ -123,7 +122,7 @@ impl Store {
                 }
                 self.write_index(index, seen).await?;
                 // A server that answers every request with "200 OK" has stored nothing.
-                match self.look_at_index(digest, &expected).await? {
+                match self.look_at_index(index).await? {
                     FoundIndex::Expected => Ok(()),
                     _ => {
                         let message = "the store does not give back the index that it was given";
@@ -171,10 +170,25 @@ impl Store {
         }
     }
 
-    /// Looks whether the index in the store is `expected`, byte for byte.
-    async fn look_at_index(&self, digest: Digest, expected: &Bytes) -> Result<FoundIndex> {
+    /// The object of an index that is written.
+    fn encode_index(&self, index: &BlobIndex) -> Bytes {
+        match self.group_hashes {
+            true => castore_proto::encode(index),
+            false => castore_proto::encode(&index.clone().without_groups()),
+        }
+    }
+
+    /// Looks whether the index in the store is `index` as this service writes it, byte for byte; or
+    /// with group hashes, where this service writes none.
+    async fn look_at_index(&self, index: &BlobIndex) -> Result<FoundIndex> {
+        let digest = index.digest();
+        let mut expected = vec![self.encode_index(index)];
+        if !self.group_hashes {
+            expected.push(castore_proto::encode(index));
+        }
+        let longest = expected.iter().map(Bytes::len).max().unwrap_or(0) as u64;
         let path = self.layout.blob(&digest);
-        let object = match self.requests.get(INDEX, digest, path, expected.len() as u64).await {
+        let object = match self.requests.get(INDEX, digest, path, longest).await {
             Ok(Some(object)) => object,
             Ok(None) => return Ok(FoundIndex::Absent),
             Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(FoundIndex::Unknown),
@@ -183,11 +197,10 @@ impl Store {
             Err(_) if self.check_reused => return Ok(FoundIndex::Other),
             Err(error) => return Err(error),
         };
-        let expected = expected.clone();
         let compared = run_blocking(INDEX, move || {
             let found = object.read()?;
             Ok(match castore_proto::decode(&digest, &found) {
-                _ if found == expected => FoundIndex::Expected,
+                _ if expected.contains(&found) => FoundIndex::Expected,
                 Ok(_) => FoundIndex::Other,
                 Err(_) => FoundIndex::Unknown,
             })

@@ -9,6 +9,7 @@ pub(crate) mod list;
 mod marker;
 pub(crate) mod pages;
 pub(crate) mod presence;
+pub(crate) mod proven;
 pub(crate) mod quarantine;
 pub(crate) mod recheck;
 pub(crate) mod safeguards;
@@ -28,6 +29,7 @@ use self::layout::Layout;
 use self::pages::Indexes;
 use self::presence::Presence;
 use self::safeguards::Safeguards;
+use crate::builder::Verify;
 use crate::exec::gate::Gate;
 use crate::exec::limits::Limits;
 use crate::objects::barrier::Barrier;
@@ -49,6 +51,10 @@ pub(crate) struct Store {
     /// chunk.
     pub(crate) check_reused: bool,
     pub(crate) params: ChunkParams,
+    /// Whether the indexes that are written carry group hashes.
+    pub(crate) group_hashes: bool,
+    /// The proof that the bytes of a range are those of the blob.
+    pub(crate) verify: Verify,
     /// A writer looks for its chunks again when it has last seen them longer ago than this: half
     /// the grace period.
     pub(crate) recheck_after: Duration,

@@ -4,19 +4,22 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use bytes::Bytes;
+use castore_core::groups::{ChainingValue, GROUP_SIZE, GroupHashes, GroupPage, PAGE_GROUPS};
 use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
-use castore_proto::{Decoder, ListedChunk};
+use castore_proto::{Decoded, Decoder, ListedChunk, ListedGroups};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::Store;
 use super::index::READ_INDEX;
+use super::proven::Proven;
 use crate::error::corrupt;
 use crate::exec::context::run_blocking;
 use crate::objects::pieces::Take;
 
 /// An index whose object is larger than this, in bytes, is read in pages. Such an index has at
-/// least 16 thousand entries, for a blob of 4 GiB with chunks of usual size.
+/// least 9 thousand entries, for a blob of 2 GiB with chunks of usual size.
 pub(crate) const MAX_WHOLE: u64 = 640 * 1024;
 
 /// An index of at most this many bytes is decoded on the calling thread, even on an async one:
@@ -33,42 +36,86 @@ const PAGE_BYTES: u64 = 128 * 1024;
 /// The index of an open blob.
 #[derive(Debug, Clone)]
 pub(crate) enum Index {
-    Whole(Arc<BlobIndex>),
-    Paged(Arc<PagedIndex>),
+    Whole(Arc<Open<Arc<BlobIndex>>>),
+    Paged(Arc<Open<PagedIndex>>),
+}
+
+/// An index, and the groups of its blob that its readers have proven.
+#[derive(Debug)]
+pub(crate) struct Open<T> {
+    pub(crate) listed: T,
+    pub(crate) proven: Proven,
 }
 
 impl Index {
+    /// An index that no other reader shares.
+    pub(crate) fn of(index: Arc<BlobIndex>) -> Index {
+        Index::Whole(Arc::new(Open::whole(index)))
+    }
+
     pub(crate) fn digest(&self) -> Digest {
         match self {
-            Index::Whole(index) => index.digest(),
-            Index::Paged(index) => index.digest,
+            Index::Whole(index) => index.listed.digest(),
+            Index::Paged(index) => index.listed.digest,
         }
     }
 
     /// The size of the blob in bytes.
     pub(crate) fn size(&self) -> u64 {
         match self {
-            Index::Whole(index) => index.size(),
-            Index::Paged(index) => index.size,
+            Index::Whole(index) => index.listed.size(),
+            Index::Paged(index) => index.listed.size,
         }
     }
 
     /// The number of chunks.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Index::Whole(index) => index.len(),
-            Index::Paged(index) => index.chunks,
+            Index::Whole(index) => index.listed.len(),
+            Index::Paged(index) => index.listed.chunks,
+        }
+    }
+
+    /// Whether the index has the group hashes of its blob.
+    pub(crate) fn has_groups(&self) -> bool {
+        match self {
+            Index::Whole(index) => index.listed.groups().is_some(),
+            Index::Paged(index) => index.listed.groups.is_some(),
+        }
+    }
+
+    pub(crate) fn proven(&self) -> &Proven {
+        match self {
+            Index::Whole(index) => &index.proven,
+            Index::Paged(index) => &index.proven,
         }
     }
 }
 
-/// A checked index and the positions of its pages: 40 bytes for each thousand chunks.
+impl Open<Arc<BlobIndex>> {
+    fn whole(listed: Arc<BlobIndex>) -> Open<Arc<BlobIndex>> {
+        let proven = Proven::new(listed.groups().map_or(0, GroupHashes::groups));
+        Open { listed, proven }
+    }
+}
+
+/// A checked index and the positions of its pages: 40 bytes for each thousand chunks, and 32 for
+/// each thousand groups.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PagedIndex {
     digest: Digest,
     size: u64,
     chunks: usize,
     pages: Vec<PageAt>,
+    pub(crate) groups: Option<PagedGroups>,
+}
+
+/// The group hashes of a large index.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PagedGroups {
+    /// The list of a blob of one group, which has no values.
+    Empty(GroupHashes),
+    Listed(Arc<ListedGroups>),
 }
 
 /// The position of a page.
@@ -117,6 +164,19 @@ impl PagedIndex {
     /// The number of pages.
     pub(crate) fn pages(&self) -> usize {
         self.pages.len()
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl PagedGroups {
+    fn new(digest: Digest, size: u64, listed: Option<ListedGroups>) -> Option<PagedGroups> {
+        match GroupHashes::new(digest, size, Vec::new()) {
+            Ok(empty) => Some(PagedGroups::Empty(empty)),
+            Err(_) => listed.map(|listed| PagedGroups::Listed(Arc::new(listed))),
+        }
     }
 }
 
@@ -212,16 +272,16 @@ impl IndexTaker {
                 None => Ok(Taken::OneChunk),
             };
         };
-        let size = decoder.finish().map_err(|error| malformed(digest, error))?;
-        let Some(size) = size else { return Ok(Taken::OneChunk) };
-        if pages.done.is_empty() {
-            let index = BlobIndex::new(digest, pages.chunks);
-            return index.map(Taken::Whole).map_err(|error| malformed(digest, error));
+        let decoded = decoder.finish().map_err(|error| malformed(digest, error))?;
+        let Some(Decoded { size, groups, .. }) = decoded else { return Ok(Taken::OneChunk) };
+        if size == 0 {
+            return Ok(Taken::Whole(BlobIndex::empty()));
         }
         pages.end_page();
         let Pages { done: pages, first: chunks, first_page, .. } = pages;
         let page = first_page.unwrap_or_else(|| Page::new(0, 0, &[]));
-        Ok(Taken::Paged(PagedIndex { digest, size, chunks, pages }, page))
+        let groups = PagedGroups::new(digest, size, groups);
+        Ok(Taken::Paged(PagedIndex { digest, size, chunks, pages, groups }, page))
     }
 }
 
@@ -286,9 +346,11 @@ fn malformed(digest: Digest, error: impl std::error::Error + Send + Sync + 'stat
 /// The indexes of open blobs, which their readers share, and pages of them.
 #[derive(Debug)]
 pub(crate) struct Indexes {
-    whole: Mutex<HashMap<Digest, Weak<BlobIndex>>>,
-    paged: Mutex<HashMap<Digest, Weak<PagedIndex>>>,
+    whole: Mutex<HashMap<Digest, Weak<Open<Arc<BlobIndex>>>>>,
+    paged: Mutex<HashMap<Digest, Weak<Open<PagedIndex>>>>,
     pages: Cache<PageAt, Arc<Page>, PageWeight>,
+    /// Pages of group hashes, by the value of their subtree, from which all of a page follows.
+    group_pages: Cache<ChainingValue, Arc<GroupPage>>,
 }
 
 #[derive(Debug, Clone)]
@@ -304,11 +366,14 @@ impl Weighter<PageAt, Arc<Page>> for PageWeight {
 impl Indexes {
     /// Holds up to `bytes` of pages.
     pub(crate) fn new(bytes: u64) -> Indexes {
-        let pages = (bytes / 40_000).max(4) as usize;
+        let half = bytes / 2;
+        let pages = (half / 40_000).max(4) as usize;
+        let group_pages = (half / (PAGE_GROUPS as u64 * 32)).max(4) as usize;
         Indexes {
             whole: Mutex::default(),
             paged: Mutex::default(),
-            pages: Cache::with_weighter(pages, bytes, PageWeight),
+            pages: Cache::with_weighter(pages, half, PageWeight),
+            group_pages: Cache::new(group_pages),
         }
     }
 
@@ -316,10 +381,18 @@ impl Indexes {
     pub(crate) fn share(&self, taken: Taken) -> Option<Index> {
         match taken {
             Taken::OneChunk => None,
-            Taken::Whole(index) => Some(Index::Whole(shared(&self.whole, index.digest(), index))),
+            Taken::Whole(index) => {
+                let index = Open::whole(Arc::new(index));
+                Some(Index::Whole(shared(&self.whole, index.listed.digest(), index)))
+            }
             Taken::Paged(index, first) => {
-                let index = shared(&self.paged, index.digest, index);
-                if let Some(at) = index.pages.first() {
+                let groups = match &index.groups {
+                    Some(_) => index.size.div_ceil(GROUP_SIZE) as usize,
+                    None => 0,
+                };
+                let (digest, proven) = (index.digest, Proven::new(groups));
+                let index = shared(&self.paged, digest, Open { listed: index, proven });
+                if let Some(at) = index.listed.pages.first() {
                     self.pages.insert(*at, Arc::new(first));
                 }
                 Some(Index::Paged(index))
@@ -328,10 +401,15 @@ impl Indexes {
     }
 }
 
-fn shared<T: PartialEq>(open: &Mutex<HashMap<Digest, Weak<T>>>, digest: Digest, new: T) -> Arc<T> {
+/// The open index that is equal to `new`, or `new` itself.
+fn shared<T: PartialEq>(
+    open: &Mutex<HashMap<Digest, Weak<Open<T>>>>,
+    digest: Digest,
+    new: Open<T>,
+) -> Arc<Open<T>> {
     let lock = || open.lock().unwrap_or_else(PoisonError::into_inner);
     let before = lock().get(&digest).and_then(Weak::upgrade);
-    if let Some(before) = before.filter(|before| **before == new) {
+    if let Some(before) = before.filter(|before| before.listed == new.listed) {
         return before;
     }
     let new = Arc::new(new);
@@ -364,28 +442,58 @@ impl Store {
     /// `Unavailable` if the index was replaced or removed since it was opened.
     pub(crate) async fn index_page(&self, index: &PagedIndex, number: usize) -> Result<Arc<Page>> {
         let digest = index.digest;
-        let replaced = || {
-            let message = "it was replaced or removed while the blob was read; open the blob again";
-            Error::new(ErrorKind::Unavailable, READ_INDEX, message).with_digest(digest)
-        };
-        let at = *index.pages.get(number).ok_or_else(replaced)?;
+        let at = *index.pages.get(number).ok_or_else(|| replaced(digest))?;
         if let Some(page) = self.indexes.pages.get(&at) {
             return Ok(page);
         }
-        let range = at.object..at.object + u64::from(at.length);
-        let path = self.layout.blob(&digest);
-        let bytes = self.requests.get_range(READ_INDEX, digest, path, range).await?;
-        let bytes = bytes.ok_or_else(replaced)?;
+        let bytes = self.part_of_index(digest, at.object, u64::from(at.length)).await?;
         let mut chunks = Vec::with_capacity(PAGE_CHUNKS);
         // An index of many small entries is decoded in tens of microseconds.
         let decoded = Decoder::new(digest).push(&bytes, |listed| chunks.push(listed.chunk));
         if decoded.is_err() || hash_of(&chunks) != at.hash {
-            return Err(replaced());
+            return Err(replaced(digest));
         }
         let page = Arc::new(Page::new(at.first as usize, at.start, &chunks));
         self.indexes.pages.insert(at, Arc::clone(&page));
         Ok(page)
     }
+
+    /// A page of the group hashes of the blob `digest`.
+    ///
+    /// # Errors
+    /// Those of [`Self::index_page`].
+    pub(crate) async fn group_page(
+        &self,
+        digest: Digest,
+        ListedGroups { pages, start, .. }: &ListedGroups,
+        number: usize,
+    ) -> Result<Arc<GroupPage>> {
+        let value = pages.value(number).ok_or_else(|| replaced(digest))?;
+        if let Some(page) = self.indexes.group_pages.get(&value) {
+            return Ok(page);
+        }
+        let size = size_of::<ChainingValue>() as u64;
+        let groups = pages.groups(number);
+        let start = start + groups.start as u64 * size;
+        let bytes = self.part_of_index(digest, start, groups.len() as u64 * size).await?;
+        let (values, rest) = bytes.as_chunks();
+        let page = pages.page(number, values.to_vec()).filter(|_| rest.is_empty());
+        let page = Arc::new(page.ok_or_else(|| replaced(digest))?);
+        self.indexes.group_pages.insert(value, Arc::clone(&page));
+        Ok(page)
+    }
+
+    async fn part_of_index(&self, digest: Digest, start: u64, length: u64) -> Result<Bytes> {
+        let path = self.layout.blob(&digest);
+        let part = start..start + length;
+        let bytes = self.requests.get_range(READ_INDEX, digest, path, part).await?;
+        bytes.ok_or_else(|| replaced(digest))
+    }
+}
+
+fn replaced(digest: Digest) -> Error {
+    let message = "it was replaced or removed while the blob was read; open the blob again";
+    Error::new(ErrorKind::Unavailable, READ_INDEX, message).with_digest(digest)
 }
 
 #[cfg(test)]

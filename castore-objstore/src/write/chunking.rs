@@ -1,9 +1,9 @@
-//! The two passes over a blob's bytes in order: cutting, and the digest of the whole.
+//! The passes over a blob's bytes: cutting, the digests of the chunks, and the group hashes.
 //!
 //! Each batch goes through three steps, on as many threads: it is cut, its chunks are digested, and
-//! its bytes are added to the digest of the whole. The first and the last step continue from the
-//! state that the previous batch has left. So the next batch is cut while the chunks of this one
-//! are digested.
+//! its groups are hashed. Only the cut continues from the state that the previous batch has left.
+//! So the next batch is cut, on one processor, while chunks and groups of the batches before are
+//! hashed on the others.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,12 +11,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use castore_chunker::Cutter;
+use castore_core::groups::Hashed;
 use castore_core::{Digest, Result};
 use tokio::sync::mpsc;
 
 use crate::error::task_error;
 use crate::exec::context::{run_blocking, spawn_blocking};
-use crate::exec::hasher::RunningDigest;
+use crate::exec::hasher::BlobHasher;
 use crate::exec::limits::Permit;
 use crate::exec::pool::Started;
 use crate::store::Store;
@@ -39,24 +40,25 @@ pub(crate) struct Cut {
     pub(crate) chunks: Started<Vec<Chunk>>,
     /// Whether the batch ends within a chunk, so that further chunks will follow.
     pub(crate) more: bool,
-    /// The batch's share of the memory, until its last chunk is compressed.
+    /// The batch's share of the memory, until its last chunk is compressed and its groups are
+    /// hashed.
     pub(crate) permit: Arc<Permit>,
 }
 
-/// Cuts `batches` and sends them on, up to the last one, and then returns the digest of all bytes.
-/// Returns `None` if the batches end without a last one, or if the receiver is gone.
+/// Cuts `batches` and sends them on, up to the last one, and then returns the digest and the group
+/// hashes of all bytes. Returns `None` if the batches end without a last one, or if the receiver is gone.
 pub(crate) async fn cut_all(
     shared: Arc<Store>,
     mut batches: mpsc::Receiver<Batch>,
     cut: mpsc::Sender<Cut>,
-) -> Result<Option<Digest>> {
+) -> Result<Option<Hashed>> {
     let mut cutter = Cutter::new(shared.params);
-    let mut whole = RunningDigest::default();
+    let mut whole = BlobHasher::default();
     while let Some(Batch { pieces, bytes, last }) = batches.recv().await {
         // Includes the chunk that began in an earlier batch.
-        let permit = shared.limits.writing(bytes + cutter.buffered()).await;
+        let permit = Arc::new(shared.limits.writing(bytes + cutter.buffered()).await);
         shared.requests.counters.bytes_written.add(bytes as u64);
-        let hashed = whole.update(pieces.clone()).await;
+        let hashed = whole.update(pieces.clone(), Arc::clone(&permit)).await;
         hashed.map_err(|error| task_error(OPERATION, error))?;
         // If there are other writers, they keep the other processors busy.
         let alone = shared.writers.load(Relaxed) <= 1;
@@ -74,12 +76,12 @@ pub(crate) async fn cut_all(
         })
         .await?;
         let more = cutter.buffered() > 0;
-        if cut.send(Cut { chunks, more, permit: Arc::new(permit) }).await.is_err() {
+        if cut.send(Cut { chunks, more, permit }).await.is_err() {
             return Ok(None);
         }
         if last {
-            let digest = whole.finish().await.map_err(|error| task_error(OPERATION, error))?;
-            return Ok(Some(digest));
+            let hashed = whole.finish().await.map_err(|error| task_error(OPERATION, error))?;
+            return Ok(Some(hashed));
         }
     }
     Ok(None)

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use castore_core::groups::{GROUP_SIZE, GroupHasher, Hashed};
 use castore_core::{
     BlobIndex, BlobSink, BlobWriter, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNKS, Result,
 };
@@ -53,12 +54,19 @@ fn sink(shared: &Arc<Store>, pass: Pass) -> Sink {
     };
     Sink {
         shared: Arc::clone(shared),
-        batch_size: batch_size.max(MIN_BATCH),
+        batch_size: whole_groups(batch_size).max(MIN_BATCH),
         gathered: Batch::default(),
         under_way: Some(UnderWay::new(Some(pass))),
         blob: None,
         small: None,
     }
+}
+
+/// A batch of at least one group has whole groups: then the groups of each batch are hashed by
+/// themselves.
+fn whole_groups(size: usize) -> usize {
+    let group = GROUP_SIZE as usize;
+    if size < group { size } else { size / group * group }
 }
 
 struct Sink {
@@ -174,16 +182,21 @@ async fn write_small(shared: Arc<Store>, batch: Batch, guard: Guard) -> Result<D
         Err(pieces) => pieces.concat().into(),
     };
     let bytes = all.clone();
-    let digest = match all.len() {
-        0..=DIGESTED_AT_ONCE => Digest::of(&bytes),
-        _ => run_blocking(OPERATION, move || Digest::of(&bytes)).await?,
+    let hash = move || {
+        let mut hasher = GroupHasher::new();
+        hasher.update(&bytes);
+        hasher.finish()
+    };
+    let hashed = match all.len() {
+        0..=DIGESTED_AT_ONCE => hash(),
+        _ => run_blocking(OPERATION, hash).await?,
     };
     let mut blob = Blob::new(shared, guard);
     if !all.is_empty() {
-        blob.chunks.push(ChunkMeta { digest, size: all.len() as u64 });
+        blob.chunks.push(ChunkMeta { digest: hashed.digest, size: all.len() as u64 });
         blob.sole_chunk = Some(all);
     }
-    blob.commit(digest).await
+    blob.commit(hashed).await
 }
 
 /// The blob's task.
@@ -301,20 +314,20 @@ impl Blob {
     }
 
     /// Waits until all chunks are stored, and then writes the index: from then on the blob is
-    /// present.
-    ///
-    /// `whole` is the digest of all bytes.
-    async fn commit(mut self, whole: Digest) -> Result<Digest> {
-        let digest = match self.chunks.as_slice() {
-            [only] => only.digest,
-            _ => whole,
-        };
-        let index = BlobIndex::new(digest, self.chunks.drain(..)).map_err(|error| {
-            // Only a collision of BLAKE3 causes this.
+    /// present. `hashed` is that of all bytes.
+    async fn commit(mut self, hashed: Hashed) -> Result<Digest> {
+        let digest = hashed.digest;
+        // Only a collision of BLAKE3 causes this.
+        let contradiction = |error: Box<dyn std::error::Error + Send + Sync>| {
             Error::new(ErrorKind::Other, OPERATION, "its chunks contradict its digest")
                 .with_digest(digest)
                 .with_source(error)
-        })?;
+        };
+        let mut index = BlobIndex::new(digest, self.chunks.drain(..))
+            .map_err(|error| contradiction(error.into()))?;
+        if let Some(groups) = hashed.groups {
+            index = index.with_groups(groups).map_err(|error| contradiction(error.into()))?;
+        }
         while let Some(stored) = self.storing.next().await {
             self.stored(stored?);
         }

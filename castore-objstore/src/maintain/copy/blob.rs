@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
+use castore_core::groups::GroupHashes;
+use castore_core::{BlobIndex, BlobMismatch, ChunkMeta, Digest, Error, ErrorKind, Result};
 use futures_util::StreamExt;
 use futures_util::future::join;
 use tokio::sync::mpsc;
@@ -19,7 +20,7 @@ use super::{CopiedBlob, CopyOutcome};
 use crate::error::{corrupt, task_error};
 use crate::exec::clock::Moment;
 use crate::exec::context::inline;
-use crate::exec::hasher::RunningDigest;
+use crate::exec::hasher::BlobHasher;
 use crate::exec::limits::{Limits, Permit};
 use crate::exec::task::Task;
 use crate::read;
@@ -79,6 +80,8 @@ struct Sums {
     copied: CopiedBlob,
     /// When the first of the chunks was seen at the target.
     seen: Moment,
+    /// The group hashes of the blob, if all of it was read.
+    groups: Option<GroupHashes>,
 }
 
 impl Copying {
@@ -109,6 +112,7 @@ impl Copying {
 
     async fn copy_blob(&self, digest: Digest, steps: &Steps) -> Result<CopyOutcome> {
         let mut total = CopiedBlob::default();
+        let mut known = None;
         for round in 0.. {
             let of_source = async {
                 match digest {
@@ -130,21 +134,36 @@ impl Copying {
                     Err(error) => return self.absent_or(digest, error).await,
                 },
             };
-            let index = Arc::new(index);
-            let listed_there = at_target.is_some_and(|at_target| at_target == *index);
-            if round == 0 && listed_there && self.target.has_chunks_of(&index).await? {
+            let target = &self.target.shared;
+            let at_target = at_target.filter(|at_target| at_target.lists_same(&index));
+            let seen = Moment::now();
+            if round == 0 && at_target.is_some() && self.target.has_chunks_of(&index).await? {
+                let has_groups = at_target.is_some_and(|index| index.groups().is_some());
+                if target.group_hashes && index.groups().is_some() && !has_groups {
+                    target.write_index(&index, Some(seen)).await?;
+                }
                 // Another process may have written the blob without flushing it yet.
-                self.target.shared.flush().await?;
+                target.flush().await?;
                 if self.verify {
-                    self.verify(&index).await?;
+                    self.verify(&Arc::new(index)).await?;
                 }
                 return Ok(CopyOutcome::AlreadyThere);
             }
             let check = !self.trust_indexes && round == 0;
-            let Sums { copied, seen } = match self.chunks(&index, read, check, steps).await {
+            let Sums { copied, seen, groups } = match self.chunks(&index, read, check, steps).await
+            {
                 Ok(sums) => sums,
                 Err(error) => return self.absent_or(digest, error).await,
             };
+            known =
+                groups.or(known).or_else(|| at_target.and_then(|index| index.groups().cloned()));
+            let index = match known.clone() {
+                Some(groups) => index.with_groups(groups).map_err(|error| {
+                    corrupt(OPERATION, digest, "its chunks contradict it").with_source(error)
+                })?,
+                None => index,
+            };
+            let index = Arc::new(index);
             total.size = index.size();
             total.chunks_new += copied.chunks_new;
             total.bytes_stored += copied.bytes_stored;
@@ -155,7 +174,6 @@ impl Copying {
                 self.verify(&index).await?;
             }
             // A chunk that was found hours ago may be gone by now, and can be copied again.
-            let target = &self.target.shared;
             if seen.elapsed() <= target.recheck_after || round == ROUNDS {
                 target.write_index(&index, Some(seen)).await?;
                 break;
@@ -216,8 +234,8 @@ impl Copying {
         steps: &Steps,
     ) -> Result<Sums> {
         // Without chunks nothing can be outdated: an empty blob starts with the present time.
-        let mut sums = Sums { copied: CopiedBlob::default(), seen: Moment::now() };
-        let mut whole = RunningDigest::default();
+        let mut sums = Sums { copied: CopiedBlob::default(), seen: Moment::now(), groups: None };
+        let mut whole = BlobHasher::default();
         let mut pipeline: VecDeque<Entry> = VecDeque::new();
         let mut chunks = index.iter().peekable();
         let mut added = None;
@@ -261,7 +279,7 @@ impl Copying {
                 }
             };
             if check {
-                let updated = whole.update(vec![last.0.clone()]).await;
+                let updated = whole.update(vec![last.0.clone()], ()).await;
                 updated.map_err(|error| task_error(OPERATION, error))?;
             }
             drop(memory);
@@ -270,11 +288,12 @@ impl Copying {
             let _ = steps.send(());
         }
         if check {
-            let found = whole.finish().await.map_err(|error| task_error(OPERATION, error))?;
-            if found != index.digest() {
-                let message = format!("the chunks that its index lists are those of {found}");
-                return Err(corrupt(OPERATION, index.digest(), message));
+            let hashed = whole.finish().await.map_err(|error| task_error(OPERATION, error))?;
+            if hashed.digest != index.digest() {
+                let mismatch = BlobMismatch::Whole { found: hashed.digest };
+                return Err(Error::blob_mismatch(OPERATION, index.digest(), mismatch));
             }
+            sums.groups = hashed.groups;
         }
         Ok(sums)
     }
