@@ -45,10 +45,6 @@ const MIN_COST: u64 = 4 * 1024;
 /// that is more. The number is bounded because an index may list chunks of one byte each.
 const MIN_CHUNKS: usize = 8;
 
-/// So many bytes of chunks that have arrived may wait for their proof: several groups are then
-/// hashed at once, on other threads.
-const HELD: u64 = 2 * 1024 * 1024;
-
 pub(super) struct Source {
     pub(super) shared: Arc<Store>,
     pub(super) index: Index,
@@ -125,8 +121,7 @@ impl BlobSource for Source {
         }
     }
 
-    /// By group hashes, or else by the digest, which is computed off the async threads and so not
-    /// by the reader.
+    /// By the group hashes, or else by the digest.
     fn verifies_whole(&self) -> bool {
         true
     }
@@ -182,7 +177,7 @@ struct Fetching {
     arrived: Arc<AtomicBool>,
     /// `None` for the chunk that the reader needs now: that one is fetched even if no memory is
     /// left.
-    permit: Option<Permit>,
+    _permit: Option<Permit>,
 }
 
 impl Default for Queue {
@@ -226,30 +221,21 @@ impl Window {
     /// The next bytes of the range.
     async fn next(&mut self) -> Result<Option<Bytes>> {
         while self.taken < self.range.end {
-            while self.prover.held_bytes() < HELD && self.next_has_arrived() {
-                self.take_chunk().await?;
-            }
-            self.prover.start()?;
             if let Some(bytes) = self.prover.release(&self.range) {
                 self.taken += bytes.len() as u64;
                 return Ok(Some(bytes));
             }
-            if self.prover.is_hashing() {
-                self.prover.settle().await?;
-            } else if !self.take_chunk().await? {
+            if !self.take_chunk().await? {
                 break;
             }
         }
         Ok(None)
     }
 
-    fn next_has_arrived(&self) -> bool {
-        lock(&self.queue).chunks.front().is_some_and(|next| next.arrived.load(Relaxed))
-    }
-
     /// Waits for the next chunk, and hands it to the prover. Returns whether there is one.
     async fn take_chunk(&mut self) -> Result<bool> {
         if !self.located {
+            self.prover.prefetch();
             let first = self.cursor.locate(self.prover.fed()).await?;
             lock(&self.queue).next = first;
             self.located = true;
@@ -272,8 +258,7 @@ impl Window {
                 None => self.cursor.load(next).await?,
             }
         };
-        let Fetching { number, chunk: PlacedChunk { start, .. }, cost, task, permit, .. } =
-            fetching;
+        let Fetching { number, chunk: PlacedChunk { start, .. }, cost, task, .. } = fetching;
         let bytes = task.await?;
         if reads_on {
             let more = self.max_bytes + GROWTH * cost;
@@ -294,7 +279,7 @@ impl Window {
                 }
             }
         }
-        self.prover.feed(start, &bytes, permit).await?;
+        self.prover.feed(start, &bytes).await?;
         Ok(true)
     }
 
@@ -327,7 +312,7 @@ impl Window {
             };
             let task = self.shared.requests.spawn_unit(CHUNK, fetch);
             let number = queue.next;
-            queue.push(Fetching { number, chunk, cost, task, arrived, permit });
+            queue.push(Fetching { number, chunk, cost, task, arrived, _permit: permit });
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use castore_core::{BlobService, Digest, Error, ErrorKind};
+use castore_objstore::Verify;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
@@ -230,7 +231,7 @@ async fn a_failing_get_of_the_index_is_neither_corrupt_nor_absent() {
 async fn a_failing_get_of_a_chunk_is_not_corrupt() {
     let data = random("stored", 3000);
     let (probe, digest) = stored(3000).await;
-    let service = service(&probe);
+    let service = builder(&probe).verify(Verify::Chunks).build().unwrap();
     let index = service.chunks(&digest).await.unwrap().unwrap();
     for bad in 0..index.len() {
         let key = chunk_key(&index.get(bad).unwrap().digest);
@@ -254,7 +255,7 @@ async fn a_failing_get_of_a_chunk_is_not_corrupt() {
 async fn a_failing_get_of_the_nth_chunk_hands_out_the_bytes_before_it() {
     let data = random("stored", 3000);
     let (probe, digest) = stored(3000).await;
-    let service = service(&probe);
+    let service = builder(&probe).verify(Verify::Chunks).build().unwrap();
     let index = service.chunks(&digest).await.unwrap().unwrap();
     for nth in 0..index.len() {
         probe.forget();

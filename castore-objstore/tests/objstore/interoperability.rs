@@ -1,6 +1,7 @@
 //! Stores written by other implementations are readable, and our objects equal theirs.
 
 use bytes::Bytes;
+use castore_core::groups::GROUP_SIZE;
 use castore_core::{BlobService, Digest, ErrorKind};
 use castore_objstore::{ChunkParams, ObjectStoreBlobService};
 use futures_util::TryStreamExt;
@@ -9,7 +10,7 @@ use crate::support::data::{KIB, cut, random};
 use crate::support::fixtures::{blobs, directory};
 use crate::support::probe::{Part, Probe};
 use crate::support::service::{
-    assert_absent, chunk_key, collect_until_error, index_key, put, read, service,
+    assert_absent, builder, chunk_key, collect_until_error, index_key, put, read, service,
 };
 
 const STORES: [&str; 2] = ["original", "later"];
@@ -90,12 +91,18 @@ fn copy_all(from: &std::path::Path, to: &std::path::Path) {
 #[tokio::test]
 async fn our_objects_have_the_keys_and_indexes_of_the_original_writer() {
     let probe = Probe::new();
-    let ours = service(&probe);
+    let without = builder(&probe).group_hashes(false).build().unwrap();
     for (data, digest) in blobs() {
-        assert_eq!(put(&ours, &data).await, digest);
         let key = index_key(&digest);
         let original = std::fs::read(directory("original").join(key.as_ref())).unwrap();
+        assert_eq!(put(&without, &data).await, digest);
         assert_eq!(probe.object(&key).await, original, "the index of {digest}");
+        // Group hashes come after the entries, and only where there are several groups.
+        assert_eq!(put(&service(&probe), &data).await, digest);
+        let list = probe.object(&key).await.split_off(original.len());
+        assert_eq!(probe.object(&key).await[..original.len()], original);
+        assert_eq!(list.is_empty(), data.len() as u64 <= GROUP_SIZE, "the index of {digest}");
+        assert!(list.is_empty() || list.starts_with(&[0x1a]), "field 3");
     }
     for part in [Part::Blobs, Part::Chunks] {
         for key in probe.objects(part).await {

@@ -1,12 +1,13 @@
 //! Indexes too large to be held in memory are read in pages, with the same results.
 
 use bytes::Bytes;
+use castore_core::groups::GroupHasher;
 use castore_core::{BlobIndex, BlobService, ChunkMeta, Digest, Error, ErrorKind};
 use castore_objstore::ObjectStoreBlobService;
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use crate::support::data::{MIB, random};
+use crate::support::data::{KIB, MIB, random};
 use crate::support::probe::{Kind, Part, Probe};
 use crate::support::service::{
     assert_absent, builder, collect_until_error, index_key, put, read, service,
@@ -211,4 +212,97 @@ async fn a_reader_of_tiny_chunks_has_few_of_them_on_their_way() {
         let tasks = metrics.num_alive_tasks();
         assert!(tasks <= requests + 8, "{tasks} tasks");
     }
+}
+
+/// A blob of 266 MiB, whose list of group hashes has two pages, in chunks of 16 KiB.
+async fn long_blob(probe: &Probe) -> (Vec<Bytes>, BlobIndex) {
+    let service = service(probe);
+    let some: Vec<Bytes> =
+        (0..7).map(|number| random(&format!("long {number}"), 16 * KIB)).collect();
+    let mut listed = Vec::new();
+    for chunk in &some {
+        listed.push(ChunkMeta { digest: put(&service, chunk).await, size: chunk.len() as u64 });
+    }
+    let order: Vec<usize> =
+        (0..17_000_usize).map(|n| (n * n / 3 + n.count_ones() as usize) % 7).collect();
+    let mut hasher = GroupHasher::new();
+    order.iter().for_each(|number| hasher.update(&some[*number]));
+    let groups = hasher.finish().groups.unwrap();
+    assert_eq!(groups.groups(), 1063);
+    let index = BlobIndex::new(groups.digest(), order.iter().map(|number| listed[*number]));
+    let chunks = order.iter().map(|number| some[*number].clone()).collect();
+    (chunks, index.unwrap().with_groups(groups).unwrap())
+}
+
+/// The bytes of `range`, which must be whole chunks.
+async fn chunks_of(
+    service: &ObjectStoreBlobService,
+    digest: &Digest,
+    range: std::ops::Range<usize>,
+) -> (Vec<u8>, Option<Error>) {
+    let reader = service.open_read(digest).await.unwrap().unwrap();
+    let bytes = |number: usize| (number * 16 * KIB) as u64;
+    collect_until_error(reader.read_range(bytes(range.start)..bytes(range.end))).await
+}
+
+#[tokio::test]
+async fn group_hashes_of_a_large_index_are_read_in_pages() {
+    let probe = Probe::new();
+    let (chunks, index) = long_blob(&probe).await;
+    let digest = index.digest();
+    let key = index_key(&digest);
+    // Around the limit of the two pages: each group has 16 chunks.
+    let limit = 1024 * 16;
+    let ranges = [0..1, limit - 1..limit, limit..limit + 1, limit - 20..limit + 20, 16_999..17_000];
+
+    let object = castore_proto::encode(&index);
+    let entries = castore_proto::encode(&index.clone().without_groups()).len();
+    // The list of group hashes may also come first.
+    let first = [&object[entries..], &object[..entries]].concat();
+    for object in [object, first.into()] {
+        probe.overwrite(&key, object).await;
+        let service = service(&probe);
+        for range in ranges.clone() {
+            let (read, error) = chunks_of(&service, &digest, range.clone()).await;
+            assert!(error.is_none(), "{range:?}: {error:?}");
+            assert_eq!(read, chunks[range.clone()].concat(), "{range:?}");
+        }
+        let reader = service.open_read(&digest).await.unwrap().unwrap();
+        probe.forget();
+        let (read, error) = chunks_of(&service, &digest, 0..17_000).await;
+        assert!(error.is_none(), "{error:?}");
+        assert!(read == chunks.concat());
+        // The index is opened again. Its pages are the same, and some of them are remembered.
+        let requests = probe.count(Kind::Get, Part::Blobs);
+        assert!(requests <= 1 + 17 + 2, "{requests} requests");
+        drop(reader);
+    }
+
+    // Two chunks of the second page have changed places.
+    let mut swapped: Vec<ChunkMeta> = index.iter().collect();
+    let other = (limit + 40..).find(|number| swapped[*number] != swapped[limit + 16]).unwrap();
+    swapped.swap(limit + 16, other);
+    let swapped = BlobIndex::new(digest, swapped).unwrap();
+    let swapped = swapped.with_groups(index.groups().unwrap().clone()).unwrap();
+    probe.overwrite(&key, castore_proto::encode(&swapped)).await;
+    let service = service(&probe);
+    for range in ranges {
+        let (read, error) = chunks_of(&service, &digest, range.clone()).await;
+        let touches = range.end > limit + 16 && range.start < limit + 48;
+        assert_eq!(error.map(|error| error.kind()), touches.then_some(ErrorKind::Corrupt));
+        let wanted = chunks[range.clone()].concat();
+        assert!(wanted.starts_with(&read), "{range:?}");
+    }
+
+    // Without the service's memory of the pages, an index that is written again is another one.
+    probe.overwrite(&key, castore_proto::encode(&index)).await;
+    let new = builder(&probe).build().unwrap();
+    let reader = new.open_read(&digest).await.unwrap().unwrap();
+    let mut list = castore_proto::encode(&index).to_vec();
+    let last = list.len() - 1;
+    list[last] ^= 1;
+    probe.overwrite(&key, list).await;
+    let size = reader.size();
+    let (read, error) = collect_until_error(reader.read_range(size - 10..size)).await;
+    assert_eq!((read.len(), error.unwrap().kind()), (0, ErrorKind::Unavailable));
 }

@@ -30,6 +30,7 @@ mod support;
 mod trash;
 mod untruthful;
 mod usage;
+mod verified_ranges;
 mod verify;
 mod wire;
 mod writer;

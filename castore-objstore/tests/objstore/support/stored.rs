@@ -1,14 +1,15 @@
 //! A blob in a store, for tests to damage.
 
 use bytes::Bytes;
+use castore_core::groups::GROUP_SIZE;
 use castore_core::{BlobIndex, BlobService, Digest, Error, ErrorKind};
-use castore_objstore::ObjectStoreBlobService;
+use castore_objstore::{ObjectStoreBlobService, Verify};
 use object_store::path::Path;
 
 use super::data::{random, tiny};
 use super::probe::Probe;
 use super::service::{
-    chunk_key, collect_until_error, index_key, put, read_until_error, service_with,
+    builder, chunk_key, collect_until_error, index_key, put, read_until_error, service_with,
 };
 
 /// How the store lists a blob.
@@ -74,14 +75,19 @@ impl Stored {
         assert_eq!(read, self.data);
     }
 
-    /// Checks that every way to read the bad chunk returns all bytes before it and then a
-    /// corruption error, and that the other chunks can still be read.
+    /// Checks that every way to read the bad chunk returns the bytes before it and then a corruption
+    /// error, and that the other chunks can still be read by a service that does not ask for the
+    /// proof of their groups. With that proof, the good bytes end where the group of the bad chunk
+    /// begins.
     pub(crate) async fn assert_chunk_is_corrupt(&self) {
         let bad = self.index.chunk_range(self.bad).unwrap();
         let read = read_until_error(&self.service(), &self.digest).await;
+        self.assert_corrupt_at(read, 0, bad.start / GROUP_SIZE * GROUP_SIZE);
+        let service = builder(&self.probe).chunk_params(tiny()).verify(Verify::Chunks);
+        let service = service.build().unwrap();
+        let read = read_until_error(&service, &self.digest).await;
         self.assert_corrupt_at(read, 0, bad.start);
 
-        let service = self.service();
         match service.chunks(&self.digest).await {
             Ok(index) => assert_eq!(index.as_ref(), Some(&self.index)),
             Err(error) => {
