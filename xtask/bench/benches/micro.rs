@@ -6,6 +6,7 @@
 use std::hint::black_box;
 
 use castore_chunker::{ChunkParams, cut_points};
+use castore_core::groups::{GROUP_SIZE, GroupHasher};
 use castore_core::{BlobIndex, ChunkMeta, Digest};
 use criterion::{BenchmarkId, Criterion, Throughput};
 
@@ -55,6 +56,60 @@ fn digest(criterion: &mut Criterion) {
             bencher.iter(|| assert_eq!(Digest::of(black_box(&data)), expected));
         });
     }
+}
+
+/// The digest of one large blob: by BLAKE3's own hasher, and by groups that threads hash
+/// independently.
+fn digest_of_blob(criterion: &mut Criterion) {
+    const SIZE: usize = 256 << 20;
+    let data = text(SIZE);
+    let expected = Digest::of(&data);
+    let mut group = criterion.benchmark_group("digest_of_blob");
+    group.throughput(Throughput::Bytes(SIZE as u64)).sample_size(10);
+    group.bench_function("blake3_update", |bencher| {
+        bencher.iter(|| {
+            let hash = blake3::Hasher::new().update(black_box(&data)).finalize();
+            assert_eq!(Digest::from_bytes(*hash.as_bytes()), expected);
+        });
+    });
+    group.bench_function("blake3_update_rayon", |bencher| {
+        bencher.iter(|| {
+            let hash = blake3::Hasher::new().update_rayon(black_box(&data)).finalize();
+            assert_eq!(Digest::from_bytes(*hash.as_bytes()), expected);
+        });
+    });
+    for threads in [1, 2] {
+        group.bench_function(BenchmarkId::new("groups", threads), |bencher| {
+            bencher.iter(|| assert_eq!(by_groups(black_box(&data), threads), expected));
+        });
+    }
+}
+
+/// The digest of `data`, of which each thread hashes batches of 1 MiB in turn, as a writer does.
+fn by_groups(data: &[u8], threads: usize) -> Digest {
+    const BATCH: usize = 1 << 20;
+    let batches: Vec<&[u8]> = data.chunks(BATCH).collect();
+    let of_batch = |number: usize| {
+        let first = number * BATCH / GROUP_SIZE as usize;
+        let mut hasher = GroupHasher::from_group(first);
+        hasher.update(batches[number]);
+        hasher
+    };
+    let mut parts: Vec<(usize, GroupHasher)> = std::thread::scope(|scope| {
+        let work = &|thread: usize| {
+            let own = (thread..batches.len()).step_by(threads);
+            own.map(|number| (number, of_batch(number))).collect::<Vec<_>>()
+        };
+        let handles: Vec<_> =
+            (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
+        handles.into_iter().flat_map(|handle| handle.join().expect("it hashes")).collect()
+    });
+    parts.sort_unstable_by_key(|(number, _)| *number);
+    let mut hasher = GroupHasher::new();
+    for (_, part) in parts {
+        hasher.join(part).expect("the batches follow each other");
+    }
+    hasher.finish().digest
 }
 
 fn compress(criterion: &mut Criterion) {
