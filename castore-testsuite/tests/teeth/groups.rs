@@ -92,7 +92,8 @@ pub(crate) fn proven(
     by_reader: Arc<Proven>,
     range: Range<u64>,
 ) -> BoxStream<'static, Result<Bytes>> {
-    let end = match blob.is(Flaw::CoversAGroupTooMany) {
+    let is_whole = range == (0..blob.index.size());
+    let end = match blob.is(Flaw::CoversAGroupTooMany) && !is_whole {
         true => range.end + 1,
         false => range.end,
     };

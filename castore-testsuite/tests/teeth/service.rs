@@ -152,6 +152,17 @@ impl BlobService for Service {
     }
 
     async fn get_bytes(&self, digest: &Digest, limit: u64) -> Result<Option<Bytes>> {
+        if self.store.is(Flaw::GetsBytesUnproven)
+            && let Some(index) = self.store.index(digest).await?
+            && index.size() <= limit
+        {
+            let mut bytes = Vec::new();
+            for chunk in index.iter() {
+                let stored = self.store.fetch(&chunk_name(&chunk.digest)).await?;
+                bytes.extend(stored.into_iter().flatten());
+            }
+            return Ok(Some(bytes.into()));
+        }
         let Some(reader) = self.open_read(digest).await? else { return Ok(None) };
         let end = match reader.size() {
             size if size <= limit => size,

@@ -10,6 +10,12 @@ teeth! {
                 swapped_groups, entries_of_another_blob, one_entry_of_another_blob,
             }
         }
+        besides: {
+            verified_ranges {
+                blobs_of_one_group, proven_ranges_prove_no_other_index,
+                restored_indexes_leave_no_trace,
+            }
+        }
     }
 
     proves_only_whole_reads: ProvesOnlyWholeReads {
@@ -19,11 +25,20 @@ teeth! {
                 swapped_groups, entries_of_another_blob, one_entry_of_another_blob,
             }
         }
+        besides: {
+            verified_ranges {
+                blobs_of_one_group, proven_ranges_prove_no_other_index,
+                restored_indexes_leave_no_trace,
+            }
+        }
     }
 
     proves_the_first_group: ProvesTheFirstGroup {
         meant: {
             verified_ranges { one_entry_of_another_blob }
+        }
+        besides: {
+            verified_ranges { swapped_groups }
         }
     }
 
@@ -31,17 +46,37 @@ teeth! {
         meant: {
             verified_ranges { one_entry_of_another_blob }
         }
+        besides: {
+            verified_ranges {
+                entries_of_another_blob, proven_ranges_prove_no_other_index,
+                restored_indexes_leave_no_trace, shifted_entries,
+                swapped_entries_of_different_sizes, swapped_entries_of_equal_size, swapped_groups,
+            }
+        }
     }
 
     skips_parts_of_groups: SkipsPartsOfGroups {
         meant: {
             verified_ranges { one_entry_of_another_blob }
         }
+        besides: {
+            verified_ranges {
+                blobs_of_one_group, entries_of_another_blob, proven_ranges_prove_no_other_index,
+                restored_indexes_leave_no_trace, shifted_entries,
+                swapped_entries_of_different_sizes, swapped_entries_of_equal_size, swapped_groups,
+            }
+        }
     }
 
     skips_short_groups: SkipsShortGroups {
         meant: {
             verified_ranges { shifted_entries, one_entry_of_another_blob }
+        }
+        besides: {
+            verified_ranges {
+                entries_of_another_blob, proven_ranges_prove_no_other_index,
+                restored_indexes_leave_no_trace, swapped_entries_of_different_sizes,
+            }
         }
     }
 
@@ -55,11 +90,25 @@ teeth! {
         meant: {
             verified_ranges { entries_of_another_blob }
         }
+        besides: {
+            verified_ranges {
+                blobs_of_one_group, one_entry_of_another_blob, proven_ranges_prove_no_other_index,
+                restored_indexes_leave_no_trace, shifted_entries,
+                swapped_entries_of_different_sizes, swapped_entries_of_equal_size, swapped_groups,
+            }
+        }
     }
 
     returns_before_the_proof: ReturnsBeforeTheProof {
         meant: {
             verified_ranges { one_entry_of_another_blob }
+        }
+        besides: {
+            verified_ranges {
+                blobs_of_one_group, entries_of_another_blob, proven_ranges_prove_no_other_index,
+                restored_indexes_leave_no_trace, shifted_entries,
+                swapped_entries_of_different_sizes, swapped_entries_of_equal_size, swapped_groups,
+            }
         }
     }
 
@@ -72,6 +121,9 @@ teeth! {
     trusts_the_list: TrustsTheList {
         meant: {
             verified_ranges { lists_with_wrong_values, lists_of_another_blob }
+        }
+        besides: {
+            verified_ranges { lists_of_wrong_length }
         }
     }
 
@@ -103,17 +155,43 @@ teeth! {
         meant: {
             verified_ranges { restored_indexes_leave_no_trace }
         }
+        besides: {
+            verified_ranges { blobs_of_one_group }
+        }
     }
 
     calls_wrong_groups_other: CallsWrongGroupsOther {
         meant: {
             verified_ranges { entries_of_another_blob, one_entry_of_another_blob }
         }
+        besides: {
+            verified_ranges {
+                blobs_of_one_group, proven_ranges_prove_no_other_index,
+                restored_indexes_leave_no_trace, shifted_entries,
+                swapped_entries_of_different_sizes, swapped_entries_of_equal_size, swapped_groups,
+            }
+        }
+    }
+
+    gets_bytes_unproven: GetsBytesUnproven {
+        meant: {
+            verified_ranges { entries_of_another_blob }
+        }
+        besides: {
+            verified_ranges {
+                blobs_of_one_group, one_entry_of_another_blob, proven_ranges_prove_no_other_index,
+                restored_indexes_leave_no_trace, shifted_entries,
+                swapped_entries_of_different_sizes, swapped_entries_of_equal_size, swapped_groups,
+            }
+        }
     }
 
     covers_a_group_too_many: CoversAGroupTooMany {
         meant: {
             verified_ranges { undamaged_ranges }
+        }
+        besides: {
+            verified_ranges { blobs_of_one_group }
         }
     }
 }
