@@ -321,7 +321,7 @@ flaws! {
     RemembersWrongGroups,
     /// Reports a wrong group as `Other`.
     CallsWrongGroupsOther,
-    /// Proves what comes by a reader, but not what comes by `get_bytes`.
+    /// Proves the bytes of readers, but not those of `get_bytes`.
     GetsBytesUnproven,
     /// Takes the group after a range for a part of it if the range ends where a group ends, unless
     /// the range is the whole blob.

@@ -130,7 +130,7 @@ impl Readers {
     }
 }
 
-/// What reads of a part of the blob are checked against.
+/// The blob that reads must return, and the results that they may have.
 #[derive(Clone, Copy)]
 struct Part<'a> {
     blob: &'a Original,
