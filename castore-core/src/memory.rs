@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, StreamExt};
 
+use crate::groups::GroupHasher;
 use crate::{
     BlobIndex, BlobReader, BlobService, BlobSink, BlobSource, BlobWriter, BoxStream, ChunkMeta,
     Digest, Error, ErrorKind, Piece, Result,
@@ -110,7 +111,7 @@ impl BlobSource for Source {
                 let error = Error::new(ErrorKind::Corrupt, "read a chunk", "it is missing");
                 error.with_digest(digest)
             })?;
-            // No other code can change this memory, so the chunk needs no verification.
+            // No other code can change this memory, so chunks and ranges need no verification.
             Ok(piece.clip(chunk))
         };
         let pieces: Vec<Result<Bytes>> = self.index.pieces(range).map(read).collect();
@@ -132,7 +133,10 @@ impl BlobSink for Sink {
 
     async fn close(&mut self) -> Result<Digest> {
         let bytes = std::mem::take(&mut self.written).freeze();
-        let digest = Digest::of(&bytes);
+        let mut hasher = GroupHasher::new();
+        hasher.update(&bytes);
+        let hashed = hasher.finish();
+        let digest = hashed.digest;
         let chunks: Vec<(ChunkMeta, Bytes)> = (0..bytes.len())
             .step_by(CHUNK_SIZE)
             .map(|start| {
@@ -146,6 +150,11 @@ impl BlobSink for Sink {
                 let message = "the blob has too many chunks";
                 Error::new(ErrorKind::InvalidInput, "write", message).with_source(error)
             })?;
+        // The reader needs no proof of this memory: the group hashes are for callers of `chunks`.
+        let index = match hashed.groups {
+            Some(groups) => index.with_groups(groups).expect("the hashes are of these bytes"),
+            None => index,
+        };
 
         let mut storage = self.service.storage();
         storage.chunks.extend(chunks.into_iter().map(|(meta, chunk)| (meta.digest, chunk)));

@@ -38,6 +38,11 @@ pub trait BlobSource: Send + Sync + 'static {
     /// that the range needs ([`BlobIndex::pieces`](crate::BlobIndex::pieces)), and keeps no lock,
     /// place or connection from one piece to the next that others need.
     ///
+    /// A verified chunk may still be at a wrong place. A source that claims verified ranges also
+    /// proves every group before it yields a byte of it, where the index has group hashes
+    /// ([`GroupProof::verify`](crate::groups::GroupProof::verify)): then a range needs all chunks
+    /// of the groups that it touches.
+    ///
     /// The stream works without the source, and beside other streams of the same source.
     fn read_range(&self, range: Range<u64>) -> BoxStream<Result<Bytes>>;
 

@@ -52,6 +52,11 @@ const QUESTIONS_AT_ONCE: usize = 16;
 ///   castore-core checks that in [`BlobReader`], unless the source [does
 ///   so](crate::BlobSource::verifies_whole).
 /// - Bytes that a service has verified before are verified again when it reads them again.
+/// - A service may claim *verified ranges*: where the index of a blob has [group
+///   hashes](crate::groups), no read returns a byte that is not the blob's, whatever chunks the
+///   index lists. The read fails with an error of kind `Corrupt` instead. Group hashes that are not
+///   those of the blob fail every read of it. A proof by one index is none for another index of the
+///   same blob.
 /// - Damage does no harm to a blob that shares nothing with the damaged one, and leaves no trace
 ///   when it is undone.
 ///

@@ -24,6 +24,7 @@ pub mod reader;
 pub mod restart;
 pub mod storage;
 pub mod tamper;
+pub mod verified_ranges;
 pub mod whole;
 pub mod writer;
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use castore_core::BlobService;
+use castore_core::groups::ChainingValue;
+use castore_core::{BlobIndex, BlobService};
 
 /// Opens services over one storage.
 ///
@@ -64,6 +65,27 @@ pub enum Checks {
     Presence,
     /// Every service notices all damage at any time, and stores damaged records again.
     Everything,
+}
+
+/// Storage whose indexes can be replaced behind the service's back: the hook of the group
+/// `verified_ranges`.
+///
+/// The group is for a backend that stores the [group hashes](castore_core::groups) of each blob
+/// with its index, and proves every range by them before it returns a byte. A backend without group
+/// hashes does not claim the group.
+#[async_trait]
+pub trait ReplaceIndex: Harness {
+    /// Stores the chunks of `index` and the list `groups` in the place of the stored index of the
+    /// blob `index.digest()`.
+    ///
+    /// The blob is present, and so is every chunk of `index`; but the chunks, the list or both may
+    /// be those of another blob, or of none. The hook encodes both as the backend would, and checks
+    /// nothing. `groups` is the list to store, whatever group hashes `index` carries. An empty
+    /// `groups` is a list without values, and not the lack of a list; for a blob of at most one
+    /// group both are the same.
+    ///
+    /// Services that are opened later see the change. Those that are open may or may not.
+    async fn replace_index(&self, index: &BlobIndex, groups: &[ChainingValue]);
 }
 
 /// Storage whose single operations can be made to fail: the hook of the group `faults`.

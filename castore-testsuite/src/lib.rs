@@ -6,7 +6,8 @@
 //!   `conformance::writer::drop_publishes_nothing`. The suite brings its own runtime and a time
 //!   limit for each case.
 //! - Optional groups of cases are requested by name, and each needs a hook in the harness: `tamper`
-//!   ([`Tamper`]: stored data is damaged), `faults` ([`Faults`]: operations of the storage fail),
+//!   ([`Tamper`]: stored data is damaged), `verified_ranges` ([`ReplaceIndex`]: indexes list other
+//!   chunks than those of their blobs), `faults` ([`Faults`]: operations of the storage fail),
 //!   `restart` ([`Restart`]: the storage crashes), and `faults_and_restart` ([`FaultsAndRestart`]),
 //!   for a harness that has both of the latter.
 //!
@@ -31,7 +32,7 @@
 //! ```
 //!
 //! For other test runners, the cases are also available as lists: [`CONTRACT`], [`TAMPER`],
-//! [`FAULTS`], [`RESTART`] and [`FAULTS_AND_RESTART`].
+//! [`VERIFIED_RANGES`], [`FAULTS`], [`RESTART`] and [`FAULTS_AND_RESTART`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -85,8 +86,10 @@ pub use bench::bench;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub use criterion as __criterion;
-pub use harness::{Checks, Fault, Faults, FaultsAndRestart, Harness, Operation, Restart, Tamper};
-pub use list::{CONTRACT, FAULTS, FAULTS_AND_RESTART, RESTART, TAMPER};
+pub use harness::{
+    Checks, Fault, Faults, FaultsAndRestart, Harness, Operation, ReplaceIndex, Restart, Tamper,
+};
+pub use list::{CONTRACT, FAULTS, FAULTS_AND_RESTART, RESTART, TAMPER, VERIFIED_RANGES};
 pub use report::Report;
 #[doc(hidden)]
 pub use run::run;

@@ -1,6 +1,6 @@
 //! The only list of all cases, by group.
 
-use crate::{Case, Faults, FaultsAndRestart, Harness, Restart, Tamper, cases};
+use crate::{Case, Faults, FaultsAndRestart, Harness, ReplaceIndex, Restart, Tamper, cases};
 
 /// Calls the macro `$callback` with the given tokens, the trait that the group's cases need, and
 /// the cases, by module.
@@ -141,6 +141,28 @@ macro_rules! __cases_of {
             }
         }
     };
+    (verified_ranges, $callback:path, $($tokens:tt)*) => {
+        $callback! {
+            ($($tokens)*)
+            ReplaceIndex,
+            verified_ranges {
+                undamaged_ranges,
+                swapped_entries_of_different_sizes,
+                swapped_entries_of_equal_size,
+                shifted_entries,
+                swapped_groups,
+                entries_of_another_blob,
+                one_entry_of_another_blob,
+                blobs_of_one_group,
+                lists_with_wrong_values,
+                lists_of_wrong_length,
+                lists_of_another_blob,
+                proven_ranges_prove_no_other_index,
+                readers_opened_before,
+                restored_indexes_leave_no_trace,
+            }
+        }
+    };
     (faults, $callback:path, $($tokens:tt)*) => {
         $callback! {
             ($($tokens)*)
@@ -189,8 +211,8 @@ macro_rules! __cases_of {
     };
     ($other:ident, $($tokens:tt)*) => {
         compile_error!(concat!(
-            "there is no group `", stringify!($other), "`; there are `tamper`, `faults`, `restart` \
-             and `faults_and_restart`"
+            "there is no group `", stringify!($other), "`; there are `tamper`, \
+             `verified_ranges`, `faults`, `restart` and `faults_and_restart`"
         ));
     };
 }
@@ -199,8 +221,9 @@ macro_rules! __cases_of {
 ///
 /// The first argument is an expression that makes a fresh [`Harness`](crate::Harness). Each test
 /// evaluates it once, and it may use names that are in scope at the call of the macro. The names of
-/// optional groups may follow. Each group needs its hook: `tamper` ([`Tamper`]), `faults`
-/// ([`Faults`]), `restart` ([`Restart`]), `faults_and_restart` ([`FaultsAndRestart`]).
+/// optional groups may follow. Each group needs its hook: `tamper` ([`Tamper`]), `verified_ranges`
+/// ([`ReplaceIndex`]), `faults` ([`Faults`]), `restart` ([`Restart`]), `faults_and_restart`
+/// ([`FaultsAndRestart`]).
 ///
 /// ```
 /// # use castore_core::MemoryBlobService;
@@ -290,6 +313,9 @@ macro_rules! __count {
     (tamper) => {
         $crate::TAMPER.len()
     };
+    (verified_ranges) => {
+        $crate::VERIFIED_RANGES.len()
+    };
     (faults) => {
         $crate::FAULTS.len()
     };
@@ -343,6 +369,12 @@ __cases_of! {
     tamper, list,
     /// The cases of the group `tamper`: stored data is damaged.
     TAMPER
+}
+__cases_of! {
+    verified_ranges, list,
+    /// The cases of the group `verified_ranges`: indexes list other chunks than those of their
+    /// blobs.
+    VERIFIED_RANGES
 }
 __cases_of! {
     faults, list,

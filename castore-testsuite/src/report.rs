@@ -6,10 +6,11 @@ use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 /// All groups, in the order of the table, each with the hook it needs.
-const GROUPS: [(&str, &str); 6] = [
+const GROUPS: [(&str, &str); 7] = [
     ("contract", "Harness"),
     ("current_thread", "Harness"),
     ("tamper", "Tamper"),
+    ("verified_ranges", "ReplaceIndex"),
     ("faults", "Faults"),
     ("restart", "Restart"),
     ("faults_and_restart", "FaultsAndRestart"),
@@ -170,6 +171,7 @@ group                 cases  passed  failed  skipped
 contract                  2       1       1        0
 current_thread      not claimed: it needs the hook `Harness`
 tamper                    2       1       0        1
+verified_ranges     not claimed: it needs the hook `ReplaceIndex`
 faults              not claimed: it needs the hook `Faults`
 restart             left out: it cannot crash
 faults_and_restart  not claimed: it needs the hook `FaultsAndRestart`

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use castore_testsuite::{CONTRACT, FAULTS, FAULTS_AND_RESTART, RESTART, TAMPER};
+use castore_testsuite::{CONTRACT, FAULTS, FAULTS_AND_RESTART, RESTART, TAMPER, VERIFIED_RANGES};
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -107,7 +107,7 @@ fn the_table_names_every_case_and_no_other() {
     macro_rules! add {
         ($($group:ident)*) => { $(cases.extend($group.iter().map(|c| c.name().to_owned()));)* };
     }
-    add!(CONTRACT TAMPER FAULTS RESTART FAULTS_AND_RESTART);
+    add!(CONTRACT TAMPER VERIFIED_RANGES FAULTS RESTART FAULTS_AND_RESTART);
     let core: String =
         ["src/checked", "src/reader", "src/whole", "src/writer", "tests/core/pointers"]
             .map(|name| read(&format!("../castore-core/{name}.rs")))

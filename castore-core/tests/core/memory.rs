@@ -1,6 +1,7 @@
 //! The reference implementation.
 
 use bytes::Bytes;
+use castore_core::groups::GroupHashes;
 use castore_core::{BlobService, Digest, MemoryBlobService};
 use futures_util::TryStreamExt as _;
 use tokio::io::AsyncReadExt as _;
@@ -27,6 +28,7 @@ async fn a_blob_is_divided_into_pieces_of_256_kib() {
     let sizes: Vec<u64> = index.iter().map(|chunk| chunk.size).collect();
     assert_eq!(sizes, [256 * 1024, 256 * 1024, 88 * 1024]);
     assert_eq!(index.iter().next().unwrap().digest, Digest::of(&data[..256 * 1024]));
+    assert_eq!(index.groups(), Some(&GroupHashes::of(&data)));
 }
 
 #[tokio::test]

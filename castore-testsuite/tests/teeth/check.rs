@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use castore_testsuite::{
     CONTRACT, FAULTS, FAULTS_AND_RESTART, Failure, RESTART, Runtime, TAMPER, TIME_LIMIT,
+    VERIFIED_RANGES,
 };
 
 use crate::expected;
 use crate::flaw::Flaw;
-use crate::harness::Subject;
+use crate::harness::{Kind, Subject};
 use crate::records::locked;
 
 /// The time limit of a case that is expected to hang. No other case has this limit, so a slow
@@ -32,33 +33,36 @@ const LONG: [&str; 3] = [
 
 type Job = (&'static str, Box<dyn FnOnce(Duration) -> Result<(), Failure> + Send>);
 
-/// Every case of every group, each with its own storage.
-fn jobs(flaw: Option<Flaw>) -> Vec<Job> {
+/// Every case of every group that the service claims, each with its own storage.
+fn jobs(kind: Kind) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
     macro_rules! add {
         ($($group:ident)*) => {
             $(for case in $group {
-                let run = move |limit| case.run(Arc::new(Subject::new(flaw)), limit);
+                let run = move |limit| case.run(Arc::new(Subject::new(kind)), limit);
                 jobs.push((case.name(), Box::new(run)));
             })*
         };
     }
     add!(CONTRACT TAMPER FAULTS RESTART FAULTS_AND_RESTART);
+    if kind.proves {
+        add!(VERIFIED_RANGES);
+    }
     jobs
 }
 
 /// The names of all cases.
 pub(crate) fn all_cases() -> BTreeSet<&'static str> {
-    jobs(None).into_iter().map(|(name, _)| name).collect()
+    jobs(Kind::SOUND).into_iter().map(|(name, _)| name).collect()
 }
 
 /// Runs all cases, those with the short limit first. Returns the failed ones with their messages.
 fn failures(
-    flaw: Option<Flaw>,
+    kind: Kind,
     short: &BTreeSet<&str>,
     is_wanted: impl Fn(&str) -> bool,
 ) -> BTreeMap<&'static str, String> {
-    let mut jobs = jobs(flaw);
+    let mut jobs = jobs(kind);
     jobs.retain(|(name, _)| is_wanted(name));
     jobs.sort_by_key(|(name, _)| !short.contains(name));
     let jobs = Mutex::new(jobs.into_iter());
@@ -81,16 +85,19 @@ fn failures(
     failures.into_inner().expect("no case panics on these threads")
 }
 
-/// Checks that a service without a flaw passes every case.
+/// Checks that a service without a flaw passes every case, with verified ranges and without.
 pub(crate) fn check_sound() {
-    let failures = failures(None, &BTreeSet::new(), |_| true);
-    assert!(failures.is_empty(), "a sound service fails:{}", listed(&failures));
+    for kind in [Kind::SOUND, Kind::SOUND_WITHOUT_GROUPS] {
+        let failures = failures(kind, &BTreeSet::new(), |_| true);
+        assert!(failures.is_empty(), "a sound service fails, {kind:?}:{}", listed(&failures));
+    }
 }
 
 /// Checks that a service without a flaw passes the contract in a runtime of one thread.
 pub(crate) fn check_sound_on_one_thread() {
     let failed = CONTRACT.iter().filter(|case| !LONG.contains(&case.name())).filter_map(|case| {
-        let result = case.run_in(Runtime::CurrentThread, Arc::new(Subject::new(None)), TIME_LIMIT);
+        let result =
+            case.run_in(Runtime::CurrentThread, Arc::new(Subject::new(Kind::SOUND)), TIME_LIMIT);
         result.err().map(|failure| (case.name(), failure))
     });
     assert_eq!(failed.collect::<Vec<_>>(), []);
@@ -102,7 +109,7 @@ pub(crate) fn check(flaw: Flaw) {
     let expected = teeth.cases();
     let short = if teeth.hangs { expected.clone() } else { BTreeSet::new() };
     let is_wanted = |case: &str| !LONG.contains(&case) || expected.contains(case);
-    let mut failures = failures(Some(flaw), &short, is_wanted);
+    let mut failures = failures(Kind::with(flaw), &short, is_wanted);
     let mut missing = Vec::new();
     for case in expected {
         match failures.remove(case) {

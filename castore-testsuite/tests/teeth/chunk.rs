@@ -7,6 +7,7 @@ use bytes::Bytes;
 use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
 
 use crate::flaw::Flaw;
+use crate::groups::Groups;
 use crate::records::{chunk_name, locked};
 use crate::store::Store;
 
@@ -17,6 +18,8 @@ pub(crate) struct Blob {
     /// The service that opened the blob, while it exists.
     pub(crate) service: Weak<()>,
     pub(crate) index: Arc<BlobIndex>,
+    /// The group hashes, if the service claims verified ranges.
+    pub(crate) groups: Option<Arc<Groups>>,
 }
 
 impl Blob {

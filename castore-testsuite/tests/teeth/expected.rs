@@ -7,6 +7,7 @@ use crate::flaw::Flaw;
 mod damage;
 mod failing;
 mod giving_up;
+mod ranges;
 mod reading;
 mod sharing;
 mod writing;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Teeth> {
         sharing::TEETH,
         giving_up::TEETH,
         damage::TEETH,
+        ranges::TEETH,
         failing::TEETH,
     ];
     files.into_iter().flatten()

@@ -284,4 +284,56 @@ flaws! {
     PublishesTheIndexFirst,
     /// Creates the record of a chunk first and fills it afterwards, and trusts its existence.
     FillsChunksInPlace,
+
+    // Verified ranges. Only services with these flaws, and the sound one, claim them.
+
+    /// Checks the group hashes of a blob, and proves nothing by them.
+    ProvesNoGroup,
+    /// Proves groups only if the whole blob is read.
+    ProvesOnlyWholeReads,
+    /// Proves the first group of a range, and no other.
+    ProvesTheFirstGroup,
+    /// Proves the last group of a range, and no other.
+    ProvesTheLastGroup,
+    /// Proves only groups that lie in the range with all their bytes.
+    SkipsPartsOfGroups,
+    /// Does not prove a last group that is shorter than the others.
+    SkipsShortGroups,
+    /// Does not prove a blob that needs no list.
+    SkipsSmallBlobs,
+    /// Does not prove the bytes that are read after a seek.
+    SkipsSeeks,
+    /// Returns a group first, and proves it afterwards.
+    ReturnsBeforeTheProof,
+    /// Proves that a group is one of the blob's, but not which.
+    AcceptsAnyGroupOfTheBlob,
+    /// Does not check that a list of group hashes is that of the blob.
+    TrustsTheList,
+    /// Cuts a list of group hashes that is too long.
+    CutsLongLists,
+    /// Takes a list of group hashes that is too short for none, and proves nothing.
+    DoesWithoutShortLists,
+    /// Remembers which groups of a blob are proven, for any index of the blob.
+    RemembersProofsOfBlobs,
+    /// Remembers which groups a reader has proven, but fetches the index again for each range.
+    RemembersProofsOfReaders,
+    /// Keeps a list of blobs with a wrong group in the storage, and never reads these again.
+    RemembersWrongGroups,
+    /// Reports a wrong group as `Other`.
+    CallsWrongGroupsOther,
+    /// Proves the bytes of readers, but not those of `get_bytes`.
+    GetsBytesUnproven,
+    /// Takes the group after a range for a part of it if the range ends where a group ends, unless
+    /// the range is the whole blob.
+    CoversAGroupTooMany,
+}
+
+impl Flaw {
+    /// Whether this is a flaw of a service that claims verified ranges.
+    ///
+    /// The proof of a group finds damage that other flaws would return, so services with those
+    /// flaws store no group hashes.
+    pub(crate) fn is_of_verified_ranges(self) -> bool {
+        self >= Flaw::ProvesNoGroup
+    }
 }

@@ -15,6 +15,7 @@ mod check;
 mod chunk;
 mod expected;
 mod flaw;
+mod groups;
 mod harness;
 mod index;
 mod once;

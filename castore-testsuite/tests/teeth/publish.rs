@@ -1,12 +1,18 @@
 //! Stores the chunks of a writer that are not stored yet, and at last the index.
 
 use bytes::Bytes;
+use castore_core::groups::ChainingValue;
 use castore_core::{BlobIndex, Digest, Error, ErrorKind, Result};
 
 use crate::flaw::Flaw;
 use crate::index::encode;
 use crate::records::{blob_name, chunk_name, locked};
 use crate::store::Store;
+
+/// The group hashes that an index carries.
+fn listed(index: &BlobIndex) -> &[ChainingValue] {
+    index.groups().map_or(&[], |groups| groups.values())
+}
 
 impl Store {
     /// Stores a chunk; with some flaws, not while another writer is storing the same one.
@@ -72,7 +78,7 @@ impl Store {
     pub(crate) async fn store_index(&self, index: BlobIndex) -> Result<()> {
         let digest = index.digest();
         let name = blob_name(&digest);
-        let record = encode(&index);
+        let record = encode(&index, listed(&index));
         if self.is(Flaw::TellsAnotherWriter)
             && let Some(error) = locked(&self.memory.error).take()
         {
@@ -93,7 +99,7 @@ impl Store {
             let behind = std::mem::take(&mut *locked(&self.memory.indexes));
             locked(&self.memory.indexes).insert(digest, index);
             for (digest, index) in behind {
-                self.store(&blob_name(&digest), encode(&index)).await?;
+                self.store(&blob_name(&digest), encode(&index, &[])).await?;
             }
             return Ok(());
         }

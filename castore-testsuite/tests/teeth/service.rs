@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::chunk::Blob;
 use crate::flaw::Flaw;
+use crate::harness::Kind;
 use crate::index::{ENTRY_SIZE, decode};
 use crate::records::{Records, blob_name, chunk_name, locked};
 use crate::sink::Sink;
@@ -31,8 +32,8 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn open(flaw: Option<Flaw>, records: Arc<Records>) -> Service {
-        let store = Store::new(flaw, records);
+    pub(crate) fn open(kind: Kind, records: Arc<Records>) -> Service {
+        let store = Store::new(kind, records);
         if store.is(Flaw::RecoversUnclosed) {
             store.publish_all_of("unclosed");
         }
@@ -86,7 +87,8 @@ impl BlobService for Service {
         let mut opened_last = locked(&self.store.memory.opened_last);
         opened_last.insert(thread::current().id(), Arc::clone(&index));
         let service = Arc::downgrade(&self.handle);
-        let blob = Blob { store: self.store.clone(), service, index };
+        let groups = self.store.groups(&index)?.map(Arc::new);
+        let blob = Blob { store: self.store.clone(), service, index, groups };
         Ok(Some(BlobReader::new(Source::new(blob))))
     }
 
@@ -150,6 +152,17 @@ impl BlobService for Service {
     }
 
     async fn get_bytes(&self, digest: &Digest, limit: u64) -> Result<Option<Bytes>> {
+        if self.store.is(Flaw::GetsBytesUnproven)
+            && let Some(index) = self.store.index(digest).await?
+            && index.size() <= limit
+        {
+            let mut bytes = Vec::new();
+            for chunk in index.iter() {
+                let stored = self.store.fetch(&chunk_name(&chunk.digest)).await?;
+                bytes.extend(stored.into_iter().flatten());
+            }
+            return Ok(Some(bytes.into()));
+        }
         let Some(reader) = self.open_read(digest).await? else { return Ok(None) };
         let end = match reader.size() {
             size if size <= limit => size,
@@ -219,7 +232,7 @@ impl BlobService for Service {
 
 impl Store {
     /// The stored index of a blob.
-    async fn index(&self, digest: &Digest) -> Result<Option<BlobIndex>> {
+    pub(crate) async fn index(&self, digest: &Digest) -> Result<Option<BlobIndex>> {
         if *digest == Digest::EMPTY && !self.is(Flaw::EmptyBlobOnlyWhereWritten) {
             return Ok(Some(BlobIndex::empty()));
         }
@@ -269,7 +282,7 @@ impl Store {
         }
         match decode(*digest, &record) {
             Err(_) if self.is(Flaw::SaysAbsentForDamage) => Ok(None),
-            decoded => decoded.map(Some),
+            decoded => self.with_groups(decoded?, &record).map(Some),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
+use castore_core::groups::GroupHasher;
 use castore_core::{BlobIndex, BlobSink, ChunkMeta, Digest, Error, ErrorKind, Result};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -33,6 +34,8 @@ pub(crate) struct Sink {
     aborts: usize,
     place: Option<OwnedSemaphorePermit>,
     hasher: blake3::Hasher,
+    /// Has the bytes so far if the service stores group hashes.
+    groups: Option<GroupHasher>,
     /// The stored chunks, and the bytes after them.
     chunks: Vec<ChunkMeta>,
     buffer: BytesMut,
@@ -55,6 +58,7 @@ impl Sink {
     ) -> Sink {
         store.memory.open_writers.fetch_add(1, Ordering::Relaxed);
         let aborts = store.memory.aborts.load(Ordering::Relaxed);
+        let groups = store.proves.then(GroupHasher::new);
         Sink {
             store,
             service,
@@ -62,6 +66,7 @@ impl Sink {
             aborts,
             place,
             hasher: blake3::Hasher::new(),
+            groups,
             chunks: Vec::new(),
             buffer: BytesMut::new(),
             unclosed: None,
@@ -76,6 +81,9 @@ impl Sink {
 impl BlobSink for Sink {
     async fn write(&mut self, data: Bytes) -> Result<()> {
         self.hasher.update(&data);
+        if let Some(groups) = &mut self.groups {
+            groups.update(&data);
+        }
         self.clear_buffer();
         let data = self.stored_for(data);
         self.exchange_buffer();
@@ -238,7 +246,7 @@ impl Sink {
         }
         let digest = Digest::from_bytes(*whole.finalize().as_bytes());
         if let Ok(index) = BlobIndex::new(digest, self.chunks.iter().copied()) {
-            self.store.records.replace(&blob_name(&digest), Some(encode(&index)));
+            self.store.records.replace(&blob_name(&digest), Some(encode(&index, &[])));
         }
     }
 
@@ -266,7 +274,7 @@ impl Sink {
         if let Ok(index) = self.index(&self.buffer) {
             let tail = Bytes::copy_from_slice(&self.buffer);
             records.replace(&chunk_name(&Digest::of(&tail)), Some(tail));
-            records.replace(&format!("{directory}/{digest}"), Some(encode(&index)));
+            records.replace(&format!("{directory}/{digest}"), Some(encode(&index, &[])));
         }
         digest
     }
@@ -326,7 +334,10 @@ impl Sink {
         if !tail.is_empty() {
             self.store_chunk(&tail).await?;
         }
-        let index = self.index(&[])?;
+        let mut index = self.index(&[])?;
+        if let Some(groups) = self.groups.take().and_then(|hasher| hasher.finish().groups) {
+            index = index.with_groups(groups).expect("the bytes of both are the same");
+        }
         let names: Vec<String> = match self.store.flaw {
             Some(Flaw::SyncsTheIndexOnly) => Vec::new(),
             Some(Flaw::SyncsOnlyNewChunks) => mem::take(&mut self.new),

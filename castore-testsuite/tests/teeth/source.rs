@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::chunk::Blob;
 use crate::flaw::Flaw;
+use crate::groups::{Proven, proven};
 use crate::records::locked;
 
 /// The size in bytes of a page, for `GoesBackToThePageStart`.
@@ -20,6 +21,8 @@ const PAGE_SIZE: u64 = 4096;
 pub(crate) struct Source {
     blob: Blob,
     shared: Arc<Shared>,
+    /// The groups that the reader has proven, for `RemembersProofsOfReaders`.
+    proven: Arc<Proven>,
     /// Dropped with the reader, for `RangesDieWithTheirReader`.
     reader: Arc<()>,
 }
@@ -40,7 +43,7 @@ struct Shared {
 
 impl Source {
     pub(crate) fn new(blob: Blob) -> Source {
-        Source { blob, shared: Arc::default(), reader: Arc::default() }
+        Source { blob, shared: Arc::default(), proven: Arc::default(), reader: Arc::default() }
     }
 
     /// The blob to read: another one with the flaw `ReadsTheBlobOpenedLast`.
@@ -104,6 +107,23 @@ impl BlobSource for Source {
     }
 
     fn read_range(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+        if self.blob.groups.is_some() {
+            return proven(self.blob.clone(), Arc::clone(&self.proven), range);
+        }
+        self.read_chunks(range)
+    }
+
+    fn read_on(&self, start: u64, _: u64) -> BoxStream<'static, Result<Bytes>> {
+        match self.blob.store.flaw {
+            Some(Flaw::SkipsSeeks) => self.read_chunks(start..self.size()),
+            _ => self.read_range(start..self.size()),
+        }
+    }
+}
+
+impl Source {
+    /// The bytes of a range, with no proof but that of each chunk.
+    fn read_chunks(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
         let reading = Reading::new(self, self.range(range));
         stream::unfold(Some(reading), |reading| async {
             let mut reading = reading?;

@@ -13,12 +13,15 @@ use castore_core::{BlobIndex, Digest, Error, Result};
 use tokio::sync::Semaphore;
 
 use crate::flaw::Flaw;
+use crate::harness::Kind;
 use crate::records::Records;
 
 /// Every operation on the storage awaits first, so that a future can be dropped before it.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     pub(crate) flaw: Option<Flaw>,
+    /// Whether the service claims verified ranges.
+    pub(crate) proves: bool,
     pub(crate) records: Arc<Records>,
     pub(crate) memory: Arc<Memory>,
 }
@@ -53,7 +56,7 @@ pub(crate) struct Memory {
 }
 
 impl Store {
-    pub(crate) fn new(flaw: Option<Flaw>, records: Arc<Records>) -> Store {
+    pub(crate) fn new(Kind { flaw, proves }: Kind, records: Arc<Records>) -> Store {
         let permits = match flaw {
             Some(Flaw::WritersHoldPlaces | Flaw::FailedWriteKeepsItsPlace) => 8,
             Some(Flaw::ReadsHoldPlaces) => 16,
@@ -76,7 +79,7 @@ impl Store {
             opened_last: Mutex::default(),
             opened_on: thread::current().id(),
         };
-        Store { flaw, records, memory: Arc::new(memory) }
+        Store { flaw, proves, records, memory: Arc::new(memory) }
     }
 
     pub(crate) fn is(&self, flaw: Flaw) -> bool {
