@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use castore_core::BlobService;
+use castore_core::groups::ChainingValue;
+use castore_core::{BlobIndex, BlobService};
 use castore_objstore::ObjectStoreBlobService;
-use castore_testsuite::{Fault, Faults, Harness, Restart, Tamper};
+use castore_testsuite::{Fault, Faults, Harness, ReplaceIndex, Restart, Tamper};
 use futures_util::TryStreamExt;
 use object_store::limit::LimitStore;
 use object_store::path::Path;
@@ -95,6 +96,29 @@ impl<B: Backend> Tamper for Objects<B> {
             Some(data) => drop(store.put(&path, data.into()).await.expect("put")),
             None => store.delete(&path).await.expect("delete"),
         }
+    }
+}
+
+#[async_trait]
+impl<B: Backend> ReplaceIndex for Objects<B> {
+    async fn replace_index(&self, index: &BlobIndex, groups: &[ChainingValue]) {
+        let list = [&[1, 8], groups.as_flattened()].concat();
+        let mut object = castore_proto::encode(&index.clone().without_groups()).to_vec();
+        // Field 3, and its length in seven bits a byte.
+        object.push(0x1a);
+        let mut length = list.len();
+        while length >= 0x80 {
+            object.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        object.push(length as u8);
+        object.extend_from_slice(&list);
+
+        let digest = index.digest().to_string();
+        let base = Path::from(self.backend.base_path());
+        let key = ["blobs", "b3", &digest[..4], &digest];
+        let key = key.into_iter().fold(base, |key, part| key.join(part));
+        self.backend.store().put(&key, object.into()).await.expect("put");
     }
 }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use castore_testsuite::{
     CONTRACT, Case, FAULTS, FAULTS_AND_RESTART, Failure, RESTART, Report, Restart, Runtime, TAMPER,
-    time_limit,
+    VERIFIED_RANGES, time_limit,
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
@@ -83,6 +83,7 @@ fn report(name: &str) -> Arc<Report> {
     let report = Report::new(name)
         .claim("contract", WRAPPERS.len() * CONTRACT.len())
         .claim("tamper", TAMPER.len())
+        .claim("verified_ranges", VERIFIED_RANGES.len())
         .claim("faults", FAULTS.len())
         .claim("restart", RESTART.len())
         .claim("faults_and_restart", FAULTS_AND_RESTART.len());
@@ -132,6 +133,10 @@ fn suite<B: Backend>(report: &Arc<Report>, name: &str, make: impl Make<B>) -> Ve
     }
     for case in TAMPER {
         let test = Test::new(report, "tamper", name, case.name());
+        trials.push(test.trial(make.clone(), Wrapper::None, |h| case.run(h, time_limit())));
+    }
+    for case in VERIFIED_RANGES {
+        let test = Test::new(report, "verified_ranges", name, case.name());
         trials.push(test.trial(make.clone(), Wrapper::None, |h| case.run(h, time_limit())));
     }
     for case in FAULTS {

@@ -95,13 +95,16 @@ fn by_groups(data: &[u8], threads: usize) -> Digest {
         hasher.update(batches[number]);
         hasher
     };
+    let work = |thread: usize| {
+        let own = (thread..batches.len()).step_by(threads);
+        own.map(|number| (number, of_batch(number))).collect::<Vec<_>>()
+    };
     let mut parts: Vec<(usize, GroupHasher)> = std::thread::scope(|scope| {
-        let work = &|thread: usize| {
-            let own = (thread..batches.len()).step_by(threads);
-            own.map(|number| (number, of_batch(number))).collect::<Vec<_>>()
+        let start = |thread| {
+            let work = &work;
+            scope.spawn(move || work(thread))
         };
-        let handles: Vec<_> =
-            (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
+        let handles: Vec<_> = (0..threads).map(start).collect();
         handles.into_iter().flat_map(|handle| handle.join().expect("it hashes")).collect()
     });
     parts.sort_unstable_by_key(|(number, _)| *number);
