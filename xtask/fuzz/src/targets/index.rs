@@ -1,7 +1,7 @@
 //! The decoders of indexes: whole, piece by piece, through a service, and in pages.
 
 use castore_core::{BlobIndex, BlobService, ChunkMeta, Digest, ErrorKind};
-use castore_proto::{DecodeError, Decoder, MAX_INDEX_SIZE, decode, encode};
+use castore_proto::{DecodeError, Decoded, Decoder, MAX_INDEX_SIZE, decode, encode};
 use futures_util::TryStreamExt;
 
 use super::{runtime, service_with};
@@ -35,9 +35,15 @@ fn check_decoders(blob: &Digest, input: &[u8]) -> Vec<ChunkMeta> {
     for size in [1, 3, 40, input.len().max(1)] {
         let (chunks, end) = in_pieces(blob, input, size);
         match (&whole, end) {
-            (Ok(Some(index)), Ok(Some(bytes))) => {
-                assert_eq!(bytes, index.size());
+            (Ok(Some(index)), Ok(Some(decoded))) => {
+                assert_eq!(decoded.size, index.size());
                 assert!(index.iter().eq(chunks.iter().copied()));
+                if size_of_list(index) > 0 {
+                    let listed = decoded.groups.expect("the whole has a list");
+                    let start = listed.start as usize;
+                    let list = input[start..].chunks(32).take(size_of_list(index));
+                    assert!(list.eq(index.groups().into_iter().flat_map(|groups| groups.values())));
+                }
             }
             (Ok(None), Ok(None)) => assert!(chunks.is_empty()),
             (Err(whole), Err(pieces)) => assert_eq!(*whole, pieces),
@@ -53,11 +59,16 @@ fn check_decoders(blob: &Digest, input: &[u8]) -> Vec<ChunkMeta> {
     listed
 }
 
+/// The number of group hashes that the index carries.
+fn size_of_list(index: &BlobIndex) -> usize {
+    index.groups().map_or(0, |groups| groups.values().len())
+}
+
 fn in_pieces(
     blob: &Digest,
     input: &[u8],
     size: usize,
-) -> (Vec<ChunkMeta>, Result<Option<u64>, DecodeError>) {
+) -> (Vec<ChunkMeta>, Result<Option<Decoded>, DecodeError>) {
     let mut decoder = Decoder::new(*blob);
     let mut chunks = Vec::new();
     for piece in input.chunks(size) {
