@@ -185,6 +185,7 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     cut(&mut criterion);
     digest(&mut criterion);
+    digest_of_blob(&mut criterion);
     compress(&mut criterion);
     index(&mut criterion);
     criterion.final_summary();
