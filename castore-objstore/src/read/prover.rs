@@ -7,6 +7,10 @@
 //!
 //! The readers of a blob remember which groups are proven: a range of proven groups costs no more
 //! than its own chunks.
+//!
+//! A long read hashes each byte once: its groups prove all bytes, and the digests of the chunks are
+//! not computed ([`Proof::GroupsAlone`]). Such a read remembers nothing: that the bytes were right
+//! does not mean that the index lists the right chunks.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -23,11 +27,21 @@ use crate::exec::limits::DIGESTED_AT_ONCE;
 use crate::store::Store;
 use crate::store::pages::Index;
 
+/// The proof that the bytes of a read are those of the blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// None but the digests of the chunks: the index has no group hashes, or they are not used.
+    Chunks,
+    /// The digests of the chunks, and the hash of each group that is not proven yet.
+    Groups,
+    /// The hashes of all groups.
+    GroupsAlone,
+}
+
 pub(super) struct Prover {
     index: Index,
     proofs: Proofs,
-    /// Whether groups are hashed: the index has group hashes, and the service uses them.
-    is_on: bool,
+    proof: Proof,
     /// The bytes that were not handed out: the rest of each chunk, and its position.
     held: VecDeque<(u64, Bytes)>,
     /// The bytes up to here were taken in.
@@ -50,12 +64,12 @@ impl Prover {
         store: &Arc<Store>,
         index: &Index,
         range: &Range<u64>,
-        is_on: bool,
+        proof: Proof,
     ) -> Prover {
         let mut prover = Prover {
             proofs: Proofs::new(Arc::clone(store), index.clone()),
             index: index.clone(),
-            is_on: is_on && index.has_groups(),
+            proof: if index.has_groups() { proof } else { Proof::Chunks },
             held: VecDeque::new(),
             fed: range.start,
             end: 0,
@@ -77,9 +91,8 @@ impl Prover {
         }
     }
 
-    /// Whether the bytes are proven by the digest of the blob.
-    pub(super) fn is_on(&self) -> bool {
-        self.is_on
+    pub(super) fn proof(&self) -> Proof {
+        self.proof
     }
 
     /// The bytes up to here were taken in.
@@ -100,7 +113,7 @@ impl Prover {
         }
     }
 
-    /// Takes the verified bytes of the next chunk, which begins at `start` of the blob, and proves
+    /// Takes the bytes of the next chunk, which begins at `start` of the blob, and proves
     /// the groups that are complete with them.
     ///
     /// # Errors
@@ -139,13 +152,15 @@ impl Prover {
     /// Hashes `groups`, up to the first that has another hash, which is returned.
     async fn prove(&self, groups: Vec<Complete>) -> Result<Option<usize>> {
         let bytes = groups.iter().map(|group| group.proof.size()).sum::<u64>();
-        let index = self.index.clone();
+        let (index, remembers) = (self.index.clone(), self.proof == Proof::Groups);
         let prove = move || {
             for Complete { proof, pieces } in &groups {
                 if !proof.verify(pieces.iter().map(|piece| &**piece)) {
                     return Some(proof.number());
                 }
-                index.proven().set(proof.number());
+                if remembers {
+                    index.proven().set(proof.number());
+                }
             }
             None
         };
@@ -180,7 +195,11 @@ impl Prover {
     }
 
     fn is_proven(&self, number: usize) -> bool {
-        !self.is_on || self.index.proven().has(number)
+        match self.proof {
+            Proof::Chunks => true,
+            Proof::Groups => self.index.proven().has(number),
+            Proof::GroupsAlone => false,
+        }
     }
 
     fn end_of(&self, number: usize) -> u64 {

@@ -12,7 +12,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::time::Instant;
 
 use super::cursor::Cursor;
-use super::prover::Prover;
+use super::prover::{Proof, Prover};
 use crate::builder::Verify;
 use crate::error::task_error;
 use crate::exec::hasher::BlobHasher;
@@ -45,6 +45,9 @@ const MIN_COST: u64 = 4 * 1024;
 /// that is more. The number is bounded because an index may list chunks of one byte each.
 const MIN_CHUNKS: usize = 8;
 
+/// A read of at least so many bytes from its start on is long: its groups alone prove it.
+const LONG: u64 = 4 * 1024 * 1024;
+
 pub(super) struct Source {
     pub(super) shared: Arc<Store>,
     pub(super) index: Index,
@@ -71,8 +74,12 @@ impl Source {
         let limits = &self.shared.limits;
         let whole = range == (0..self.index.size());
         let queue = limits.reading().register(Queue::default());
-        let by_groups = self.shared.verify == Verify::Groups;
-        let prover = Prover::new(&self.shared, &self.index, &range, by_groups);
+        let proof = match self.shared.verify {
+            Verify::Chunks => Proof::Chunks,
+            Verify::Groups if window > 0 && range.end - range.start >= LONG => Proof::GroupsAlone,
+            Verify::Groups => Proof::Groups,
+        };
+        let prover = Prover::new(&self.shared, &self.index, &range, proof);
         let window = Window {
             cursor: Cursor::new(Arc::clone(&self.shared), self.index.clone()),
             index: self.index.clone(),
@@ -84,7 +91,7 @@ impl Source {
             located: false,
             max_bytes: window,
             max_chunks: limits.requests_at_once().max(MIN_CHUNKS),
-            whole: (whole && !prover.is_on()).then(BlobHasher::default),
+            whole: (whole && prover.proof() == Proof::Chunks).then(BlobHasher::default),
             prover,
             shared: Arc::clone(&self.shared),
         };
@@ -279,8 +286,23 @@ impl Window {
                 }
             }
         }
-        self.prover.feed(start, &bytes).await?;
+        match self.prover.feed(start, &bytes).await {
+            Err(error) if error.is_blob_mismatch() && self.prover.proof() == Proof::GroupsAlone => {
+                self.start_over();
+            }
+            fed => fed?,
+        }
         Ok(true)
+    }
+
+    /// Reads the rest again, with the digests of the chunks: they tell a bad chunk, of which there
+    /// may be a good copy, from an index that lists the chunks of another blob.
+    fn start_over(&mut self) {
+        self.range.start = self.taken;
+        self.prover = Prover::new(&self.shared, &self.index, &self.range, Proof::Groups);
+        let mut queue = lock(&self.queue);
+        while queue.pop().is_some() {}
+        self.located = false;
     }
 
     /// Requests further chunks, as many as the window and the memory allow.
@@ -304,8 +326,12 @@ impl Window {
             let arrived = Arc::new(AtomicBool::new(false));
             let fetch = {
                 let (shared, arrived) = (Arc::clone(&self.shared), Arc::clone(&arrived));
+                let is_hashed = self.prover.proof() != Proof::GroupsAlone;
                 async move {
-                    let chunk = shared.get_chunk(meta).await;
+                    let chunk = match is_hashed {
+                        true => shared.get_chunk(meta).await,
+                        false => shared.get_chunk_unhashed(meta).await,
+                    };
                     arrived.store(true, Relaxed);
                     chunk
                 }

@@ -106,6 +106,20 @@ impl Codec {
         size: Option<u64>,
         stored: &[u8],
     ) -> Result<Bytes, DecodeError> {
+        let chunk = self.decompress(size, stored)?;
+        let found = Digest::of(&chunk);
+        if found != *digest {
+            return Err(DecodeError::Digest(found));
+        }
+        Ok(chunk)
+    }
+
+    /// The bytes of a stored chunk, of which only the number is checked, if `size` is given.
+    pub(crate) fn decompress(
+        &self,
+        size: Option<u64>,
+        stored: &[u8],
+    ) -> Result<Bytes, DecodeError> {
         let mut decompressor = match self.decompressors.take() {
             Some(decompressor) => decompressor,
             None => Decompressor::new().map_err(DecodeError::Zstd)?,
@@ -115,15 +129,10 @@ impl Codec {
             None => at_most_the_maximum(&mut decompressor, stored),
         };
         self.decompressors.put(decompressor);
-        let chunk = chunk.map_err(|error| match error {
+        chunk.map(Bytes::from).map_err(|error| match error {
             DecodeError::Zstd(source) if is_cut_short(stored) => DecodeError::CutShort(source),
             error => error,
-        })?;
-        let found = Digest::of(&chunk);
-        if found != *digest {
-            return Err(DecodeError::Digest(found));
-        }
-        Ok(Bytes::from(chunk))
+        })
     }
 }
 

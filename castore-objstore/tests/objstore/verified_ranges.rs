@@ -9,6 +9,7 @@ use castore_core::groups::{GROUP_SIZE, GroupHashes};
 use castore_core::{BlobIndex, BlobService, ChunkMeta, Digest, ErrorKind};
 use castore_objstore::{Builder, ChunkParams, Verify};
 use futures_util::{StreamExt, stream};
+use object_store::path::Path;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::time::Instant;
 
@@ -33,8 +34,8 @@ async fn stored(probe: &Probe, params: ChunkParams, size: usize) -> (Bytes, Blob
 /// Ranges of every kind in a blob of `size` bytes.
 fn ranges(size: u64) -> Vec<Range<u64>> {
     let mut ranges = vec![0..size, 0..1, size - 1..size, 0..size - 1, 1..size];
-    for start in (0..size).step_by(size as usize / 23 + 1) {
-        for length in [1, 4 * KIB as u64, GROUP_SIZE - 1, GROUP_SIZE, GROUP_SIZE + 1] {
+    for start in (0..size).step_by(size as usize / 11 + 1) {
+        for length in [4 * KIB as u64, GROUP_SIZE, GROUP_SIZE + 1] {
             ranges.push(start..(start + length).min(size));
         }
     }
@@ -115,7 +116,7 @@ fn wrong_lists(index: &BlobIndex, other: &BlobIndex) -> Vec<(&'static str, Vec<C
 
 #[tokio::test]
 async fn a_list_of_other_chunks_gives_no_wrong_byte() {
-    for (params, size) in [(ChunkParams::default(), 4 * MIB), (tiny(), 900 * KIB)] {
+    for (params, size) in [(ChunkParams::default(), 4 * MIB), (tiny(), 600 * KIB)] {
         let probe = Probe::new();
         let (data, index) = stored(&probe, params, size).await;
         let digest = index.digest();
@@ -329,4 +330,74 @@ async fn copies_have_group_hashes_whatever_the_source_has() {
     let again = copy(&full, &plain).await;
     assert!(matches!(again, CopyOutcome::AlreadyThere));
     assert_eq!(listed(&plain).await, index);
+}
+
+/// A long read computes no digest of a chunk, until a group is wrong: then it finds the bad chunk,
+/// and a good copy of the chunk if there is one.
+#[tokio::test]
+async fn a_long_read_finds_the_bad_chunk_and_its_good_copy() {
+    let probe = Probe::new();
+    let (data, index) = stored(&probe, ChunkParams::default(), 6 * MIB).await;
+    let bad = index.len() / 2;
+    let chunk = index.get(bad).unwrap();
+    let key = chunk_key(&chunk.digest);
+    let good = probe.object(&key).await;
+    // Another chunk of the same size: only a digest tells.
+    let other = random("other", chunk.size as usize);
+    let other = zstd::encode_all(&other[..], 3).unwrap();
+    probe.overwrite(&key, other.clone()).await;
+    let (bytes, error) = read_until_error(&service(&probe), &index.digest()).await;
+    let error = error.unwrap();
+    assert_eq!((error.kind(), error.digest()), (ErrorKind::Corrupt, Some(chunk.digest)));
+    let group = index.chunk_range(bad).unwrap().start / GROUP_SIZE * GROUP_SIZE;
+    assert_eq!(bytes, data[..group as usize]);
+
+    let aside = Path::parse(format!("gc/{key}.batch")).unwrap();
+    probe.overwrite(&aside, good.clone()).await;
+    assert_eq!(read(&service(&probe), &index.digest()).await, data);
+    probe.remove(&aside).await;
+
+    // A read from the middle on.
+    let size = index.size();
+    let reader = service(&probe).open_read(&index.digest()).await.unwrap().unwrap();
+    let (bytes, error) = collect_until_error(reader.read_range(1000..size)).await;
+    assert_eq!(error.unwrap().digest(), Some(chunk.digest));
+    assert_eq!(bytes, data[1000..group as usize]);
+    probe.overwrite(&key, good).await;
+    let (bytes, error) = collect_until_error(reader.read_range(1000..size)).await;
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(bytes, data[1000..]);
+}
+
+/// The objects of two chunks have changed places, and so have their entries: a long read has the
+/// right bytes, but remembers no proof for an index that lists wrong chunks.
+#[tokio::test]
+async fn a_long_read_proves_bytes_and_not_the_index() {
+    let probe = Probe::new();
+    let (data, index) = stored(&probe, ChunkParams::default(), 6 * MIB).await;
+    let digest = index.digest();
+    // Another blob has the same cuts, but for one chunk of the same size with other bytes.
+    let at = index.len() / 2;
+    let range = index.chunk_range(at).unwrap();
+    let other = random("other", (range.end - range.start) as usize);
+    let other_digest = put(&service(&probe), &other).await;
+    let mut chunks: Vec<ChunkMeta> = index.iter().collect();
+    let good = probe.object(&chunk_key(&chunks[at].digest)).await;
+    chunks[at].digest = other_digest;
+    let wrong = BlobIndex::new(digest, chunks).unwrap();
+    let wrong = wrong.with_groups(index.groups().unwrap().clone()).unwrap();
+    probe.overwrite(&index_key(&digest), castore_proto::encode(&wrong)).await;
+    // The object of the wrong chunk has the bytes of the right one.
+    let object = zstd::encode_all(&other[..], 3).unwrap();
+    probe.overwrite(&chunk_key(&other_digest), good).await;
+
+    let service = service(&probe);
+    let reader = service.open_read(&digest).await.unwrap().unwrap();
+    let (bytes, error) = collect_until_error(reader.read_range(0..index.size())).await;
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(bytes, data);
+    probe.overwrite(&chunk_key(&other_digest), object).await;
+    let (bytes, error) = collect_until_error(reader.read_range(range.clone())).await;
+    assert!(error.unwrap().is_blob_mismatch());
+    assert!(data[range.start as usize..].starts_with(&bytes));
 }
