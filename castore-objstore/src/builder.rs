@@ -5,7 +5,6 @@ use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -32,6 +31,7 @@ use crate::store::pages::Indexes;
 use crate::store::presence::Presence;
 use crate::store::recheck::DEFAULT_GRACE;
 use crate::store::safeguards::Safeguards;
+use crate::write::Pacing;
 
 /// The default of [`Builder::memory`]: 64 MiB.
 pub const DEFAULT_MEMORY: usize = 64 * 1024 * 1024;
@@ -389,21 +389,8 @@ impl Builder {
             }
         };
         let requests = requests.reported_to(self.metrics);
-        // A blob's digest and the digests of its chunks take two processors; only further ones can
-        // cut.
-        let cutting_threads = self.cutting_threads.unwrap_or(match processors {
-            0..=3 => NonZeroUsize::MIN,
-            _ => NonZeroUsize::MIN.saturating_add(1),
-        });
-        // Two chunks of the largest size keep a cutting thread busy; an eighth of the memory leaves
-        // room for other work at the same time.
-        let batch_size = (2 * self.params.max_size()).min(self.memory / 8);
-        // Several threads are faster than one only if each has a few chunks to itself.
-        let large_batch_size = match cutting_threads.get() {
-            1 => batch_size,
-            threads => threads.saturating_mul(4 * self.params.max_size()).min(self.memory / 8),
-        };
-        Ok(ObjectStoreBlobService::new(Store {
+        let pacing = Pacing::new(&self.params, self.memory, processors, self.cutting_threads);
+        let store = Store {
             requests,
             limits,
             layout: Layout::new(&base),
@@ -418,12 +405,9 @@ impl Builder {
             verify: self.verify,
             recheck_after: self.grace / 2,
             safeguards: self.safeguards,
-            cutting_threads,
-            batch_size,
-            large_batch_size,
-            writers: AtomicUsize::new(0),
             gate: Gate::new(),
-        }))
+        };
+        Ok(ObjectStoreBlobService::new(store, pacing))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::objects::stats::Stats;
 use crate::store::Store;
 use crate::store::chunk::READ_CHUNK;
 use crate::store::trash::StoredChunk;
+use crate::write::Pacing;
 use crate::{read, write};
 
 /// Content-addressed, deduplicating blob storage over any object store.
@@ -26,11 +27,12 @@ use crate::{read, write};
 #[derive(Debug, Clone)]
 pub struct ObjectStoreBlobService {
     pub(crate) shared: Arc<Store>,
+    pub(crate) pacing: Arc<Pacing>,
 }
 
 impl ObjectStoreBlobService {
-    pub(crate) fn new(shared: Store) -> ObjectStoreBlobService {
-        ObjectStoreBlobService { shared: Arc::new(shared) }
+    pub(crate) fn new(shared: Store, pacing: Pacing) -> ObjectStoreBlobService {
+        ObjectStoreBlobService { shared: Arc::new(shared), pacing: Arc::new(pacing) }
     }
 
     /// The blobs whose indexes lie under `prefix`. The whole key decides whether an object is an
@@ -176,7 +178,7 @@ impl BlobService for ObjectStoreBlobService {
     }
 
     async fn open_write(&self) -> Result<BlobWriter> {
-        write::open(&self.shared)
+        write::open(&self.shared, &self.pacing)
     }
 
     /// The size, which the index states. One request, unless the index is one that another

@@ -16,10 +16,8 @@ pub(crate) mod safeguards;
 pub(crate) mod temp_files;
 pub(crate) mod trash;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use castore_chunker::ChunkParams;
@@ -59,14 +57,6 @@ pub(crate) struct Store {
     /// the grace period.
     pub(crate) recheck_after: Duration,
     pub(crate) safeguards: Safeguards,
-    /// How many threads cut a blob while its writer is the only one.
-    pub(crate) cutting_threads: NonZeroUsize,
-    /// How many bytes a writer cuts at a time if there are many writers.
-    pub(crate) batch_size: usize,
-    /// The same for a writer that is opened while no other is open.
-    pub(crate) large_batch_size: usize,
-    /// How many writers are open.
-    pub(crate) writers: AtomicUsize,
     /// Closed with the service.
     pub(crate) gate: Gate,
 }

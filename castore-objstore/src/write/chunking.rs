@@ -5,9 +5,7 @@
 //! So the next batch is cut, on one processor, while chunks and groups of the batches before are
 //! hashed on the others.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use castore_chunker::Cutter;
@@ -21,6 +19,7 @@ use crate::exec::hasher::BlobHasher;
 use crate::exec::limits::Permit;
 use crate::exec::pool::Started;
 use crate::store::Store;
+use crate::write::pacing::Pacing;
 
 const OPERATION: &str = "write blob";
 
@@ -49,6 +48,7 @@ pub(crate) struct Cut {
 /// hashes of all bytes. Returns `None` if the batches end without a last one, or if the receiver is gone.
 pub(crate) async fn cut_all(
     shared: Arc<Store>,
+    pacing: Arc<Pacing>,
     mut batches: mpsc::Receiver<Batch>,
     cut: mpsc::Sender<Cut>,
 ) -> Result<Option<Hashed>> {
@@ -60,9 +60,7 @@ pub(crate) async fn cut_all(
         shared.requests.counters.bytes_written.add(bytes as u64);
         let hashed = whole.update(pieces.clone(), Arc::clone(&permit)).await;
         hashed.map_err(|error| task_error(OPERATION, error))?;
-        // If there are other writers, they keep the other processors busy.
-        let alone = shared.writers.load(Relaxed) <= 1;
-        let threads = if alone { shared.cutting_threads } else { NonZeroUsize::MIN };
+        let threads = pacing.cutting_threads();
         let chunks;
         (cutter, chunks) = run_blocking(OPERATION, move || {
             let mut chunks = Vec::new();

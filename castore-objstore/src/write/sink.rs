@@ -7,11 +7,10 @@
 //! when the sink is dropped or aborted.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use castore_core::groups::{GROUP_SIZE, GroupHasher, Hashed};
+use castore_core::groups::{GroupHasher, Hashed};
 use castore_core::{
     BlobIndex, BlobSink, BlobWriter, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNKS, Result,
 };
@@ -29,32 +28,22 @@ use crate::exec::under_way::{Guard, UnderWay};
 use crate::store::Store;
 use crate::store::chunk::{CHUNK, Stored};
 use crate::write::chunking::{Batch, Chunk, Cut, cut_all};
+use crate::write::pacing::{Pacing, Place};
 
 const OPERATION: &str = "write blob";
 
-/// With more writers than this, each one uses smaller batches: the bytes that a writer gathers, and
-/// those that wait for memory, are not counted by the service's memory limit.
-const FEW_WRITERS: usize = 4;
-
-/// The smallest size of a batch, in bytes.
-const MIN_BATCH: usize = 64 * 1024;
-
 /// # Errors
 /// `InvalidInput` if the service is closed.
-pub(crate) fn open(shared: &Arc<Store>) -> Result<BlobWriter> {
+pub(crate) fn open(shared: &Arc<Store>, pacing: &Arc<Pacing>) -> Result<BlobWriter> {
     let closed = || Error::new(ErrorKind::InvalidInput, OPERATION, "the service is closed");
-    Ok(BlobWriter::new(sink(shared, shared.gate.enter().ok_or_else(closed)?)))
+    Ok(BlobWriter::new(sink(shared, pacing, shared.gate.enter().ok_or_else(closed)?)))
 }
 
-fn sink(shared: &Arc<Store>, pass: Pass) -> Sink {
-    let writers = 1 + shared.writers.fetch_add(1, Relaxed);
-    let batch_size = match writers {
-        1 => shared.large_batch_size,
-        _ => shared.batch_size * FEW_WRITERS / writers.max(FEW_WRITERS),
-    };
+fn sink(shared: &Arc<Store>, pacing: &Arc<Pacing>, pass: Pass) -> Sink {
     Sink {
         shared: Arc::clone(shared),
-        batch_size: whole_groups(batch_size).max(MIN_BATCH),
+        pacing: Arc::clone(pacing),
+        place: pacing.enter(),
         gathered: Batch::default(),
         under_way: Some(UnderWay::new(Some(pass))),
         blob: None,
@@ -62,17 +51,10 @@ fn sink(shared: &Arc<Store>, pass: Pass) -> Sink {
     }
 }
 
-/// A batch of at least one group has whole groups: then the groups of each batch are hashed by
-/// themselves.
-fn whole_groups(size: usize) -> usize {
-    let group = GROUP_SIZE as usize;
-    if size < group { size } else { size / group * group }
-}
-
 struct Sink {
     shared: Arc<Store>,
-    /// The number of bytes that the sink hands over at a time.
-    batch_size: usize,
+    pacing: Arc<Pacing>,
+    place: Place,
     gathered: Batch,
     /// All work that was started for the blob holds a guard of this. `None` once the writer was
     /// aborted.
@@ -81,12 +63,6 @@ struct Sink {
     blob: Option<BlobTask>,
     /// The task of a blob that needs no [`BlobTask`].
     small: Option<Task<Digest>>,
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        self.shared.writers.fetch_sub(1, Relaxed);
-    }
 }
 
 /// The blob's task, and the channel to it.
@@ -102,7 +78,9 @@ impl Sink {
         let mut batch = std::mem::take(&mut self.gathered);
         batch.last = last;
         let under_way = self.under_way.as_ref().ok_or_else(aborted)?;
-        let blob = self.blob.get_or_insert_with(|| BlobTask::start(&self.shared, under_way));
+        let blob = self.blob.get_or_insert_with(|| {
+            BlobTask::start(self.shared.clone(), self.pacing.clone(), under_way)
+        });
         if blob.batches.send(batch).await.is_ok() {
             return Ok(());
         }
@@ -115,11 +93,11 @@ impl Sink {
 }
 
 impl BlobTask {
-    fn start(shared: &Arc<Store>, under_way: &UnderWay) -> BlobTask {
+    fn start(shared: Arc<Store>, pacing: Arc<Pacing>, under_way: &UnderWay) -> BlobTask {
         // One batch waits while another one is cut.
         let (batches, incoming) = mpsc::channel(1);
         let guard = under_way.new_guard();
-        let work = write_blob(Arc::clone(shared), incoming, guard.clone());
+        let work = write_blob(shared, pacing, incoming, guard.clone());
         BlobTask { batches, task: Task::spawn(OPERATION, guard.held_by(work)) }
     }
 }
@@ -132,11 +110,11 @@ fn aborted() -> Error {
 impl BlobSink for Sink {
     async fn write(&mut self, mut data: Bytes) -> Result<()> {
         while !data.is_empty() {
-            let room = self.batch_size - self.gathered.bytes;
+            let room = self.place.batch_size - self.gathered.bytes;
             let piece = data.split_to(room.min(data.len()));
             self.gathered.bytes += piece.len();
             self.gathered.pieces.push(piece);
-            if self.gathered.bytes == self.batch_size {
+            if self.gathered.bytes == self.place.batch_size {
                 self.hand_over(false).await?;
             }
         }
@@ -169,7 +147,7 @@ impl BlobSink for Sink {
     }
 
     fn preferred_write_size(&self) -> usize {
-        self.batch_size
+        self.place.batch_size
     }
 }
 
@@ -202,6 +180,7 @@ async fn write_small(shared: Arc<Store>, batch: Batch, guard: Guard) -> Result<D
 /// The blob's task.
 async fn write_blob(
     shared: Arc<Store>,
+    pacing: Arc<Pacing>,
     batches: mpsc::Receiver<Batch>,
     guard: Guard,
 ) -> Result<Digest> {
@@ -209,7 +188,7 @@ async fn write_blob(
     let (cut, mut incoming) = mpsc::channel(1);
     // The cutting task waits for memory, which chunks of this same blob may hold. Meanwhile this
     // task stores those chunks.
-    let cut_all = guard.clone().held_by(cut_all(Arc::clone(&shared), batches, cut));
+    let cut_all = guard.clone().held_by(cut_all(Arc::clone(&shared), pacing, batches, cut));
     let cutting = Task::spawn(OPERATION, cut_all);
     let mut blob = Blob::new(shared, guard);
     loop {
@@ -388,7 +367,10 @@ mod tests {
         for polls in 0.. {
             assert!(polls < 2000, "the put does not end");
             let (service, store) = open();
-            let mut sink = sink(&service.shared, service.shared.gate.enter().expect("it is open"));
+            let mut sink = {
+                let pass = service.shared.gate.enter().expect("it is open");
+                sink(&service.shared, &service.pacing, pass)
+            };
             let put = async {
                 sink.write(data.clone().into()).await.unwrap();
                 sink.close().await.unwrap();
