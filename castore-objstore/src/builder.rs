@@ -366,10 +366,6 @@ impl Builder {
         };
         let limits = Arc::new(Limits::new(self.memory, requests, processors));
         let indexes = Indexes::new(limits.reading_bytes() / 8);
-        let directory = match &self.target {
-            Target::Directory { path, .. } => Some(path.clone()),
-            Target::Store(..) => None,
-        };
         let patience = match &self.target {
             Target::Directory { .. } => None,
             Target::Store(_, backend) => {
@@ -397,7 +393,6 @@ impl Builder {
             codec: Arc::new(Codec::new(self.zstd_level)),
             presence: Presence::new(),
             indexes,
-            directory,
             barrier,
             check_reused: self.check_reused,
             params: self.params,

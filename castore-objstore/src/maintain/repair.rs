@@ -215,7 +215,7 @@ impl Repair<'_> {
     ) -> Result<()> {
         let dry_run = self.options.dry_run;
         for finding in others {
-            let outcome = match (finding.problem, &self.shared.directory) {
+            let outcome = match (finding.problem, self.shared.requests.root()) {
                 (Problem::Leftover, Some(root)) => {
                     let path = root.join(&finding.key);
                     let removed = run_blocking(OPERATION, move || match dry_run {

@@ -94,6 +94,14 @@ impl Requests {
         }
     }
 
+    /// The root of the directory that requests go to, if they do. The base path is relative to it.
+    pub(crate) fn root(&self) -> Option<&std::path::Path> {
+        match &self.backend {
+            Backend::Local(local) => Some(local.root()),
+            Backend::Remote(_) => None,
+        }
+    }
+
     /// The directory that requests go to.
     #[cfg(test)]
     pub(crate) fn directory(&self) -> Option<&Local> {

@@ -72,6 +72,10 @@ impl Local {
         Ok(Local { root: root.into(), device, staging })
     }
 
+    pub(crate) fn root(&self) -> &FilePath {
+        &self.root
+    }
+
     /// Makes everything durable that was written before, and renames the waiting objects to their
     /// keys. If `whole` is set, the keys are durable as well; otherwise they become durable before
     /// the key of any later object does.

@@ -50,7 +50,7 @@ impl Store {
             at_once: self.limits.requests_at_once(),
         };
         let listed = lister.list(prefix);
-        match self.directory {
+        match self.requests.root() {
             // The walk of a directory reports every name.
             Some(_) => listed,
             None => lister.despite_odd_keys(listed, prefix),

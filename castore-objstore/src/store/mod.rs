@@ -16,7 +16,6 @@ pub(crate) mod safeguards;
 pub(crate) mod temp_files;
 pub(crate) mod trash;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,8 +41,6 @@ pub(crate) struct Store {
     pub(crate) codec: Arc<Codec>,
     pub(crate) presence: Presence,
     pub(crate) indexes: Indexes,
-    /// The root directory of a local store. The base path is relative to the root.
-    pub(crate) directory: Option<PathBuf>,
     pub(crate) barrier: Option<Barrier>,
     /// Whether a writer verifies a chunk that is already in the store before it relies on the
     /// chunk.

@@ -33,7 +33,7 @@ impl Store {
     /// The leftovers in the store that are older than an hour; none if the store is not a local
     /// one.
     pub(crate) async fn leftovers(&self, operation: &'static str) -> Result<Vec<Leftover>> {
-        let Some(root) = self.directory.clone() else { return Ok(Vec::new()) };
+        let Some(root) = self.requests.root().map(Path::to_owned) else { return Ok(Vec::new()) };
         let layout = self.layout.clone();
         run_blocking(operation, move || {
             let mut found = Vec::new();
@@ -56,7 +56,7 @@ impl Store {
 
     /// The key by which reports name a leftover: its path below the root of the store.
     pub(crate) fn leftover_key(&self, leftover: &Leftover) -> String {
-        let root = self.directory.as_deref().unwrap_or(Path::new(""));
+        let root = self.requests.root().unwrap_or(Path::new(""));
         let path = leftover.path.strip_prefix(root).unwrap_or(&leftover.path);
         path.to_string_lossy().into_owned()
     }

@@ -39,7 +39,7 @@ impl Target {
     /// Lists the chunks of the target first. A directory is asked chunk by chunk even so: that is
     /// as cheap, and detects files that were cut short.
     pub(super) async fn listed(shared: Arc<Store>, observer: &dyn Observer) -> Result<Target> {
-        if shared.directory.is_some() {
+        if shared.requests.root().is_some() {
             return Ok(Target::new(shared));
         }
         let begun = Moment::now();

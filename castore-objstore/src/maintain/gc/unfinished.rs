@@ -20,7 +20,7 @@ impl Run<'_> {
     /// Removes the unfinished files that are older than an hour.
     pub(super) async fn remove_unfinished(&self) -> Result<()> {
         let shared = self.shared;
-        let Some(root) = shared.directory.as_ref().filter(|_| !self.options.dry_run) else {
+        let Some(root) = shared.requests.root().filter(|_| !self.options.dry_run) else {
             return Ok(());
         };
         let gc = root.join(shared.layout.part("gc").as_ref());
