@@ -200,6 +200,7 @@ fn summarize(mode: Mode, report: &VerifyReport, found: Found, time: Duration) {
             "unknown": unknown,
             "harmless": report.harmless,
             "quarantined": report.quarantined,
+            "without_group_hashes": report.without_group_hashes,
             "seconds": seconds,
         }));
     } else if !mode.quiet {
@@ -231,5 +232,11 @@ fn summarize(mode: Mode, report: &VerifyReport, found: Found, time: Duration) {
             found += &format!(", {} objects in the quarantine", report.quarantined);
         }
         say(format_args!("{line}, {seconds:.1} s: {found}"));
+        if report.without_group_hashes > 0 {
+            say(format_args!(
+                "castore: {} blobs have no group hashes; `castore repair --add-group-hashes` adds them",
+                report.without_group_hashes
+            ));
+        }
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Source {
     pub(super) index: Index,
     /// The bytes of a blob of one chunk.
     pub(super) only: Option<Bytes>,
+    /// The proof of the bytes beyond their chunks; `None` if the caller hashes all that it reads.
+    pub(super) verify: Option<Verify>,
 }
 
 impl Source {
@@ -71,8 +73,9 @@ impl Source {
         let limits = &self.shared.limits;
         let whole = range == (0..self.index.size());
         let queue = limits.reading().register(Queue::default());
-        let by_groups = self.shared.verify == Verify::Groups;
+        let by_groups = self.verify == Some(Verify::Groups);
         let prover = Prover::new(&self.shared, &self.index, &range, by_groups);
+        let hashes_whole = whole && self.verify.is_some() && !prover.is_on();
         let window = Window {
             cursor: Cursor::new(Arc::clone(&self.shared), self.index.clone()),
             index: self.index.clone(),
@@ -84,7 +87,7 @@ impl Source {
             located: false,
             max_bytes: window,
             max_chunks: limits.requests_at_once().max(MIN_CHUNKS),
-            whole: (whole && !prover.is_on()).then(BlobHasher::default),
+            whole: hashes_whole.then(BlobHasher::default),
             prover,
             shared: Arc::clone(&self.shared),
         };
@@ -121,7 +124,7 @@ impl BlobSource for Source {
         }
     }
 
-    /// By the group hashes, or else by the digest.
+    /// By the group hashes, or else by the digest; or the caller verifies the whole.
     fn verifies_whole(&self) -> bool {
         true
     }

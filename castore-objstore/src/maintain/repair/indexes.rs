@@ -91,7 +91,7 @@ async fn look(shared: &Arc<Store>, blob: Digest, finding: &Finding) -> Result<No
     }
     match read_whole(shared, index.clone()).await {
         Whole::Good => Ok(Now::Changed),
-        Whole::WrongDigest(_) | Whole::WrongSize(_) => Ok(Now::Wrong(Indexed::Chunks(index))),
+        Whole::WrongDigest(..) | Whole::WrongSize(_) => Ok(Now::Wrong(Indexed::Chunks(index))),
         Whole::BadChunk(_, Examined::Bad { error: Some(error), .. }) | Whole::Unreadable(error) => {
             Err(error)
         }
