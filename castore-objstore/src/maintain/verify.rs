@@ -246,7 +246,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
 }
 
 /// An error and its causes, on one line.
-fn one_line(error: &Error) -> String {
+pub(crate) fn one_line(error: &Error) -> String {
     let mut text = error.message().to_owned();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
