@@ -9,4 +9,4 @@ mod whole;
 
 pub(crate) use self::open::{chunks, open, reader_of, size};
 pub(crate) use self::read_ahead::BLOB;
-pub(crate) use self::whole::{even_pieces, hash_whole, listed_pieces};
+pub(crate) use self::whole::{even_pieces, group_hashes, hash_whole, listed_pieces};

@@ -4,19 +4,45 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use castore_core::groups::{GROUP_SIZE, Hashed};
-use castore_core::{BlobIndex, BlobMismatch, Error, Result};
+use castore_core::groups::{GROUP_SIZE, GroupHashes, Hashed, MAX_GROUPS};
+use castore_core::{BlobIndex, BlobMismatch, Digest, Error, ErrorKind, Result};
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use super::open::unproven_reader;
+use super::open::{chunks, unproven_reader};
 use super::read_ahead::BLOB;
 use crate::error::task_error;
 use crate::exec::hasher::BlobHasher;
 use crate::store::Store;
 
+const GROUP_HASHES: &str = "get the group hashes of blob";
+
 /// So many bytes are hashed at a time: whole groups, so that several parts of a blob are hashed at
 /// once.
 const PART: usize = 4 * GROUP_SIZE as usize;
+
+/// The group hashes of a blob: those of its index, or else computed from the whole blob. `None` if
+/// there is no index.
+///
+/// # Errors
+/// `Unsupported` for a blob that is too large for a list, and those of [`hash_whole`].
+pub(crate) async fn group_hashes(
+    shared: &Arc<Store>,
+    blob: &Digest,
+) -> Result<Option<GroupHashes>> {
+    let Some(index) = chunks(shared, blob).await? else { return Ok(None) };
+    if let Some(groups) = index.groups() {
+        return Ok(Some(groups.clone()));
+    }
+    let too_large = || {
+        let message = format!("a blob of more than {MAX_GROUPS} groups has no group hashes");
+        Error::new(ErrorKind::Unsupported, GROUP_HASHES, message).with_digest(*blob)
+    };
+    if index.size() > MAX_GROUPS as u64 * GROUP_SIZE {
+        return Err(too_large());
+    }
+    let hashed = hash_whole(shared, Arc::new(index)).await?;
+    hashed.groups.map(Some).ok_or_else(too_large)
+}
 
 /// The digest and the group hashes of the blob with this index, which is read to its end.
 ///
