@@ -58,8 +58,8 @@ impl Output {
             }
             Output::File(output) => output,
         };
-        // The path stays here, and its drop removes the file in every case but success. Work off the
-        // async threads, which a signal cannot end, holds only the open file.
+        // The path stays here, and its drop removes the file in every case but success. Work off
+        // the async threads, which a signal cannot end, holds only the open file.
         let replaces = force && output.exists();
         let (file, path) = temporary(&output, replaces).map_err(failed)?.into_parts();
         let file = match sparse {

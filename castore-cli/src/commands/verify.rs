@@ -233,10 +233,9 @@ fn summarize(mode: Mode, report: &VerifyReport, found: Found, time: Duration) {
         }
         say(format_args!("{line}, {seconds:.1} s: {found}"));
         if report.without_group_hashes > 0 {
-            say(format_args!(
-                "castore: {} blobs have no group hashes; `castore repair --add-group-hashes` adds them",
-                report.without_group_hashes
-            ));
+            let number = report.without_group_hashes;
+            let how = "`castore repair --add-group-hashes` adds them";
+            say(format_args!("castore: {number} blobs have no group hashes; {how}"));
         }
     }
 }

@@ -101,8 +101,9 @@ pub struct Finding {
 impl Finding {
     /// Whether data is lost or wrong: the object was read and is wrong, or is certainly missing.
     ///
-    /// Indexes without group hashes, strays, leftovers, empty chunk objects that no index lists (the next writer of the chunk
-    /// replaces them) and objects that an earlier repair has moved to the quarantine do no harm.
+    /// Indexes without group hashes, strays, leftovers, empty chunk objects that no index lists
+    /// (the next writer of the chunk replaces them) and objects that an earlier repair has moved to
+    /// the quarantine do no harm.
     /// Unreadable objects are neither damaged nor harmless ([`Self::is_unknown`]).
     pub fn is_damage(&self) -> bool {
         match self.problem {
