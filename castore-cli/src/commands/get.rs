@@ -38,7 +38,45 @@ pub(crate) async fn run(
     output.save(pieces, force, sparse, progress).await
 }
 
+/// The destination of a command's bytes.
+pub(super) enum Output {
+    /// A file that appears once it is whole.
+    File(PathBuf),
+    /// A device, which is written in place and without holes.
+    Device(PathBuf),
+}
+
 impl Output {
+    /// Checks the output for mistakes that would otherwise show only at the end. The command
+    /// `to_pipe` writes the same to standard output.
+    pub(super) fn checked(output: &Path, force: bool, to_pipe: &str) -> Result<Output> {
+        let name = shown(output);
+        if output.is_dir() {
+            let message = format!("{name} is a directory; name the file to write");
+            return Err(Failure::new(USAGE, message));
+        }
+        match output.metadata() {
+            Ok(metadata) if is_device(&metadata) => match force {
+                true => Ok(Output::Device(output.to_owned())),
+                false => Err(Failure::new(FAILED, format!("{name} is a device; -f overwrites it"))),
+            },
+            // A rename would replace a pipe by a file, which is never wanted.
+            Ok(metadata) if !metadata.is_file() => {
+                let message = format!(
+                    "{name} is not a regular file; use `castore {to_pipe} DIGEST > {name}`"
+                );
+                Err(Failure::new(USAGE, message))
+            }
+            Ok(_) if force => {
+                // A link stays; the file it leads to is replaced.
+                let output = output.canonicalize();
+                output.map(Output::File).map_err(|error| Failure::from(error).about(name))
+            }
+            _ if !force && output.symlink_metadata().is_ok() => Err(exists(output)),
+            _ => Ok(Output::File(output.to_owned())),
+        }
+    }
+
     /// Writes `pieces`; a file appears when it is whole. `progress` ends with the last of them.
     pub(super) async fn save(
         self,
@@ -84,46 +122,6 @@ impl Output {
             io::ErrorKind::AlreadyExists => exists(&output),
             _ => failed(error),
         })
-    }
-}
-
-/// The destination of a command's bytes.
-pub(super) enum Output {
-    /// A file that appears once it is whole.
-    File(PathBuf),
-    /// A device, which is written in place and without holes.
-    Device(PathBuf),
-}
-
-impl Output {
-    /// Checks the output for mistakes that would otherwise show only at the end. The command
-    /// `to_pipe` writes the same to standard output.
-    pub(super) fn checked(output: &Path, force: bool, to_pipe: &str) -> Result<Output> {
-        let name = shown(output);
-        if output.is_dir() {
-            let message = format!("{name} is a directory; name the file to write");
-            return Err(Failure::new(USAGE, message));
-        }
-        match output.metadata() {
-            Ok(metadata) if is_device(&metadata) => match force {
-                true => Ok(Output::Device(output.to_owned())),
-                false => Err(Failure::new(FAILED, format!("{name} is a device; -f overwrites it"))),
-            },
-            // A rename would replace a pipe by a file, which is never wanted.
-            Ok(metadata) if !metadata.is_file() => {
-                let message = format!(
-                    "{name} is not a regular file; use `castore {to_pipe} DIGEST > {name}`"
-                );
-                Err(Failure::new(USAGE, message))
-            }
-            Ok(_) if force => {
-                // A link stays; the file it leads to is replaced.
-                let output = output.canonicalize();
-                output.map(Output::File).map_err(|error| Failure::from(error).about(name))
-            }
-            _ if !force && output.symlink_metadata().is_ok() => Err(exists(output)),
-            _ => Ok(Output::File(output.to_owned())),
-        }
     }
 
     fn path(&self) -> &Path {
