@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bao_tree::BlockSize;
 use bao_tree::io::outboard::PreOrderMemOutboard;
 use bytes::Bytes;
 use castore_core::groups::{GROUP_SIZE, GroupHashes};
 use castore_core::{BlobIndex, BlobService, ChunkMeta, Digest, ErrorKind};
+use castore_objstore::metrics::Request;
 use castore_objstore::repair::{RepairOptions, RepairReport};
 use castore_objstore::verify::{Finding, Problem, VerifyLevel};
-use castore_objstore::{ChunkParams, ObjectStoreBlobService, Progress};
+use castore_objstore::{ChunkParams, ObjectStoreBlobService};
+use futures_util::FutureExt;
 use object_store::path::Path;
 
 use crate::damaged::verify;
@@ -235,21 +238,25 @@ async fn an_index_that_changes_meanwhile_is_left_alone() {
             .clone()
             .with_groups(service(&probe).group_hashes(&digest).await.unwrap().unwrap());
         let full = castore_proto::encode(&full.unwrap());
-        let changing = probe.clone();
-        let observer = move |progress: &Progress| {
-            if progress.phase == "add group hashes" {
+        let (changing, changes) = (probe.clone(), AtomicUsize::new(0));
+        let hook = move |request: &Request| {
+            // At this level only the adding of group hashes reads chunks.
+            if request.operation == "read chunk" && changes.fetch_add(1, Relaxed) == 0 {
                 let change = async {
                     match replaced {
                         true => changing.overwrite(&key, full.clone()).await,
-                        false if changing.objects(Part::Blobs).await.is_empty() => {}
                         false => changing.remove(&key).await,
                     }
                 };
-                futures_util::FutureExt::now_or_never(change).expect("memory is quick");
+                change.now_or_never().expect("a store in memory is quick");
             }
         };
-        let add = RepairOptions::default().add_group_hashes(true);
-        let report = service(&probe).repair(&add, &observer, |_, _| {}).await.unwrap();
+        let add = RepairOptions::default().level(VerifyLevel::Index).add_group_hashes(true);
+        let repairing = builder(&probe).metrics(Arc::new(hook)).build().unwrap();
+        probe.forget();
+        let report = repairing.repair(&add, &(), |_, _| {}).await.unwrap();
+        assert!(probe.count(Kind::Get, Part::Chunks) > 0);
+        assert_eq!(probe.count(Kind::Put, Part::Blobs), 0);
         assert_eq!(report.group_hashes_added, 0);
         match replaced {
             true => assert!(listed(&probe, &digest).await.groups().is_some()),
@@ -325,7 +332,7 @@ async fn swapped() -> (Probe, Probe, Bytes, BlobIndex) {
     let (probe, source) = (Probe::new(), Probe::new());
     let data = random("large", 48 * MIB + 12_345);
     let digest = put(&service(&probe), &data).await;
-    let params = ChunkParams::new(64 * KIB, 100 * KIB, 200 * KIB).unwrap();
+    let params = ChunkParams::new(32 * KIB, 64 * KIB, 200 * KIB).unwrap();
     put(&service_with(&source, params), &data).await;
     let index = listed(&probe, &digest).await;
     (probe, source, data, index)

@@ -20,7 +20,7 @@ enum Now {
     Changed,
     /// The index is malformed, or lists the wrong chunks or sizes; with the wrong groups of the
     /// blob if they are known.
-    Wrong(Indexed, Option<WrongGroups>),
+    Wrong(Indexed, Option<Box<WrongGroups>>),
     /// The index or one of its chunks is missing: nothing can be moved.
     Lost,
 }

@@ -22,7 +22,7 @@ const AT_ONCE: usize = 4;
 pub(crate) enum Whole {
     Good,
     /// The chunks are those of another blob; with the wrong groups if they are known.
-    WrongDigest(Error, Option<WrongGroups>),
+    WrongDigest(Error, Option<Box<WrongGroups>>),
     /// A chunk has another size than the index states.
     WrongSize(String),
     /// This bad chunk keeps the blob from being read.

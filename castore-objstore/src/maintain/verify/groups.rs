@@ -31,7 +31,7 @@ pub(crate) struct WrongGroups {
 ///
 /// `None` if nothing can be told: the index has no list of group hashes, a chunk cannot be read, or
 /// all groups are right by now. Takes the memory of a reader, and 16 bytes for each run.
-pub(super) async fn find(shared: &Arc<Store>, index: &Arc<BlobIndex>) -> Option<WrongGroups> {
+pub(super) async fn find(shared: &Arc<Store>, index: &Arc<BlobIndex>) -> Option<Box<WrongGroups>> {
     let seen = Moment::now();
     let hashes = index.groups().filter(|groups| !groups.values().is_empty())?;
     let pieces = listed_pieces(shared, Arc::clone(index), GROUP_SIZE as usize);
@@ -53,7 +53,7 @@ pub(super) async fn find(shared: &Arc<Store>, index: &Arc<BlobIndex>) -> Option<
     });
     compared.await.ok()?;
     let index = Arc::clone(index);
-    (!groups.is_empty()).then_some(WrongGroups { index, groups, seen })
+    (!groups.is_empty()).then(|| Box::new(WrongGroups { index, groups, seen }))
 }
 
 /// The entries of `index` that have bytes of the groups `wrong`, as runs of positions. `wrong` are
@@ -139,21 +139,25 @@ mod tests {
         BlobIndex::new(Digest::of(b"blob"), chunks).unwrap()
     }
 
+    fn runs(ends: &[(usize, usize)]) -> Vec<Range<usize>> {
+        ends.iter().map(|(start, end)| *start..*end).collect()
+    }
+
     #[test]
     fn suspects_are_the_entries_with_bytes_of_wrong_groups() {
         // Entries 0 and 1 share a group, entry 2 begins with one, entry 3 has three groups.
         let index = index(&[GROUP / 2, GROUP / 2, GROUP, 3 * GROUP - 1, 1, 9]);
         for (wrong, entries) in [
-            (vec![], vec![]),
-            (vec![0..1], vec![0..2]),
-            (vec![1..2], vec![2..3]),
-            (vec![2..3], vec![3..4]),
-            (vec![4..5], vec![3..5]),
-            (vec![5..6], vec![5..6]),
-            (vec![0..1, 2..3], vec![0..2, 3..4]),
-            (vec![2..3, 4..5], vec![3..5]),
-            (vec![1..2, 5..6], vec![2..3, 5..6]),
-            (vec![0..6], vec![0..6]),
+            (runs(&[]), runs(&[])),
+            (runs(&[(0, 1)]), runs(&[(0, 2)])),
+            (runs(&[(1, 2)]), runs(&[(2, 3)])),
+            (runs(&[(2, 3)]), runs(&[(3, 4)])),
+            (runs(&[(4, 5)]), runs(&[(3, 5)])),
+            (runs(&[(5, 6)]), runs(&[(5, 6)])),
+            (runs(&[(0, 1), (2, 3)]), runs(&[(0, 2), (3, 4)])),
+            (runs(&[(2, 3), (4, 5)]), runs(&[(3, 5)])),
+            (runs(&[(1, 2), (5, 6)]), runs(&[(2, 3), (5, 6)])),
+            (runs(&[(0, 6)]), runs(&[(0, 6)])),
         ] {
             assert_eq!(suspects(&index, &wrong), entries, "{wrong:?}");
         }
@@ -165,7 +169,7 @@ mod tests {
         let of = |groups| WrongGroups { index: Arc::clone(&index), groups, seen: Moment::now() };
         let name = |number: usize| Digest::of(&number.to_le_bytes());
         assert_eq!(
-            of(vec![1..3]).to_string(),
+            of(runs(&[(1, 3)])).to_string(),
             format!(
                 "the chunks that its index lists are not the blob in 2 of 10 groups: 1 to 2 \
                  (bytes 262144 to 786432); these overlap 4 of 20 chunks: 2 ({}), 3 ({}), 4 ({}) \
@@ -175,7 +179,7 @@ mod tests {
                 name(4)
             )
         );
-        let many = of(vec![0..1, 2..3, 4..5, 6..8]).to_string();
+        let many = of(runs(&[(0, 1), (2, 3), (4, 5), (6, 8)])).to_string();
         assert!(many.contains("5 of 10 groups: 0 (bytes 0 to 262144), 2 (bytes"), "{many}");
         assert!(many.contains("1310720) and 2 more; these overlap 10 of 20 chunks: 0 ("), "{many}");
         assert!(many.ends_with("and 7 more"), "{many}");
