@@ -98,6 +98,22 @@ pub(crate) enum Command {
         #[arg(long, value_name = "A..B")]
         range: Option<String>,
     },
+    /// Write the outboard of a blob, as bao does with chunk groups of 2^8: the hashes that prove any
+    /// 256 KiB of the blob by themselves
+    ///
+    /// The outboard has 64 bytes for each inner node of the tree, in pre-order and without a
+    /// header. A blob whose index has no group hashes is read as a whole.
+    #[command(after_help = "Example: castore outboard 41f83941 -o hello.obao8")]
+    Outboard {
+        /// The digest, or 8 or more of its first digits
+        digest: String,
+        /// The file to write instead of standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Replace the file if it exists
+        #[arg(short, long, requires = "output")]
+        force: bool,
+    },
     /// Show the size of a blob, its chunks, and the bytes that they take up
     Stat {
         /// The digest, or 8 or more of its first digits
@@ -338,6 +354,10 @@ pub(crate) struct RepairArgs {
     /// How closely to look for damage
     #[arg(short, long, value_enum, default_value = "data")]
     pub(crate) level: Level,
+    /// Also write the indexes that have no group hashes again with them, after each whole blob was
+    /// read
+    #[arg(long)]
+    pub(crate) add_group_hashes: bool,
     /// Only show what would be done
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,

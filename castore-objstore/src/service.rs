@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use castore_chunker::ChunkParams;
+use castore_core::groups::GroupHashes;
 use castore_core::{
     BlobIndex, BlobReader, BlobService, BlobStat, BlobWriter, Digest, Error, ErrorKind, Result,
 };
@@ -77,6 +78,20 @@ impl ObjectStoreBlobService {
     /// its own key.
     pub async fn locate_chunk(&self, chunk: &Digest) -> Result<Option<StoredChunk>> {
         self.shared.locate_chunk("look at chunk", chunk).await
+    }
+
+    /// The [group hashes](castore_core::groups) of a blob, which prove any range of it by itself,
+    /// and of which [`GroupHashes::outboard`] makes an outboard of bao; `None` if the blob is
+    /// absent. One request if the index has them; otherwise the whole blob is read and its digest
+    /// verified.
+    ///
+    /// Takes the memory of the index and 32 bytes for each 256 KiB of the blob.
+    ///
+    /// # Errors
+    /// `Corrupt` if the index is malformed, or if a blob that has to be read is damaged;
+    /// `Unsupported` for a blob of more than 4 TiB.
+    pub async fn group_hashes(&self, blob: &Digest) -> Result<Option<GroupHashes>> {
+        read::group_hashes(&self.shared, blob).await
     }
 
     /// Checks with one request that the store can be reached and allows listings.

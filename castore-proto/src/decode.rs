@@ -21,22 +21,40 @@ use crate::groups;
 /// Fails if the bytes are not such a message, if the listed chunks break a rule of [`BlobIndex`],
 /// or if the group hashes are not those of the blob. The first wrong entry ends the decoding.
 pub fn decode(digest: &Digest, bytes: &[u8]) -> Result<Option<BlobIndex>, DecodeError> {
-    let fields = Fields::new(bytes);
-    let mut chunks = Chunks { fields, number: 0, entry: EntryDecoder::default(), groups: None };
-    let mut failure = None;
-    let valid = std::iter::from_fn(|| {
-        chunks.next().unwrap_or_else(|error| {
-            failure = Some(error);
-            None
-        })
-    });
-    let index = BlobIndex::new(*digest, valid);
-    match (failure, index) {
-        (Some(error), _) => Err(error),
-        (None, Ok(index)) => groups::decoded(index, chunks.groups).map(Some),
-        (None, Err(IndexError::NoChunks)) => Ok(None),
-        (None, Err(error)) => Err(DecodeError::Index(error)),
+    let mut chunks = Chunks::new(bytes);
+    match chunks.index(digest, |_| true)? {
+        Some(index) => groups::decoded(index, chunks.groups).map(Some),
+        None => Ok(None),
     }
+}
+
+/// The index of the blob `digest` without its group hashes, from an encoding whose list of group
+/// hashes may be damaged: for a repair, which reads the chunks and compares them with `digest`.
+///
+/// `None` has the same meaning as with [`decode`]. The list and all bytes from the first malformed
+/// field after its beginning on are ignored: so a list that is wrong, cut short, or of a wrong
+/// length does no harm to the entries before the list.
+///
+/// # Errors
+/// Fails if an entry before the list is malformed, or if the entries break a rule of
+/// [`BlobIndex`].
+///
+/// ```
+/// use castore_core::groups::GroupHashes;
+/// use castore_core::{BlobIndex, ChunkMeta, Digest};
+/// use castore_proto::{DecodeError, decode, decode_entries, encode};
+///
+/// let data = vec![7; 300_000];
+/// let blob = Digest::of(&data);
+/// let index = BlobIndex::new(blob, [ChunkMeta { digest: blob, size: 300_000 }])?;
+/// let mut stored = encode(&index.clone().with_groups(GroupHashes::of(&data))?).to_vec();
+/// *stored.last_mut().unwrap() ^= 1;
+/// assert!(matches!(decode(&blob, &stored), Err(DecodeError::Groups(_))));
+/// assert_eq!(decode_entries(&blob, &stored)?, Some(index));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn decode_entries(digest: &Digest, bytes: &[u8]) -> Result<Option<BlobIndex>, DecodeError> {
+    Chunks::new(bytes).index(digest, |chunks| !chunks.has_begun_list())
 }
 
 /// The listed chunks, decoded one at a time.
@@ -49,7 +67,42 @@ struct Chunks<'a> {
     groups: Option<&'a [u8]>,
 }
 
-impl Chunks<'_> {
+impl<'a> Chunks<'a> {
+    fn new(bytes: &'a [u8]) -> Chunks<'a> {
+        let (fields, entry) = (Fields::new(bytes), EntryDecoder::default());
+        Chunks { fields, number: 0, entry, groups: None }
+    }
+
+    /// The index of the blob `digest` without group hashes; `None` without entries. A malformed
+    /// field ends the entries, and is an error if `is_failure` says so.
+    fn index(
+        &mut self,
+        digest: &Digest,
+        is_failure: impl Fn(&Self) -> bool,
+    ) -> Result<Option<BlobIndex>, DecodeError> {
+        let mut failure = None;
+        let valid = std::iter::from_fn(|| {
+            let next = self.next();
+            next.unwrap_or_else(|error| {
+                failure = Some(error).filter(|_| is_failure(self));
+                None
+            })
+        });
+        let index = BlobIndex::new(*digest, valid);
+        match (failure, index) {
+            (Some(error), _) => Err(error),
+            (None, Ok(index)) => Ok(Some(index)),
+            (None, Err(IndexError::NoChunks)) => Ok(None),
+            (None, Err(error)) => Err(DecodeError::Index(error)),
+        }
+    }
+
+    /// Whether a list of group hashes begins before the last field that was decoded or failed, or
+    /// with it.
+    fn has_begun_list(&self) -> bool {
+        self.groups.is_some() || self.fields.is_at_list()
+    }
+
     fn next(&mut self) -> Result<Option<ChunkMeta>, DecodeError> {
         loop {
             let field = self.fields.next_known();
@@ -141,6 +194,54 @@ pub(crate) mod tests {
         assert_eq!(decode(&index.digest(), &encode(&index)), Ok(Some(index.clone())));
         let listed = Listed::decode(encode(&index)).unwrap();
         assert_eq!(listed.chunks, entries(&index));
+    }
+
+    /// An index of 400 KiB of `bytes`, with the list of group hashes at the end of its encoding.
+    fn with_list() -> (BlobIndex, Vec<u8>, usize) {
+        let bytes = vec![7; 400_000];
+        let chunks = bytes.chunks(100_000);
+        let chunks = chunks.map(|chunk| ChunkMeta { digest: Digest::of(chunk), size: 100_000 });
+        let groups = GroupHashes::of(&bytes);
+        let plain = BlobIndex::new(groups.digest(), chunks).unwrap();
+        let encoded = encode(&plain.clone().with_groups(groups).unwrap()).to_vec();
+        let list = encode(&plain).len();
+        (plain, encoded, list)
+    }
+
+    #[test]
+    fn entries_survive_any_damage_of_the_list() {
+        let (plain, encoded, list) = with_list();
+        let digest = plain.digest();
+        assert_eq!(decode_entries(&digest, &encoded), Ok(Some(plain.clone())));
+        for end in list..encoded.len() {
+            assert_eq!(decode_entries(&digest, &encoded[..end]), Ok(Some(plain.clone())), "{end}");
+        }
+        // All bits but those of the key, which say that the field is the list.
+        for bit in 8 * (list + 1)..8 * encoded.len() {
+            let mut damaged = encoded.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let found = decode_entries(&digest, &damaged);
+            // A shorter list is followed by bytes that may seem to be an entry.
+            let seems_entry =
+                found.is_err() || found.as_ref().is_ok_and(|i| *i != Some(plain.clone()));
+            assert!(!seems_entry, "bit {bit}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn damage_before_the_list_is_an_error() {
+        let (plain, encoded, list) = with_list();
+        let digest = plain.digest();
+        for end in [1, 30, list - 1] {
+            let cut = decode_entries(&digest, &encoded[..end]);
+            assert!(matches!(cut, Err(DecodeError::Framing { .. })), "{cut:?}");
+        }
+        // The wire type of the second entry.
+        let mut damaged = encoded.clone();
+        damaged[list / 4] ^= 1;
+        assert!(decode_entries(&digest, &damaged).is_err());
+        assert_eq!(decode_entries(&digest, b""), Ok(None));
+        assert_eq!(decode_entries(&Digest::EMPTY, b""), Ok(Some(BlobIndex::empty())));
     }
 
     /// A field, mostly an entry, sometimes with a wrong length or of another type.

@@ -26,16 +26,23 @@ pub(crate) enum Known<'a> {
 pub(crate) struct Fields<'a> {
     bytes: &'a [u8],
     offset: usize,
+    /// Whether the field that was decoded last, or that has failed, is a list of group hashes.
+    is_at_list: bool,
 }
 
 impl<'a> Fields<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Fields<'a> {
-        Fields { bytes, offset: 0 }
+        Fields { bytes, offset: 0, is_at_list: false }
     }
 
     /// The number of bytes taken so far.
     pub(crate) fn offset(&self) -> usize {
         self.offset
+    }
+
+    /// Whether the field that was decoded last, or that has failed, is a list of group hashes.
+    pub(crate) fn is_at_list(&self) -> bool {
+        self.is_at_list
     }
 
     /// The next entry or list of group hashes, or `None` if none is left.
@@ -53,7 +60,10 @@ impl<'a> Fields<'a> {
     }
 
     fn field(&mut self) -> Result<Option<Known<'a>>, FramingError> {
-        match self.key()? {
+        self.is_at_list = false;
+        let key = self.key()?;
+        self.is_at_list = key == (GROUPS_FIELD, 2);
+        match key {
             (ENTRY_FIELD, 2) => self.delimited().map(|bytes| Some(Known::Entry(bytes))),
             (ENTRY_FIELD, other) => Err(FramingError::WireType(other)),
             (GROUPS_FIELD, 2) => self.delimited().map(|bytes| Some(Known::Groups(bytes))),

@@ -5,6 +5,7 @@
 //!   [`DecodeError`] that says what is wrong and where. `decode` never panics, and the memory that
 //!   it takes is bounded by the index that it returns and by one entry of the input, not by the
 //!   sizes that the input claims;
+//! - [`decode_entries`] takes an index object whose group hashes may be damaged;
 //! - [`Decoder`] takes the same bytes piece by piece, and returns the chunks one by one: for an
 //!   index that is too large to be held in memory;
 //! - [`MAX_INDEX_SIZE`] bounds what a reader has to fetch.
@@ -42,7 +43,7 @@ mod frame;
 mod generated;
 mod groups;
 
-pub use decode::decode;
+pub use decode::{decode, decode_entries};
 pub use decoder::{Decoded, Decoder, ListedChunk, ListedGroups};
 pub use encode::{MAX_INDEX_SIZE, encode};
 pub use error::{DecodeError, EntryError, FramingError};

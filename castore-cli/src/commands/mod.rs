@@ -9,6 +9,7 @@ mod gc;
 mod get;
 mod hash;
 mod ls;
+mod outboard;
 mod put;
 mod repair;
 mod resume;
@@ -79,6 +80,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             get::run(mode, &location()?, &digest, &output, force, sparse).await
         }
         Command::Cat { digest, range } => cat::run(&location()?, &digest, range.as_deref()).await,
+        Command::Outboard { digest, output, force } => {
+            outboard::run(mode, &location()?, &digest, output.as_deref(), force).await
+        }
         Command::Stat { digest, chunks } => stat::run(mode, &location()?, &digest, chunks).await,
         Command::Ls { long } => ls::run(mode, &location()?, long).await,
         Command::Rm { digests, list } => rm::run(mode, &location()?, digests, list).await,

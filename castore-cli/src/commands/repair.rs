@@ -19,11 +19,13 @@ pub(crate) async fn run(mode: Mode, location: &Location, args: &RepairArgs) -> R
     let service = location.open()?;
     service.check().await?;
     let begun = Instant::now();
-    let mut options = RepairOptions::default().dry_run(args.dry_run).level(match args.level {
+    let level = match args.level {
         Level::Index => VerifyLevel::Index,
         Level::Data => VerifyLevel::Data,
         Level::Blob => VerifyLevel::Blob,
-    });
+    };
+    let options = RepairOptions::default().dry_run(args.dry_run).level(level);
+    let mut options = options.add_group_hashes(args.add_group_hashes);
     for from in &args.from {
         if Path::new(from).is_file() {
             options = options.from_file(from);
@@ -100,6 +102,8 @@ fn summarize(mode: Mode, report: &RepairReport, dry_run: bool, seconds: f64) {
             "removed": report.removed,
             "failed": report.failed,
             "not_known": report.not_known,
+            "without_group_hashes": report.verified.without_group_hashes,
+            "group_hashes_added": report.group_hashes_added,
             "unrepaired": report.unrepaired,
             "seconds": seconds,
         }));
@@ -110,6 +114,11 @@ fn summarize(mode: Mode, report: &RepairReport, dry_run: bool, seconds: f64) {
             "{would}{} damaged, {repaired} repaired, {quarantined} quarantined, {lost} lost, {} failed, {} not known, {removed} leftovers removed, {seconds:.1} s",
             verified.damaged, report.failed, report.not_known
         ));
+        if report.group_hashes_added > 0 {
+            let added = report.group_hashes_added;
+            let would = if dry_run { "would get" } else { "got" };
+            say(format_args!("castore: {added} indexes {would} group hashes"));
+        }
         if report.not_known > 0 {
             say(
                 "castore: what is not known stays as it is; repair again when the store and the sources can be read",

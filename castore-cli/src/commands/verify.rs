@@ -200,6 +200,7 @@ fn summarize(mode: Mode, report: &VerifyReport, found: Found, time: Duration) {
             "unknown": unknown,
             "harmless": report.harmless,
             "quarantined": report.quarantined,
+            "without_group_hashes": report.without_group_hashes,
             "seconds": seconds,
         }));
     } else if !mode.quiet {
@@ -231,5 +232,10 @@ fn summarize(mode: Mode, report: &VerifyReport, found: Found, time: Duration) {
             found += &format!(", {} objects in the quarantine", report.quarantined);
         }
         say(format_args!("{line}, {seconds:.1} s: {found}"));
+        if report.without_group_hashes > 0 {
+            let number = report.without_group_hashes;
+            let how = "`castore repair --add-group-hashes` adds them";
+            say(format_args!("castore: {number} blobs have no group hashes; {how}"));
+        }
     }
 }

@@ -10,6 +10,7 @@ fn every_command_explains_itself() {
         "put",
         "get",
         "cat",
+        "outboard",
         "stat",
         "ls",
         "rm",

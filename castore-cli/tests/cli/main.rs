@@ -10,6 +10,7 @@ mod dry_run;
 #[cfg(unix)]
 mod files;
 mod gc;
+mod group_hashes;
 mod help;
 #[cfg(unix)]
 mod interrupt;

@@ -13,12 +13,14 @@
 mod blobs;
 mod chunks;
 mod files;
+mod group_hashes;
 mod indexes;
 mod options;
 mod own;
+mod regions;
 mod source;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use castore_core::{Digest, Error, ErrorKind, Result};
@@ -56,6 +58,9 @@ impl ObjectStoreBlobService {
     /// ([`RepairOutcome::NotKnown`]). Leftovers of crashes that are older than an hour are removed;
     /// strays stay.
     ///
+    /// With [`RepairOptions::add_group_hashes`], the indexes that have no group hashes get them,
+    /// each after the whole blob was read.
+    ///
     /// Takes as much memory as [`verify`](ObjectStoreBlobService::verify), and about 500 bytes for
     /// each finding.
     ///
@@ -68,7 +73,8 @@ impl ObjectStoreBlobService {
     ///
     /// # Errors
     /// The errors of [`verify`](ObjectStoreBlobService::verify); `InvalidInput` for a file that
-    /// cannot be read. If a source fails, the objects that it may have end as
+    /// cannot be read, and if group hashes are to be added by a service that writes none
+    /// ([`Builder::group_hashes`](crate::Builder::group_hashes)). If a source fails, the objects that it may have end as
     /// [`RepairOutcome::NotKnown`].
     pub async fn repair(
         &self,
@@ -76,6 +82,9 @@ impl ObjectStoreBlobService {
         observer: &dyn Observer,
         mut each: impl FnMut(&Finding, &RepairOutcome) + Send,
     ) -> Result<RepairReport> {
+        if options.add_group_hashes && !self.shared.group_hashes {
+            return Err(group_hashes::refused());
+        }
         let mut bad = Bad::default();
         let verify = VerifyOptions::default().level(options.level);
         let verified = self
@@ -93,7 +102,9 @@ impl ObjectStoreBlobService {
             sources: Sources::default(),
         };
         repair.look_for_sources(&bad).await?;
+        let reported: HashSet<Digest> = bad.chunks.keys().copied().collect();
         repair.repair_chunks(&mut bad, &mut each).await?;
+        repair.add_group_hashes(&mut bad, &reported, &mut each).await?;
         repair.repair_indexes(bad.indexes, &mut each).await?;
         repair.remove_leftovers(bad.others, &mut each).await?;
         Ok(repair.report)
@@ -132,7 +143,9 @@ struct Repair<'a> {
 
 impl Repair<'_> {
     async fn look_for_sources(&mut self, bad: &Bad) -> Result<()> {
-        if bad.chunks.is_empty() && bad.indexes.is_empty() {
+        let none_is_bad = bad.chunks.is_empty() && bad.indexes.is_empty();
+        // A blob may prove to be wrong when its group hashes are computed.
+        if none_is_bad && !self.options.add_group_hashes {
             return Ok(());
         }
         self.sources.services.clone_from(&self.options.services);

@@ -9,6 +9,7 @@
 mod blobs;
 mod data;
 mod finding;
+mod groups;
 mod indexes;
 mod inventory;
 mod missing;
@@ -34,7 +35,8 @@ use crate::store::layout::Kind;
 pub(crate) use self::blobs::{Whole, read_whole};
 pub(crate) use self::data::{Examined, examine};
 pub use self::finding::{Finding, Problem};
-pub(crate) use self::indexes::{Indexed, read_index, read_listed_index};
+pub(crate) use self::groups::WrongGroups;
+pub(crate) use self::indexes::{Indexed, lacks_group_hashes, read_index, read_listed_index};
 pub(crate) use self::missing::look_again;
 pub use self::options::{Checkpoint, VerifyLevel, VerifyOptions};
 pub use super::sample::Sample;
@@ -71,6 +73,10 @@ pub struct VerifyReport {
     pub bytes_read: u64,
     /// Blobs of several chunks that were read as a whole.
     pub blobs_read: u64,
+    /// Indexes of blobs of more than 256 KiB that have no group hashes, so that a range of such a
+    /// blob is verified by its chunks alone. They are no damage, and a repair can add the hashes
+    /// ([`RepairOptions::add_group_hashes`](crate::repair::RepairOptions::add_group_hashes)).
+    pub without_group_hashes: u64,
     /// Objects in the quarantine, moved there by earlier repairs.
     pub quarantined: u64,
     /// Findings that are damage ([`Finding::is_damage`]).
@@ -240,7 +246,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
 }
 
 /// An error and its causes, on one line.
-fn one_line(error: &Error) -> String {
+pub(crate) fn one_line(error: &Error) -> String {
     let mut text = error.message().to_owned();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {

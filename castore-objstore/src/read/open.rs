@@ -8,6 +8,7 @@ use castore_core::{BlobIndex, BlobReader, ChunkMeta, Digest, MAX_CHUNK_SIZE, Res
 use futures_util::future::{Either, select};
 
 use super::read_ahead::Source;
+use crate::builder::Verify;
 use crate::error::corrupt;
 use crate::objects::client::Fetched;
 use crate::store::Store;
@@ -50,7 +51,8 @@ pub(crate) async fn size(shared: &Arc<Store>, digest: &Digest) -> Result<Option<
 pub(crate) async fn open(shared: &Arc<Store>, digest: &Digest) -> Result<Option<BlobReader>> {
     let reader = |index, only| {
         let shared = Arc::clone(shared);
-        BlobReader::new(Source { shared, index, only })
+        let verify = Some(shared.verify);
+        BlobReader::new(Source { shared, index, only, verify })
     };
     if *digest == Digest::EMPTY {
         return Ok(Some(reader(Index::of(Arc::new(BlobIndex::empty())), None)));
@@ -87,7 +89,18 @@ async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(Index, Optio
 
 /// A reader of the blob with this index.
 pub(crate) fn reader_of(shared: &Arc<Store>, index: Arc<BlobIndex>) -> BlobReader {
-    BlobReader::new(Source { shared: Arc::clone(shared), index: Index::of(index), only: None })
+    reader_with(shared, index, Some(shared.verify))
+}
+
+/// A reader of the chunks that this index lists, be they the blob or not: the caller has to verify
+/// the blob.
+pub(super) fn unproven_reader(shared: &Arc<Store>, index: Arc<BlobIndex>) -> BlobReader {
+    reader_with(shared, index, None)
+}
+
+fn reader_with(shared: &Arc<Store>, index: Arc<BlobIndex>, verify: Option<Verify>) -> BlobReader {
+    let (shared, index) = (Arc::clone(shared), Index::of(index));
+    BlobReader::new(Source { shared, index, only: None, verify })
 }
 
 impl Store {

@@ -53,6 +53,8 @@ pub(super) struct Source {
     pub(super) index: Index,
     /// The bytes of a blob of one chunk.
     pub(super) only: Option<Bytes>,
+    /// The proof of the bytes beyond their chunks; `None` if the caller hashes all that it reads.
+    pub(super) verify: Option<Verify>,
 }
 
 impl Source {
@@ -74,12 +76,15 @@ impl Source {
         let limits = &self.shared.limits;
         let whole = range == (0..self.index.size());
         let queue = limits.reading().register(Queue::default());
-        let proof = match self.shared.verify {
-            Verify::Chunks => Proof::Chunks,
-            Verify::Groups if window > 0 && range.end - range.start >= LONG => Proof::GroupsAlone,
-            Verify::Groups => Proof::Groups,
+        let proof = match self.verify {
+            Some(Verify::Groups) if window > 0 && range.end - range.start >= LONG => {
+                Proof::GroupsAlone
+            }
+            Some(Verify::Groups) => Proof::Groups,
+            Some(Verify::Chunks) | None => Proof::Chunks,
         };
         let prover = Prover::new(&self.shared, &self.index, &range, proof);
+        let hashes_whole = whole && self.verify.is_some() && prover.proof() == Proof::Chunks;
         let window = Window {
             cursor: Cursor::new(Arc::clone(&self.shared), self.index.clone()),
             index: self.index.clone(),
@@ -91,7 +96,7 @@ impl Source {
             located: false,
             max_bytes: window,
             max_chunks: limits.requests_at_once().max(MIN_CHUNKS),
-            whole: (whole && prover.proof() == Proof::Chunks).then(BlobHasher::default),
+            whole: hashes_whole.then(BlobHasher::default),
             prover,
             shared: Arc::clone(&self.shared),
         };
@@ -128,7 +133,7 @@ impl BlobSource for Source {
         }
     }
 
-    /// By the group hashes, or else by the digest.
+    /// By the group hashes, or else by the digest; or the caller verifies the whole.
     fn verifies_whole(&self) -> bool {
         true
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
+use castore_proto::DecodeError;
 use futures_util::future::join;
 use object_store::path::Path;
 
@@ -150,18 +151,28 @@ impl Store {
 
     /// The content of a blob's index. `Corrupt` if the index is malformed.
     pub(crate) async fn get_index(&self, digest: &Digest) -> Result<Listed> {
-        self.get_index_at(digest, self.layout.blob(digest)).await
+        self.get_decoded(digest, self.layout.blob(digest), castore_proto::decode).await
     }
 
-    /// The same for an index at another key.
-    pub(crate) async fn get_index_at(&self, digest: &Digest, path: Path) -> Result<Listed> {
+    /// The content of the index at `path`, without group hashes: a list of them may be damaged, and
+    /// whether the entries are those of the blob is not known.
+    pub(crate) async fn get_entries_at(&self, digest: &Digest, path: Path) -> Result<Listed> {
+        self.get_decoded(digest, path, castore_proto::decode_entries).await
+    }
+
+    async fn get_decoded(
+        &self,
+        digest: &Digest,
+        path: Path,
+        decode: fn(&Digest, &[u8]) -> Result<Option<BlobIndex>, DecodeError>,
+    ) -> Result<Listed> {
         let object =
             self.requests.get(READ_INDEX, *digest, path, castore_proto::MAX_INDEX_SIZE).await?;
         let Some(object) = object else { return Ok(Listed::Absent) };
         let digest = *digest;
         let decoded = run_blocking(READ_INDEX, move || {
             let bytes = object.read()?;
-            Ok(castore_proto::decode(&digest, &bytes))
+            Ok(decode(&digest, &bytes))
         });
         match decoded.await?.map_err(|error| unreadable(READ_INDEX, digest, error))? {
             Ok(Some(index)) => Ok(Listed::Chunks(index)),

@@ -12,6 +12,7 @@ mod deduplication;
 mod doctor;
 mod failures;
 mod gc;
+mod group_hashes;
 mod interoperability;
 mod large_indexes;
 mod latency;

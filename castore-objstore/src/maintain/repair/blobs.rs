@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use castore_chunker::Cutter;
+use castore_core::groups::GroupHasher;
 use castore_core::{
     BlobIndex, BlobService, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNKS, Result,
 };
@@ -103,6 +104,33 @@ pub(super) async fn assemble(
     dry_run: bool,
 ) -> Result<bool> {
     let seen = Moment::now();
+    let mut whole = GroupHasher::new();
+    let metas = store_all(shared, chunks, dry_run, |chunk| whole.update(chunk)).await?;
+    let hashed = whole.finish();
+    if hashed.digest != *blob {
+        return Ok(false);
+    }
+    let Ok(mut index) = BlobIndex::new(*blob, metas) else { return Ok(false) };
+    if let Some(groups) = hashed.groups {
+        index = match index.with_groups(groups) {
+            Ok(index) => index,
+            Err(_) => return Ok(false),
+        };
+    }
+    if !dry_run {
+        shared.write_index(&index, Some(seen)).await?;
+    }
+    Ok(true)
+}
+
+/// Stores the chunks that are missing or bad in this store, and hands all of them to `each` in
+/// order.
+pub(super) async fn store_all(
+    shared: &Arc<Store>,
+    chunks: BoxStream<'_, Result<Bytes>>,
+    dry_run: bool,
+    mut each: impl FnMut(&Bytes),
+) -> Result<Vec<ChunkMeta>> {
     let items = chunks.map_ok(|chunk| {
         let size = 2 * chunk.len() as u64;
         (chunk, size)
@@ -115,7 +143,6 @@ pub(super) async fn assemble(
         }
         Ok((digest, chunk))
     };
-    let mut whole = blake3::Hasher::new();
     let mut metas = Vec::new();
     InOrder::of(&shared.limits)
         .in_order(items, store, |stored: Result<(Digest, Bytes)>| {
@@ -124,17 +151,10 @@ pub(super) async fn assemble(
                 let message = "the blob has too many chunks";
                 return Err(Error::new(ErrorKind::InvalidInput, OPERATION, message));
             }
-            whole.update(&chunk);
+            each(&chunk);
             metas.push(ChunkMeta { digest, size: chunk.len() as u64 });
             Ok(())
         })
         .await?;
-    if Digest::from_bytes(*whole.finalize().as_bytes()) != *blob {
-        return Ok(false);
-    }
-    let Ok(index) = BlobIndex::new(*blob, metas) else { return Ok(false) };
-    if !dry_run {
-        shared.write_index(&index, Some(seen)).await?;
-    }
-    Ok(true)
+    Ok(metas)
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use castore_chunker::{ChunkParams, Cutter};
+use castore_core::groups::GroupHasher;
 use castore_core::{Digest, Error, ErrorKind, MAX_CHUNK_SIZE, Result};
 
 use super::source::is_chunk;
@@ -107,7 +108,7 @@ fn cut_file(
 ) -> io::Result<Digest> {
     let mut file = File::open(path)?;
     let mut cutter = Cutter::new(params);
-    let mut whole = blake3::Hasher::new();
+    let mut whole = GroupHasher::new();
     let mut start = 0;
     let mut take = |chunk: &[u8]| {
         let end = start + chunk.len() as u64;
@@ -125,7 +126,7 @@ fn cut_file(
     if let Some(last) = cutter.finish() {
         take(&last);
     }
-    Ok(Digest::from_bytes(*whole.finalize().as_bytes()))
+    Ok(whole.finish().digest)
 }
 
 /// The next bytes of a file; empty at its end.

@@ -8,8 +8,8 @@ use super::own;
 use super::source::Sources;
 use crate::maintain::repair::RepairOutcome;
 use crate::maintain::verify::{
-    Examined, Finding, Indexed, Problem, Whole, look_again, read_index, read_listed_index,
-    read_whole,
+    Examined, Finding, Indexed, Problem, Whole, WrongGroups, look_again, read_index,
+    read_listed_index, read_whole,
 };
 use crate::store::Store;
 use crate::store::quarantine::Moved;
@@ -18,8 +18,9 @@ use crate::store::quarantine::Moved;
 enum Now {
     /// The index is good, or gone.
     Changed,
-    /// The index is malformed, or lists the wrong chunks or sizes.
-    Wrong(Indexed),
+    /// The index is malformed, or lists the wrong chunks or sizes; with the wrong groups of the
+    /// blob if they are known.
+    Wrong(Indexed, Option<Box<WrongGroups>>),
     /// The index or one of its chunks is missing: nothing can be moved.
     Lost,
 }
@@ -48,7 +49,7 @@ pub(super) async fn repair(
         Ok(_) if finding.problem == Problem::QuarantinedBlob => return RepairOutcome::Left,
         Ok(Now::Lost) => return RepairOutcome::Lost,
         Ok(Now::Changed) => return RepairOutcome::Changed,
-        Ok(Now::Wrong(index)) => index,
+        Ok(Now::Wrong(index, _)) => index,
     };
     let path = shared.layout.blob(&blob);
     if dry_run {
@@ -78,7 +79,7 @@ async fn look(shared: &Arc<Store>, blob: Digest, finding: &Finding) -> Result<No
         Indexed::Unreadable(error) => return Err(error),
         Indexed::Absent if finding.problem == Problem::QuarantinedBlob => return Ok(Now::Lost),
         Indexed::Absent => return Ok(Now::Changed),
-        malformed @ Indexed::Malformed(_) => return Ok(Now::Wrong(malformed)),
+        malformed @ Indexed::Malformed(_) => return Ok(Now::Wrong(malformed, None)),
         Indexed::OneChunk => {
             // The index has no entry: the chunk is missing, or the blob is not that chunk.
             let missing = look_again(shared, &blob, &[blob], 1).await?.is_some();
@@ -91,7 +92,8 @@ async fn look(shared: &Arc<Store>, blob: Digest, finding: &Finding) -> Result<No
     }
     match read_whole(shared, index.clone()).await {
         Whole::Good => Ok(Now::Changed),
-        Whole::WrongDigest(_) | Whole::WrongSize(_) => Ok(Now::Wrong(Indexed::Chunks(index))),
+        Whole::WrongDigest(_, groups) => Ok(Now::Wrong(Indexed::Chunks(index), groups)),
+        Whole::WrongSize(_) => Ok(Now::Wrong(Indexed::Chunks(index), None)),
         Whole::BadChunk(_, Examined::Bad { error: Some(error), .. }) | Whole::Unreadable(error) => {
             Err(error)
         }
@@ -110,17 +112,18 @@ async fn restore(
     dry_run: bool,
 ) -> std::result::Result<bool, RepairOutcome> {
     let mut not_known: Option<Error> = None;
-    if let Ok(Now::Wrong(Indexed::Chunks(index))) = now {
-        match own::from_own_chunks(shared, index, dry_run).await {
-            Ok(true) => return Ok(true),
-            Ok(false) => {}
-            Err(error) => not_known = Some(error),
-        }
-    }
-    match own::index(shared, blob, dry_run).await {
+    // The chunks of an index with wrong groups were just read: they are not the blob.
+    let in_place = matches!(now, Ok(Now::Wrong(_, None)));
+    match own::index(shared, blob, in_place, dry_run).await {
         Ok(true) => return Ok(true),
         Ok(false) => {}
         Err(error) => not_known = Some(error),
+    }
+    if let Ok(Now::Wrong(_, Some(wrong))) = now {
+        // If a source does not fit, the whole blob is restored below.
+        if sources.restore_regions(shared, wrong, dry_run).await {
+            return Ok(true);
+        }
     }
     match sources.restore(shared, blob, dry_run).await {
         Ok(true) => return Ok(true),

@@ -13,6 +13,7 @@ use crate::maintain::verify::{VerifyLevel, VerifyReport};
 pub struct RepairOptions {
     pub(super) level: VerifyLevel,
     pub(super) dry_run: bool,
+    pub(super) add_group_hashes: bool,
     pub(super) services: Vec<Arc<dyn BlobService>>,
     pub(super) files: Vec<PathBuf>,
 }
@@ -22,6 +23,7 @@ impl Default for RepairOptions {
         RepairOptions {
             level: VerifyLevel::Data,
             dry_run: false,
+            add_group_hashes: false,
             services: Vec::new(),
             files: Vec::new(),
         }
@@ -39,6 +41,18 @@ impl RepairOptions {
     /// nothing.
     pub fn dry_run(mut self, dry_run: bool) -> RepairOptions {
         self.dry_run = dry_run;
+        self
+    }
+
+    /// Also writes every index of a blob of more than 256 KiB that has no
+    /// [group hashes](castore_core::groups) again with them, after the whole blob was read and has
+    /// its digest; not by default. A dry run counts these indexes and reads no blob.
+    ///
+    /// A blob that proves to be wrong is repaired like one that the verification has found. If a
+    /// blob cannot be read or its index not written, that is a finding
+    /// ([`Problem::NoGroupHashes`](crate::verify::Problem::NoGroupHashes)).
+    pub fn add_group_hashes(mut self, add_group_hashes: bool) -> RepairOptions {
+        self.add_group_hashes = add_group_hashes;
         self
     }
 
@@ -103,7 +117,8 @@ impl RepairOutcome {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepairReport {
-    /// The report of the verification at the start.
+    /// The report of the verification at the start. A blob that proves to be wrong when group hashes
+    /// are added counts as damaged, too.
     pub verified: VerifyReport,
     /// Chunks and indexes that were repaired.
     pub repaired: u64,
@@ -118,6 +133,8 @@ pub struct RepairReport {
     /// Findings that could not be looked at again, or that a source which could not be asked may
     /// have.
     pub not_known: u64,
+    /// Indexes that were written again with group hashes.
+    pub group_hashes_added: u64,
     /// Findings that are not repaired, and that keep a blob from being read. Objects in an unknown
     /// state do not count.
     pub unrepaired: u64,

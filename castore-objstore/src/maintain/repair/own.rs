@@ -53,11 +53,7 @@ async fn listed_chunk(shared: &Arc<Store>, digest: &Digest) -> Result<Bytes> {
 ///
 /// # Errors
 /// Fails if an object cannot be read or written.
-pub(super) async fn from_own_chunks(
-    shared: &Arc<Store>,
-    index: &BlobIndex,
-    dry_run: bool,
-) -> Result<bool> {
+async fn from_own_chunks(shared: &Arc<Store>, index: &BlobIndex, dry_run: bool) -> Result<bool> {
     let chunks = stream::iter(index.iter())
         .then(|meta| async move { listed_chunk(shared, &meta.digest).await });
     match blobs::assemble(shared, &index.digest(), chunks.boxed(), dry_run).await {
@@ -67,21 +63,27 @@ pub(super) async fn from_own_chunks(
     }
 }
 
-/// Restores the index of a blob from this store: from an index in the trash or in the quarantine,
-/// or from the one chunk that is the blob. The blob is reassembled from its chunks first. Returns
-/// whether the index was written.
+/// Restores the index of a blob from this store: from the entries of an index in the trash or in
+/// the quarantine, or from the one chunk that is the blob. With `in_place`, the index in its place
+/// comes first: its sizes or its group hashes may be wrong, and its entries right. The blob is
+/// reassembled from its chunks first. Returns whether the index was written.
 ///
 /// # Errors
 /// Fails if none of these is good and one of them cannot be read; or if the index cannot be
 /// written.
-pub(super) async fn index(shared: &Arc<Store>, blob: &Digest, dry_run: bool) -> Result<bool> {
-    let mut keys = Vec::new();
+pub(super) async fn index(
+    shared: &Arc<Store>,
+    blob: &Digest,
+    in_place: bool,
+    dry_run: bool,
+) -> Result<bool> {
+    let mut keys = Vec::from_iter(in_place.then(|| shared.layout.blob(blob)));
     let aside = shared.copies_aside(OPERATION, Kind::Blob, blob).await?;
     keys.extend(aside.into_iter().map(|copy| copy.path));
     keys.extend(shared.quarantined_keys(OPERATION, Kind::Blob, blob).await?);
     let mut not_known = None;
     for key in keys {
-        let restored = match shared.get_index_at(blob, key).await {
+        let restored = match shared.get_entries_at(blob, key).await {
             Ok(Listed::Chunks(index)) => from_own_chunks(shared, &index, dry_run).await,
             Ok(Listed::Absent | Listed::OneChunk) => Ok(false),
             Err(error) => Err(error),

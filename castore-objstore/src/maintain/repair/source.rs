@@ -9,10 +9,10 @@ use castore_core::{BlobService, Digest, Error, MAX_CHUNK_SIZE, Result};
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::files::Files;
-use super::{Finding, InOrder, OPERATION, Phase, blobs};
+use super::{Finding, InOrder, OPERATION, Phase, blobs, regions};
 use crate::error::is_corrupt;
 use crate::maintain::observer::Observer;
-use crate::maintain::verify::{Indexed, read_index};
+use crate::maintain::verify::{Indexed, WrongGroups, read_index};
 use crate::store::Store;
 
 /// How many places of each chunk are kept.
@@ -88,6 +88,33 @@ impl Sources {
             return Ok(true);
         }
         failure.map_or(Ok(false), Err)
+    }
+}
+
+impl Sources {
+    /// Restores a blob of which the `wrong` groups are known from a source that has the blob. Reads
+    /// only the bytes around these groups. Returns whether the index was written.
+    pub(super) async fn restore_regions(
+        &self,
+        shared: &Arc<Store>,
+        wrong: &WrongGroups,
+        dry_run: bool,
+    ) -> bool {
+        let is_done = |done: Result<bool>| {
+            done.unwrap_or_else(|error| {
+                tracing::debug!(%error, "a source cannot replace a part of a blob");
+                false
+            })
+        };
+        for service in &self.services {
+            if is_done(regions::from_service(shared, service, wrong, dry_run).await) {
+                return true;
+            }
+        }
+        match self.files.blob(&wrong.index.digest()) {
+            Some(path) => is_done(regions::from_file(shared, path, wrong, dry_run).await),
+            None => false,
+        }
     }
 }
 

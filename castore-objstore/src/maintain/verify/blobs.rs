@@ -5,6 +5,7 @@ use std::sync::Arc;
 use castore_core::{BlobIndex, Digest, Error, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::groups::{self, WrongGroups};
 use super::indexes::said_of_size;
 use super::{
     Checkpoint, Examined, Finding, InOrder, Indexed, Phase, Problem, Run, Verified, examine,
@@ -20,7 +21,8 @@ const AT_ONCE: usize = 4;
 /// The state of a blob.
 pub(crate) enum Whole {
     Good,
-    WrongDigest(Error),
+    /// The chunks are those of another blob; with the wrong groups if they are known.
+    WrongDigest(Error, Option<Box<WrongGroups>>),
     /// A chunk has another size than the index states.
     WrongSize(String),
     /// This bad chunk keeps the blob from being read.
@@ -93,8 +95,9 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
         let index = self.shared.layout.blob(&blob);
         let finding = match whole {
             Whole::Good => None,
-            Whole::WrongDigest(error) => {
-                Some(Finding::new(Problem::WrongDigest, index, one_line(&error)).of(blob))
+            Whole::WrongDigest(error, groups) => {
+                let detail = groups.map_or_else(|| one_line(&error), |groups| groups.to_string());
+                Some(Finding::new(Problem::WrongDigest, index, detail).of(blob))
             }
             Whole::WrongSize(_) if self.wrong_blobs.contains(&blob) => None,
             Whole::WrongSize(detail) => {
@@ -155,7 +158,7 @@ pub(crate) async fn read_whole(shared: &Arc<Store>, index: BlobIndex) -> Whole {
             }
         };
         if error.is_blob_mismatch() {
-            return Whole::WrongDigest(error);
+            return Whole::WrongDigest(error, groups::find(shared, &index).await);
         }
         let Some(chunk) = error.digest().filter(|digest| *digest != blob) else {
             return Whole::Unreadable(error);

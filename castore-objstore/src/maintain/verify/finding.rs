@@ -29,6 +29,9 @@ pub enum Problem {
     /// An earlier repair has moved the index of a blob to the quarantine, and no index is in its
     /// place: the blob is absent until a repair restores it from a source.
     QuarantinedBlob,
+    /// An index has no group hashes, and a repair that was to add them could not. Only a repair has
+    /// such a finding.
+    NoGroupHashes,
     /// An object among the indexes or chunks whose key is not that of an index or a chunk.
     Stray,
     /// A file left by a crash in the directory of a local store.
@@ -49,6 +52,7 @@ impl Problem {
             Problem::WrongDigest => "wrong-digest",
             Problem::UnreadableIndex => "unreadable-index",
             Problem::QuarantinedBlob => "quarantined-blob",
+            Problem::NoGroupHashes => "no-group-hashes",
             Problem::Stray => "stray",
             Problem::Leftover => "leftover",
         }
@@ -63,6 +67,7 @@ impl Problem {
                 | Problem::WrongDigest
                 | Problem::UnreadableIndex
                 | Problem::QuarantinedBlob
+                | Problem::NoGroupHashes
         )
     }
 }
@@ -96,12 +101,16 @@ pub struct Finding {
 impl Finding {
     /// Whether data is lost or wrong: the object was read and is wrong, or is certainly missing.
     ///
-    /// Strays, leftovers, empty chunk objects that no index lists (the next writer of the chunk
-    /// replaces them) and objects that an earlier repair has moved to the quarantine do no harm.
+    /// Indexes without group hashes, strays, leftovers, empty chunk objects that no index lists
+    /// (the next writer of the chunk replaces them) and objects that an earlier repair has moved to
+    /// the quarantine do no harm.
     /// Unreadable objects are neither damaged nor harmless ([`Self::is_unknown`]).
     pub fn is_damage(&self) -> bool {
         match self.problem {
-            Problem::Stray | Problem::Leftover | Problem::QuarantinedBlob => false,
+            Problem::Stray
+            | Problem::Leftover
+            | Problem::QuarantinedBlob
+            | Problem::NoGroupHashes => false,
             Problem::EmptyChunk => self.blob_count > 0,
             _ => !self.is_unknown(),
         }

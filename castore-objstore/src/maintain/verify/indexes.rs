@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use castore_core::groups::{GROUP_SIZE, MAX_GROUPS};
 use castore_core::{BlobIndex, ChunkMeta, Digest, Error, Result};
 use futures_util::TryStreamExt;
 
@@ -162,6 +163,7 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             self.refer(&digest, None, digest, number);
             return Ok(());
         };
+        self.report.without_group_hashes += u64::from(lacks_group_hashes(&index));
         for chunk in index.iter() {
             self.refer(&chunk.digest, Some(chunk.size), digest, number);
         }
@@ -244,6 +246,11 @@ impl<E: FnMut(Verified) + Send> Run<'_, E> {
             })
             .await
     }
+}
+
+/// Whether the index has no group hashes, although its blob is not too large for a list of them.
+pub(crate) fn lacks_group_hashes(index: &BlobIndex) -> bool {
+    index.groups().is_none() && index.size() <= MAX_GROUPS as u64 * GROUP_SIZE
 }
 
 fn wrong_size(index: &BlobIndex, sizes: &HashMap<Digest, u64>) -> Option<String> {
