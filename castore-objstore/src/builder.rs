@@ -24,13 +24,13 @@ use crate::objects::local::Local;
 use crate::objects::metrics::{Hook, Metrics};
 use crate::objects::retry::{Backend, Patience};
 use crate::service::ObjectStoreBlobService;
-use crate::store::Store;
 use crate::store::codec::Codec;
 use crate::store::layout::Layout;
 use crate::store::pages::Indexes;
 use crate::store::presence::Presence;
 use crate::store::recheck::DEFAULT_GRACE;
 use crate::store::safeguards::Safeguards;
+use crate::store::{Store, Verify};
 use crate::write::Pacing;
 
 /// The default of [`Builder::memory`]: 64 MiB.
@@ -58,19 +58,6 @@ const MAX_CUTTING_THREADS: usize = 256;
 /// The longest accepted time: a hundred years. The clocks of the system can represent a time that
 /// far ahead, but not every `Duration`.
 const MAX_TIME: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
-
-/// The proof that a reader has for bytes before it returns them ([`Builder::verify`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Verify {
-    /// The blob's own digest: the bytes hash to the [group hashes](castore_core::groups) of the
-    /// blob, if its index has them. Otherwise as [`Chunks`](Verify::Chunks).
-    #[default]
-    Groups,
-    /// The index: the bytes are those of the chunks that the index lists. That the chunks are those
-    /// of the blob is verified only for reads of the whole blob.
-    Chunks,
-}
 
 /// The settings of an [`ObjectStoreBlobService`].
 ///
@@ -198,10 +185,10 @@ impl Builder {
     /// half for writing and one half for reading.
     ///
     /// Beyond this limit, each open writer holds the bytes that are not yet part of a chunk, each
-    /// open reader holds its current chunk with its group, and the index of its blob, and each processor holds one
-    /// chunk in its compressed or decompressed form. Readers of one blob share its index. An index
-    /// of more than 640 KiB (of a blob of 2 GiB with usual chunks) is not held, but read in pages;
-    /// the service keeps up to a sixteenth of its memory in pages.
+    /// open reader holds its current chunk with its group, and the index of its blob, and each
+    /// processor holds one chunk in its compressed or decompressed form. Readers of one blob share
+    /// its index. An index of more than 640 KiB (of a blob of 2 GiB with usual chunks) is not held,
+    /// but read in pages; the service keeps up to a sixteenth of its memory in pages.
     pub fn memory(mut self, bytes: usize) -> Builder {
         self.memory = bytes;
         self

@@ -90,7 +90,7 @@ mod url;
 mod write;
 
 pub use builder::{
-    Builder, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_RETRY_TIMEOUT, DEFAULT_ZSTD_LEVEL, Verify,
+    Builder, DEFAULT_MEMORY, DEFAULT_REQUESTS, DEFAULT_RETRY_TIMEOUT, DEFAULT_ZSTD_LEVEL,
 };
 pub use castore_chunker::ChunkParams;
 pub use maintain::{Observer, Progress, copy, diff, doctor, gc, repair, usage, verify};
@@ -98,6 +98,7 @@ pub use objects::metrics;
 pub use objects::stats::Stats;
 pub use redact::redact_url;
 pub use service::ObjectStoreBlobService;
+pub use store::Verify;
 pub use store::recheck::DEFAULT_GRACE;
 pub use store::trash::StoredChunk;
 pub use url::{local_path, parse_url, parse_url_opts, units};

@@ -11,9 +11,10 @@ use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
 use self::units::{parse_size, parse_time};
-use crate::builder::{Builder, Verify};
+use crate::builder::Builder;
 use crate::redact::redact_url;
 use crate::service::ObjectStoreBlobService;
+use crate::store::Verify;
 
 const OPEN: &str = "open the store";
 

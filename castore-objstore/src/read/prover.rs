@@ -2,8 +2,8 @@
 //!
 //! Chunks come in order, and each of them is verified. Here their bytes are hashed group by group:
 //! a group that has the hash which the blob's digest demands proves that its bytes are those of the
-//! blob, and are at the right place. So an index that lists other chunks is found at the first group
-//! that differs, before a byte of that group is handed out.
+//! blob, and are at the right place. So an index that lists other chunks is found at the first
+//! group that differs, before a byte of that group is handed out.
 //!
 //! The readers of a blob remember which groups are proven: a range of proven groups costs no more
 //! than its own chunks.

@@ -13,15 +13,14 @@ use tokio::time::Instant;
 
 use super::cursor::Cursor;
 use super::prover::{Proof, Prover};
-use crate::builder::Verify;
 use crate::error::task_error;
 use crate::exec::hasher::BlobHasher;
 use crate::exec::limits::Permit;
 use crate::exec::reading::{Ahead, IDLE_AFTER};
 use crate::exec::task::Task;
-use crate::store::Store;
 use crate::store::chunk::READ_CHUNK as CHUNK;
 use crate::store::pages::{Index, PlacedChunk};
+use crate::store::{Store, Verify};
 
 /// The operation named by a mismatch: each chunk is valid, but they belong to another blob.
 pub(crate) const BLOB: &str = "read blob";

@@ -26,7 +26,6 @@ use self::layout::Layout;
 use self::pages::Indexes;
 use self::presence::Presence;
 use self::safeguards::Safeguards;
-use crate::builder::Verify;
 use crate::exec::gate::Gate;
 use crate::exec::limits::Limits;
 use crate::objects::barrier::Barrier;
@@ -56,4 +55,18 @@ pub(crate) struct Store {
     pub(crate) safeguards: Safeguards,
     /// Closed with the service.
     pub(crate) gate: Gate,
+}
+
+/// The proof that a reader has for bytes before it returns them
+/// ([`Builder::verify`](crate::Builder::verify)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Verify {
+    /// The blob's own digest: the bytes hash to the [group hashes](castore_core::groups) of the
+    /// blob, if its index has them. Otherwise as [`Chunks`](Verify::Chunks).
+    #[default]
+    Groups,
+    /// The index: the bytes are those of the chunks that the index lists. That the chunks are those
+    /// of the blob is verified only for reads of the whole blob.
+    Chunks,
 }

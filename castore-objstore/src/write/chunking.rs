@@ -45,7 +45,8 @@ pub(crate) struct Cut {
 }
 
 /// Cuts `batches` and sends them on, up to the last one, and then returns the digest and the group
-/// hashes of all bytes. Returns `None` if the batches end without a last one, or if the receiver is gone.
+/// hashes of all bytes. Returns `None` if the batches end without a last one, or if the receiver is
+/// gone.
 pub(crate) async fn cut_all(
     shared: Arc<Store>,
     pacing: Arc<Pacing>,

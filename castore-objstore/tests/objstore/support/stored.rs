@@ -75,10 +75,10 @@ impl Stored {
         assert_eq!(read, self.data);
     }
 
-    /// Checks that every way to read the bad chunk returns the bytes before it and then a corruption
-    /// error, and that the other chunks can still be read by a service that does not ask for the
-    /// proof of their groups. With that proof, the good bytes end where the group of the bad chunk
-    /// begins.
+    /// Checks that every way to read the bad chunk returns the bytes before it and then a
+    /// corruption error, and that the other chunks can still be read by a service that does not ask
+    /// for the proof of their groups. With that proof, the good bytes end where the group of the
+    /// bad chunk begins.
     pub(crate) async fn assert_chunk_is_corrupt(&self) {
         let bad = self.index.chunk_range(self.bad).unwrap();
         let read = read_until_error(&self.service(), &self.digest).await;
