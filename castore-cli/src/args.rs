@@ -98,8 +98,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "A..B")]
         range: Option<String>,
     },
-    /// Write the outboard of a blob, as bao does with chunk groups of 2^8: the hashes that prove any
-    /// 256 KiB of the blob by themselves
+    /// Write the outboard of a blob, as bao does with chunk groups of 2^8: the hashes that prove
+    /// any 256 KiB of the blob by themselves
     ///
     /// The outboard has 64 bytes for each inner node of the tree, in pre-order and without a
     /// header. A blob whose index has no group hashes is read as a whole.

@@ -74,8 +74,8 @@ impl ObjectStoreBlobService {
     /// # Errors
     /// The errors of [`verify`](ObjectStoreBlobService::verify); `InvalidInput` for a file that
     /// cannot be read, and if group hashes are to be added by a service that writes none
-    /// ([`Builder::group_hashes`](crate::Builder::group_hashes)). If a source fails, the objects that it may have end as
-    /// [`RepairOutcome::NotKnown`].
+    /// ([`Builder::group_hashes`](crate::Builder::group_hashes)). If a source fails, the objects
+    /// that it may have end as [`RepairOutcome::NotKnown`].
     pub async fn repair(
         &self,
         options: &RepairOptions,

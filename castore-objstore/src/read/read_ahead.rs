@@ -50,8 +50,8 @@ pub(super) struct Source {
     pub(super) index: Index,
     /// The bytes of a blob of one chunk.
     pub(super) only: Option<Bytes>,
-    /// The proof of the bytes beyond their chunks; `None` if the caller hashes all that it reads.
-    pub(super) verify: Option<Verify>,
+    /// Whether the caller proves that the chunks are those of the blob, and this source does not.
+    pub(super) caller_proves: bool,
 }
 
 impl Source {
@@ -73,9 +73,9 @@ impl Source {
         let limits = &self.shared.limits;
         let whole = range == (0..self.index.size());
         let queue = limits.reading().register(Queue::default());
-        let by_groups = self.verify == Some(Verify::Groups);
+        let by_groups = !self.caller_proves && self.shared.verify == Verify::Groups;
         let prover = Prover::new(&self.shared, &self.index, &range, by_groups);
-        let hashes_whole = whole && self.verify.is_some() && !prover.is_on();
+        let hashes_whole = whole && !self.caller_proves && !prover.is_on();
         let window = Window {
             cursor: Cursor::new(Arc::clone(&self.shared), self.index.clone()),
             index: self.index.clone(),

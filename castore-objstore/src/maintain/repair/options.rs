@@ -117,8 +117,8 @@ impl RepairOutcome {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepairReport {
-    /// The report of the verification at the start. A blob that proves to be wrong when group hashes
-    /// are added counts as damaged, too.
+    /// The report of the verification at the start. A blob that proves to be wrong when group
+    /// hashes are added counts as damaged, too.
     pub verified: VerifyReport,
     /// Chunks and indexes that were repaired.
     pub repaired: u64,
