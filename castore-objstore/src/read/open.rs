@@ -50,8 +50,7 @@ pub(crate) async fn size(shared: &Arc<Store>, digest: &Digest) -> Result<Option<
 pub(crate) async fn open(shared: &Arc<Store>, digest: &Digest) -> Result<Option<BlobReader>> {
     let reader = |index, only| {
         let shared = Arc::clone(shared);
-        let verify = Some(shared.verify);
-        BlobReader::new(Source { shared, index, only, verify })
+        BlobReader::new(Source { shared, index, only, caller_proves: false })
     };
     if *digest == Digest::EMPTY {
         return Ok(Some(reader(Index::of(Arc::new(BlobIndex::empty())), None)));
@@ -88,18 +87,18 @@ async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(Index, Optio
 
 /// A reader of the blob with this index.
 pub(crate) fn reader_of(shared: &Arc<Store>, index: Arc<BlobIndex>) -> BlobReader {
-    reader_with(shared, index, Some(shared.verify))
+    reader_with(shared, index, false)
 }
 
 /// A reader of the chunks that this index lists, be they the blob or not: the caller has to verify
 /// the blob.
 pub(super) fn unproven_reader(shared: &Arc<Store>, index: Arc<BlobIndex>) -> BlobReader {
-    reader_with(shared, index, None)
+    reader_with(shared, index, true)
 }
 
-fn reader_with(shared: &Arc<Store>, index: Arc<BlobIndex>, verify: Option<Verify>) -> BlobReader {
+fn reader_with(shared: &Arc<Store>, index: Arc<BlobIndex>, caller_proves: bool) -> BlobReader {
     let (shared, index) = (Arc::clone(shared), Index::of(index));
-    BlobReader::new(Source { shared, index, only: None, verify })
+    BlobReader::new(Source { shared, index, only: None, caller_proves })
 }
 
 impl Store {

@@ -52,8 +52,8 @@ pub(super) struct Source {
     pub(super) index: Index,
     /// The bytes of a blob of one chunk.
     pub(super) only: Option<Bytes>,
-    /// The proof of the bytes beyond their chunks; `None` if the caller hashes all that it reads.
-    pub(super) verify: Option<Verify>,
+    /// Whether the caller proves that the chunks are those of the blob, and this source does not.
+    pub(super) caller_proves: bool,
 }
 
 impl Source {
@@ -75,15 +75,14 @@ impl Source {
         let limits = &self.shared.limits;
         let whole = range == (0..self.index.size());
         let queue = limits.reading().register(Queue::default());
-        let proof = match self.verify {
-            Some(Verify::Groups) if window > 0 && range.end - range.start >= LONG => {
-                Proof::GroupsAlone
-            }
-            Some(Verify::Groups) => Proof::Groups,
-            Some(Verify::Chunks) | None => Proof::Chunks,
+        let proof = match self.shared.verify {
+            _ if self.caller_proves => Proof::Chunks,
+            Verify::Chunks => Proof::Chunks,
+            Verify::Groups if window > 0 && range.end - range.start >= LONG => Proof::GroupsAlone,
+            Verify::Groups => Proof::Groups,
         };
         let prover = Prover::new(&self.shared, &self.index, &range, proof);
-        let hashes_whole = whole && self.verify.is_some() && prover.proof() == Proof::Chunks;
+        let hashes_whole = whole && !self.caller_proves && prover.proof() == Proof::Chunks;
         let window = Window {
             cursor: Cursor::new(Arc::clone(&self.shared), self.index.clone()),
             index: self.index.clone(),

@@ -162,7 +162,7 @@ async fn a_repair_adds_group_hashes_and_changes_nothing_else() {
     assert!(error.to_string().contains("without group hashes"), "{error}");
 }
 
-/// Bad chunks are told as without group hashes; a blob that proves to be wrong is a finding.
+/// Bad chunks have the same findings as otherwise; a blob that proves to be wrong is one more.
 #[tokio::test]
 async fn group_hashes_are_added_only_to_blobs_that_are_right() {
     let (probe, twin) = (Probe::new(), Probe::new());
@@ -199,24 +199,24 @@ async fn group_hashes_are_added_only_to_blobs_that_are_right() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_only_the_adding_finds_bad_is_told_and_nothing_is_moved() {
+async fn a_chunk_that_only_the_adding_finds_bad_is_a_finding_and_stays() {
     let probe = Probe::new();
     let digest = put(&plain(&probe), &random("bad", 2 * MIB)).await;
     let chunk = chunk_key(&listed(&probe, &digest).await.get(2).unwrap().digest);
     let size = probe.object(&chunk).await.len();
     probe.overwrite(&chunk, random("other", size)).await;
     let add = RepairOptions::default().level(VerifyLevel::Index).add_group_hashes(true);
-    let mut told = Vec::new();
+    let mut outcomes = Vec::new();
     let each = |finding: &Finding, outcome: &castore_objstore::repair::RepairOutcome| {
-        told.push((finding.problem, finding.is_damage(), outcome.name()));
+        outcomes.push((finding.problem, finding.is_damage(), outcome.name()));
     };
     let report = service(&probe).repair(&add, &(), each).await.unwrap();
-    assert_eq!(told, [(Problem::NoGroupHashes, false, "not-known")]);
+    assert_eq!(outcomes, [(Problem::NoGroupHashes, false, "not-known")]);
     assert_eq!((report.not_known, report.group_hashes_added), (1, 0));
 }
 
 #[tokio::test]
-async fn an_index_that_cannot_be_written_is_told() {
+async fn an_index_that_cannot_be_written_is_a_finding() {
     let probe = Probe::new();
     let digest = put(&plain(&probe), &random("refused", 2 * MIB)).await;
     probe.fault(Kind::Put, Part::Blobs, ALWAYS, Effect::Fail(denied));
