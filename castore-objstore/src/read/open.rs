@@ -15,7 +15,7 @@ use crate::store::codec::max_stored_size;
 use crate::store::index::{Listed, READ_INDEX};
 use crate::store::layout::Kind;
 use crate::store::pages::Index;
-use crate::store::{Store, Verify};
+use crate::store::Store;
 
 /// The chunks of a blob. Fetches the blob's chunk itself only if its size is not known otherwise.
 pub(crate) async fn chunks(shared: &Arc<Store>, digest: &Digest) -> Result<Option<BlobIndex>> {
