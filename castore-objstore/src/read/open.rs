@@ -72,17 +72,17 @@ async fn find(shared: Arc<Store>, digest: Digest) -> Result<Option<(Index, Optio
         Either::Right((chunk, listed)) => (listed.await?, Either::Right(chunk)),
     };
     let Some(listed) = listed else { return Ok(None) };
-    let size = match shared.indexes.share(listed) {
+    let index = match shared.indexes.share(listed) {
         Some(index) if index.len() > 1 => return Ok(Some((index, None))),
-        Some(index) => Some(index.size()),
-        None => None,
+        index => index,
     };
     let chunk = match chunk {
         Either::Left(chunk) => chunk.await,
         Either::Right(chunk) => chunk,
     };
-    let (index, only) = shared.one_chunk(digest, size, chunk).await?;
-    Ok(Some((Index::of(Arc::new(index)), Some(only))))
+    let size = index.as_ref().map(Index::size);
+    let (of_chunk, only) = shared.one_chunk(digest, size, chunk).await?;
+    Ok(Some((index.unwrap_or_else(|| Index::of(Arc::new(of_chunk))), Some(only))))
 }
 
 /// A reader of the blob with this index.
