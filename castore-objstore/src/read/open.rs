@@ -10,12 +10,12 @@ use futures_util::future::{Either, select};
 use super::read_ahead::Source;
 use crate::error::corrupt;
 use crate::objects::client::Fetched;
+use crate::store::Store;
 use crate::store::chunk::READ_CHUNK as CHUNK;
 use crate::store::codec::max_stored_size;
 use crate::store::index::{Listed, READ_INDEX};
 use crate::store::layout::Kind;
 use crate::store::pages::Index;
-use crate::store::Store;
 
 /// The chunks of a blob. Fetches the blob's chunk itself only if its size is not known otherwise.
 pub(crate) async fn chunks(shared: &Arc<Store>, digest: &Digest) -> Result<Option<BlobIndex>> {
