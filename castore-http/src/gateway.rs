@@ -47,8 +47,8 @@ impl Gateway {
         Gateway { read_only, ..self }
     }
 
-    /// The largest body of a `PUT` or `POST`, in bytes; a larger one is answered with 413, and
-    /// nothing of it is stored. `u64::MAX` is no limit. The memory of an upload does not grow with
+    /// The largest body of a `PUT` or `POST`, in bytes; a larger one is answered with 413, and is
+    /// not published. `u64::MAX` is no limit. The memory of an upload does not grow with
     /// this limit, but for 32 bytes for each 256 KiB of its body.
     #[must_use]
     pub fn max_body(self, bytes: u64) -> Gateway {

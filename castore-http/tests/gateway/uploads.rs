@@ -263,3 +263,43 @@ async fn a_body_is_taken_no_faster_than_the_service_takes_it() {
     let taken = taken.load(Ordering::Relaxed);
     assert!((1..=3).contains(&taken), "{taken} pieces were taken");
 }
+
+#[tokio::test]
+async fn a_mebibyte_of_an_unwanted_body_is_taken_and_no_more() {
+    let service = MemoryBlobService::new();
+    let known = service.put_bytes("known".into()).await.unwrap();
+    let router = Gateway::new(Arc::new(service)).max_body(1 << 40).into_router();
+    for (method, path, length, status) in [
+        ("PUT", blob_path(known), "1000", 200),
+        ("PUT", "/blobs/abc".into(), "1000", 400),
+        ("POST", "/blobs".into(), "1099511627777", 413),
+        ("POST", "/healthz".into(), "1000", 405),
+    ] {
+        for (headers, expected) in [
+            (&[("content-length", length)][..], 16),
+            (&[("content-length", length), ("expect", "100-continue")], 0),
+        ] {
+            let taken = Arc::new(AtomicUsize::new(0));
+            let counter = taken.clone();
+            let pieces = stream::repeat_with(move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, Infallible>(Bytes::from(vec![7; 64 * 1024]))
+            });
+            let body = Body::from_stream(pieces.take(100));
+            let answer = send(&router, method, &path, headers, body).await;
+            assert_eq!(answer.status, status);
+            assert_eq!(taken.load(Ordering::Relaxed), expected, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_not_polled_after_its_end() {
+    // Such a stream panics when it is polled again.
+    let pieces = stream::unfold(3, |left| async move {
+        (left > 0).then(|| (Ok::<_, Infallible>(Bytes::from_static(b"abc")), left - 1))
+    });
+    let router = gateway(MemoryBlobService::new());
+    let answer = send(&router, "POST", "/blobs", &[], Body::from_stream(pieces)).await;
+    assert_eq!(answer.text(), format!("{}\n", Digest::of(b"abcabcabc")));
+}
