@@ -24,7 +24,7 @@ const ANY: &str = "any";
 /// Crates that no published crate may reach.
 const NEVER_AT_ALL: [&str; 3] = ["prost-build", "protox", "xtask"];
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     Rule {
         name: "castore-core",
         normal: &[
@@ -113,6 +113,22 @@ const RULES: [Rule; 9] = [
             "castore-chunker",
             "castore-objstore",
             "castore-proto",
+            "object_store",
+            "prost",
+            "zstd",
+        ],
+    },
+    Rule {
+        name: "castore-http",
+        normal: &["axum", "base64", "bytes", "castore-core", "futures-util"],
+        featureless: &[],
+        never: &[
+            "anyhow",
+            "castore-chunker",
+            "castore-objstore",
+            "castore-proto",
+            "castore-testsuite",
+            "clap",
             "object_store",
             "prost",
             "zstd",
