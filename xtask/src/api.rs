@@ -12,8 +12,14 @@ use anyhow::{Context as _, Result, bail};
 use crate::cargo::cargo;
 
 /// The libraries with a promise about their API.
-const LIBRARIES: [&str; 5] =
-    ["castore-core", "castore-chunker", "castore-proto", "castore-objstore", "castore-testsuite"];
+const LIBRARIES: [&str; 6] = [
+    "castore-core",
+    "castore-chunker",
+    "castore-proto",
+    "castore-objstore",
+    "castore-testsuite",
+    "castore-http",
+];
 
 /// Compares with the snapshots, or writes them if `bless`.
 pub(crate) fn run(root: &Path, bless: bool) -> Result<ExitCode> {
