@@ -27,10 +27,18 @@ pub(crate) enum Broken {
     Vanished,
     /// The client of the store panicked, with this message.
     #[error("the client panicked: {0}")]
+    #[cfg_attr(
+        not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http")),
+        allow(dead_code)
+    )]
     Panicked(String),
 }
 
 impl Broken {
+    #[cfg_attr(
+        not(any(feature = "aws", feature = "gcp", feature = "azure", feature = "http")),
+        allow(dead_code)
+    )]
     pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Broken {
         let message = panic.downcast_ref::<String>().map(String::as_str);
         let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
