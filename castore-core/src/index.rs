@@ -129,17 +129,14 @@ impl BlobIndex {
             ends.push(check.size());
         }
         check.finish()?;
-        // The digest itself proves the only group of a blob.
-        let groups = match check.size() <= GROUP_SIZE {
-            true => GroupHashes::new(digest, check.size(), Vec::new()).ok(),
-            false => None,
-        };
+        // The digest itself proves the only group of a blob: its list is empty.
+        let groups = GroupHashes::new(digest, check.size(), Vec::new()).ok();
         Ok(BlobIndex { digest, digests, ends, groups })
     }
 
     /// The index of the empty blob.
     pub fn empty() -> BlobIndex {
-        let groups = Some(GroupHashes::of(b""));
+        let groups = GroupHashes::new(Digest::EMPTY, 0, Vec::new()).ok();
         BlobIndex { digest: Digest::EMPTY, digests: Vec::new(), ends: Vec::new(), groups }
     }
 

@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use castore_core::BlobIndex;
+use castore_core::{BlobIndex, Digest};
 use futures_util::stream;
 
 use crate::Gateway;
@@ -34,8 +34,7 @@ pub(crate) async fn chunks(
     State(gateway): State<Arc<Gateway>>,
     Named(digest): Named,
 ) -> Result<Response, Failure> {
-    let index = gateway.service().chunks(&digest).await?;
-    let index = index.ok_or_else(|| Failure::absent(digest))?;
+    let index = index_of(&gateway, digest).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         // A store may divide the same blob anew.
@@ -49,8 +48,7 @@ pub(crate) async fn outboard(
     State(gateway): State<Arc<Gateway>>,
     Named(digest): Named,
 ) -> Result<Response, Failure> {
-    let index = gateway.service().chunks(&digest).await?;
-    let index = index.ok_or_else(|| Failure::absent(digest))?;
+    let index = index_of(&gateway, digest).await?;
     let Some(groups) = index.groups() else {
         let line = format!("the index of {digest} has no group hashes");
         return Err(Failure::new(StatusCode::NOT_FOUND, line));
@@ -68,6 +66,11 @@ pub(crate) async fn outboard(
         (!piece.is_empty()).then(|| Bytes::from(piece))
     });
     Ok((headers, body(pieces)).into_response())
+}
+
+async fn index_of(gateway: &Gateway, digest: Digest) -> Result<BlobIndex, Failure> {
+    let index = gateway.service().chunks(&digest).await?;
+    index.ok_or_else(|| Failure::absent(digest))
 }
 
 fn body(pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Body {

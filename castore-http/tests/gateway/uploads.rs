@@ -30,40 +30,41 @@ async fn send(
     ask(router, request.body(body.into()).unwrap()).await
 }
 
+/// Sends a new blob of `size` bytes twice: both times it is stored afterwards, and only the first
+/// answer says that it is new. `request` has the method, the path, and a header of each answer.
+async fn assert_is_new_once<'a>(
+    size: usize,
+    request: impl Fn(Digest) -> (&'a str, String, (&'a str, String)),
+) {
+    let blob = noise(size);
+    let service = MemoryBlobService::new();
+    let router = gateway(service.clone());
+    let digest = Digest::of(&blob);
+    let (method, path, (name, value)) = request(digest);
+    // The empty blob is known to every store.
+    let statuses = if size == 0 { [200, 200] } else { [201, 200] };
+    for status in statuses {
+        let answer = send(&router, method, &path, &[], blob.clone()).await;
+        assert_eq!(answer.status, status, "{size}");
+        assert_eq!(answer.text(), format!("{digest}\n"));
+        assert_eq!(answer.header(name), Some(&*value));
+        assert!(service.get_bytes(&digest, u64::MAX).await.unwrap().unwrap() == blob);
+    }
+}
+
 #[tokio::test]
 async fn a_put_stores_a_blob_once() {
     for size in [0, 1, 1000, 256 * 1024, 256 * 1024 + 1, 3_000_000] {
-        let blob = noise(size);
-        let service = MemoryBlobService::new();
-        let router = gateway(service.clone());
-        let digest = Digest::of(&blob);
-        // The empty blob is known to every store.
-        let statuses = if size == 0 { [200, 200] } else { [201, 200] };
-        for status in statuses {
-            let answer = send(&router, "PUT", &blob_path(digest), &[], blob.clone()).await;
-            assert_eq!(answer.status, status, "{size}");
-            assert_eq!(answer.text(), format!("{digest}\n"));
-            assert_eq!(answer.header("cache-control"), Some("no-store"));
-            assert!(service.get_bytes(&digest, u64::MAX).await.unwrap().unwrap() == blob);
-        }
+        let header = || ("cache-control", "no-store".to_owned());
+        assert_is_new_once(size, |digest| ("PUT", blob_path(digest), header())).await;
     }
 }
 
 #[tokio::test]
 async fn a_post_stores_a_blob_and_tells_its_name() {
     for size in [0, 1, 1000, 3_000_000] {
-        let blob = noise(size);
-        let service = MemoryBlobService::new();
-        let router = gateway(service.clone());
-        let digest = Digest::of(&blob);
-        let statuses = if size == 0 { [200, 200] } else { [201, 200] };
-        for status in statuses {
-            let answer = send(&router, "POST", "/blobs", &[], blob.clone()).await;
-            assert_eq!(answer.status, status, "{size}");
-            assert_eq!(answer.text(), format!("{digest}\n"));
-            assert_eq!(answer.header("location"), Some(&*format!("/blobs/{digest}")));
-            assert!(service.get_bytes(&digest, u64::MAX).await.unwrap().unwrap() == blob);
-        }
+        let header = |digest| ("location", format!("/blobs/{digest}"));
+        assert_is_new_once(size, |digest| ("POST", "/blobs".to_owned(), header(digest))).await;
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use castore_core::Result;
-use futures_util::FutureExt;
 
+use super::paging::Pages;
 use crate::exec::task::Task;
 use crate::store::Store;
 use crate::store::index::READ_INDEX;
@@ -13,15 +13,12 @@ use crate::store::pages::{Index, Open, Page, PagedIndex, PlacedChunk};
 pub(super) struct Cursor {
     store: Arc<Store>,
     index: Index,
-    /// The page that was needed last, with its number.
-    page: Option<(usize, Arc<Page>)>,
-    /// The page after it, in flight.
-    ahead: Option<(usize, Task<Arc<Page>>)>,
+    pages: Pages<Page>,
 }
 
 impl Cursor {
     pub(super) fn new(store: Arc<Store>, index: Index) -> Cursor {
-        Cursor { store, index, page: None, ahead: None }
+        Cursor { store, index, pages: Pages::new() }
     }
 
     /// The chunk at position `number`; `None` if its page has to be loaded first, or if the
@@ -32,31 +29,21 @@ impl Cursor {
                 let meta = index.listed.get(number)?;
                 return Some(PlacedChunk { meta, start: index.listed.chunk_range(number)?.start });
             }
-            Index::Paged(index) => Arc::clone(index),
+            Index::Paged(index) => index,
         };
         let wanted = index.listed.page_of(number);
-        if let Some((at, task)) = &mut self.ahead
-            && *at == wanted
-        {
-            // If the fetch has failed, `load` repeats it and returns the error.
-            let page = task.now_or_never()?;
-            self.ahead = None;
-            self.page = Some((wanted, page.ok()?));
+        let page = self.pages.get(wanted)?;
+        if page.is_late(number) && wanted + 1 < index.listed.pages() {
+            self.pages.begin(wanted + 1, || fetch(&self.store, index, wanted + 1));
         }
-        let page = self.page.as_ref().filter(|(at, _)| *at == wanted).map(|(_, page)| page)?;
-        let chunk = page.get(number);
-        if page.is_late(number) && self.ahead.is_none() && wanted + 1 < index.listed.pages() {
-            self.ahead = Some((wanted + 1, self.fetch(index, wanted + 1)));
-        }
-        chunk
+        page.get(number)
     }
 
     /// Loads the page of the chunk at position `number`.
     pub(super) async fn load(&mut self, number: usize) -> Result<()> {
         if let Index::Paged(index) = &self.index {
-            let index = Arc::clone(index);
             let page = index.listed.page_of(number);
-            self.load_page(index, page).await?;
+            self.pages.load(page, || fetch(&self.store, index, page)).await?;
         }
         Ok(())
     }
@@ -69,42 +56,16 @@ impl Cursor {
                 Ok(index.locate(offset).map_or(index.len(), |place| place.chunk))
             }
             Index::Paged(index) => {
-                let index = Arc::clone(index);
                 let page = index.listed.page_at(offset);
-                Ok(self.load_page(index, page).await?.locate(offset))
+                let page = self.pages.load(page, || fetch(&self.store, index, page)).await?;
+                Ok(page.locate(offset))
             }
         }
-    }
-
-    async fn load_page(
-        &mut self,
-        index: Arc<Open<PagedIndex>>,
-        wanted: usize,
-    ) -> Result<Arc<Page>> {
-        if let Some((_, page)) = self.page.as_ref().filter(|(at, _)| *at == wanted) {
-            return Ok(Arc::clone(page));
-        }
-        let task = match &mut self.ahead {
-            Some((at, task)) if *at == wanted => task,
-            ahead => {
-                let fetch = fetch(&self.store, index, wanted);
-                &mut ahead.insert((wanted, fetch)).1
-            }
-        };
-        let page = task.await;
-        self.ahead = None;
-        let page = page?;
-        self.page = Some((wanted, Arc::clone(&page)));
-        Ok(page)
-    }
-
-    fn fetch(&self, index: Arc<Open<PagedIndex>>, page: usize) -> Task<Arc<Page>> {
-        fetch(&self.store, index, page)
     }
 }
 
-fn fetch(store: &Arc<Store>, index: Arc<Open<PagedIndex>>, page: usize) -> Task<Arc<Page>> {
-    let owned = Arc::clone(store);
+fn fetch(store: &Arc<Store>, index: &Arc<Open<PagedIndex>>, page: usize) -> Task<Arc<Page>> {
+    let (owned, index) = (Arc::clone(store), Arc::clone(index));
     let fetch = async move { owned.index_page(&index.listed, page).await };
     store.requests.spawn_unit(READ_INDEX, fetch)
 }

@@ -2,6 +2,7 @@
 
 mod cursor;
 mod open;
+mod paging;
 mod proofs;
 mod prover;
 mod read_ahead;

@@ -124,13 +124,7 @@ impl Store {
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
-        let bytes = match in_place {
-            Ok(Some(bytes)) => bytes,
-            in_place => {
-                let found = self.get_elsewhere(CHUNK, *digest, size, in_place.err()).await?;
-                found.ok_or_else(|| corrupt(CHUNK, *digest, "it is missing"))?.bytes
-            }
-        };
+        let bytes = self.or_elsewhere(*digest, size, in_place).await?;
         let meta = ChunkMeta { digest: *digest, size: bytes.len() as u64 };
         let index = BlobIndex::new(*digest, [meta])
             .map_err(|error| corrupt(CHUNK, *digest, "it is no chunk").with_source(error))?;

@@ -240,15 +240,26 @@ impl Store {
     /// object in the chunk's place has the right number of bytes, and its digest is not computed.
     pub(crate) async fn get_chunk_unhashed(&self, chunk: ChunkMeta) -> Result<Bytes> {
         let ChunkMeta { digest, size } = chunk;
-        let bad = match self.get_in_place(&digest, max_stored_size(size)).await {
-            Ok(Some(object)) => match self.decompress(chunk, object).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => Some(error),
-            },
-            Ok(None) => None,
-            Err(error) => Some(error),
+        let in_place = match self.get_in_place(&digest, max_stored_size(size)).await {
+            Ok(Some(object)) => self.decompress(chunk, object).await.map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
         };
-        let found = self.get_elsewhere(READ_CHUNK, digest, Some(size), bad).await?;
+        self.or_elsewhere(digest, Some(size), in_place).await
+    }
+
+    /// The bytes of a chunk that were found in its place, or else those of a verified copy.
+    pub(crate) async fn or_elsewhere(
+        &self,
+        digest: Digest,
+        size: Option<u64>,
+        in_place: Result<Option<Bytes>>,
+    ) -> Result<Bytes> {
+        let bad = match in_place {
+            Ok(Some(bytes)) => return Ok(bytes),
+            in_place => in_place.err(),
+        };
+        let found = self.get_elsewhere(READ_CHUNK, digest, size, bad).await?;
         let found = found.ok_or_else(|| corrupt(READ_CHUNK, digest, "it is missing"))?;
         Ok(found.bytes)
     }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
+use castore_core::groups::Hashed;
 use castore_core::{BlobIndex, ChunkMeta, Digest, Error, ErrorKind, Result};
 use castore_proto::DecodeError;
 use futures_util::future::join;
@@ -40,6 +41,21 @@ enum FoundIndex {
     Other,
     /// Not an index, or too long to be the expected one; an object that is too long is not read.
     Unknown,
+}
+
+/// The index of a blob that was hashed and consists of `chunks`.
+///
+/// # Errors
+/// Fails if the chunks contradict the digest or the size of the blob.
+pub(crate) fn index_of(
+    hashed: Hashed,
+    chunks: impl IntoIterator<Item = ChunkMeta>,
+) -> std::result::Result<BlobIndex, Box<dyn std::error::Error + Send + Sync>> {
+    let index = BlobIndex::new(hashed.digest, chunks)?;
+    Ok(match hashed.groups {
+        Some(groups) => index.with_groups(groups)?,
+        None => index,
+    })
 }
 
 impl Store {

@@ -31,7 +31,7 @@ pub(crate) struct Pacing {
 /// An open writer's place among the others.
 #[derive(Debug)]
 pub(super) struct Place {
-    pacing: Arc<Pacing>,
+    pub(super) pacing: Arc<Pacing>,
     /// The number of bytes that the writer cuts at a time.
     pub(super) batch_size: usize,
 }

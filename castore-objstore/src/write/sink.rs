@@ -11,9 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use castore_core::groups::{GroupHasher, Hashed};
-use castore_core::{
-    BlobIndex, BlobSink, BlobWriter, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNKS, Result,
-};
+use castore_core::{BlobSink, BlobWriter, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNKS, Result};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -27,6 +25,7 @@ use crate::exec::task::Task;
 use crate::exec::under_way::{Guard, UnderWay};
 use crate::store::Store;
 use crate::store::chunk::{CHUNK, Stored};
+use crate::store::index::index_of;
 use crate::write::chunking::{Batch, Chunk, Cut, cut_all};
 use crate::write::pacing::{Pacing, Place};
 
@@ -42,7 +41,6 @@ pub(crate) fn open(shared: &Arc<Store>, pacing: &Arc<Pacing>) -> Result<BlobWrit
 fn sink(shared: &Arc<Store>, pacing: &Arc<Pacing>, pass: Pass) -> Sink {
     Sink {
         shared: Arc::clone(shared),
-        pacing: Arc::clone(pacing),
         place: pacing.enter(),
         gathered: Batch::default(),
         under_way: Some(UnderWay::new(Some(pass))),
@@ -53,7 +51,6 @@ fn sink(shared: &Arc<Store>, pacing: &Arc<Pacing>, pass: Pass) -> Sink {
 
 struct Sink {
     shared: Arc<Store>,
-    pacing: Arc<Pacing>,
     place: Place,
     gathered: Batch,
     /// All work that was started for the blob holds a guard of this. `None` once the writer was
@@ -79,7 +76,7 @@ impl Sink {
         batch.last = last;
         let under_way = self.under_way.as_ref().ok_or_else(aborted)?;
         let blob = self.blob.get_or_insert_with(|| {
-            BlobTask::start(self.shared.clone(), self.pacing.clone(), under_way)
+            BlobTask::start(self.shared.clone(), self.place.pacing.clone(), under_way)
         });
         if blob.batches.send(batch).await.is_ok() {
             return Ok(());
@@ -296,17 +293,12 @@ impl Blob {
     /// present. `hashed` is that of all bytes.
     async fn commit(mut self, hashed: Hashed) -> Result<Digest> {
         let digest = hashed.digest;
-        // Only a collision of BLAKE3 causes this.
-        let contradiction = |error: Box<dyn std::error::Error + Send + Sync>| {
+        let index = index_of(hashed, self.chunks.drain(..)).map_err(|error| {
+            // Only a collision of BLAKE3 causes this.
             Error::new(ErrorKind::Other, OPERATION, "its chunks contradict its digest")
                 .with_digest(digest)
                 .with_source(error)
-        };
-        let mut index = BlobIndex::new(digest, self.chunks.drain(..))
-            .map_err(|error| contradiction(error.into()))?;
-        if let Some(groups) = hashed.groups {
-            index = index.with_groups(groups).map_err(|error| contradiction(error.into()))?;
-        }
+        })?;
         while let Some(stored) = self.storing.next().await {
             self.stored(stored?);
         }

@@ -213,7 +213,7 @@ async fn what_is_proven_is_remembered_while_the_blob_is_open() {
     drop((first, second));
     read(&open().await, GROUP_SIZE * 4..GROUP_SIZE * 6).await;
 
-    // Whoever trusts the store pays for the range alone.
+    // A reader that trusts the store pays for the range alone.
     let trusting = builder(&probe).verify(Verify::Chunks).build().unwrap();
     let reader = trusting.open_read(&index.digest()).await.unwrap().unwrap();
     read(&reader, range.clone()).await;

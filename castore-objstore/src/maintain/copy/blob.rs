@@ -141,9 +141,10 @@ impl Copying {
                 let has_groups = at_target.is_some_and(|index| index.groups().is_some());
                 if target.group_hashes && index.groups().is_some() && !has_groups {
                     target.write_index(&index, Some(seen)).await?;
+                } else {
+                    // Another process may have written the blob without flushing it yet.
+                    target.flush().await?;
                 }
-                // Another process may have written the blob without flushing it yet.
-                target.flush().await?;
                 if self.verify {
                     self.verify(&Arc::new(index)).await?;
                 }

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use castore_chunker::Cutter;
 use castore_core::groups::GroupHasher;
-use castore_core::{
-    BlobIndex, BlobService, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNKS, Result,
-};
+use castore_core::{BlobService, ChunkMeta, Digest, Error, ErrorKind, MAX_CHUNKS, Result};
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::files::{next_piece, unreadable};
@@ -18,6 +16,7 @@ use crate::exec::clock::Moment;
 use crate::exec::context::run_blocking;
 use crate::maintain::verify::{Examined, examine};
 use crate::store::Store;
+use crate::store::index::index_of;
 
 /// Reassembles a blob from a service, with the service's cuts. Returns whether the service has the
 /// blob.
@@ -110,13 +109,7 @@ pub(super) async fn assemble(
     if hashed.digest != *blob {
         return Ok(false);
     }
-    let Ok(mut index) = BlobIndex::new(*blob, metas) else { return Ok(false) };
-    if let Some(groups) = hashed.groups {
-        index = match index.with_groups(groups) {
-            Ok(index) => index,
-            Err(_) => return Ok(false),
-        };
-    }
+    let Ok(index) = index_of(hashed, metas) else { return Ok(false) };
     if !dry_run {
         shared.write_index(&index, Some(seen)).await?;
     }
